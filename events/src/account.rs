@@ -1,0 +1,135 @@
+//! The events of an account. Type names and fields are storage format: see `tests/` for every form ever written.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{DomainEvent, Personal};
+
+/// The category of account streams: `account-{id}`.
+pub const CATEGORY: &str = "account";
+
+/// What a person says of themselves. Absent fields are unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Profile {
+    /// How others see the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<Personal<String>>,
+    /// Given name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<Personal<String>>,
+    /// Family name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family_name: Option<Personal<String>>,
+    /// Telephone number, E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Personal<String>>,
+    /// Birth date, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub birth_date: Option<Personal<String>>,
+    /// Postal address, as one text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Personal<String>>,
+}
+
+/// A change of profile: for each field, left alone (absent), cleared (`null`), or set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProfileChange {
+    /// The display name; it cannot be cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<Personal<String>>,
+    /// Given name.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub given_name: Option<Option<Personal<String>>>,
+    /// Family name.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub family_name: Option<Option<Personal<String>>>,
+    /// Telephone number.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub phone: Option<Option<Personal<String>>>,
+    /// Birth date.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub birth_date: Option<Option<Personal<String>>>,
+    /// Postal address.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub address: Option<Option<Personal<String>>>,
+}
+
+/// How a person wants the application to behave. In an event of change, absent means left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// BCP 47 language tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// IANA time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// Colours of the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub theme: Option<Theme>,
+    /// The application's own settings, replaced as a whole; personal, since nobody knows what is in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Personal<BTreeMap<String, serde_json::Value>>>,
+}
+
+/// Colours of the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Theme {
+    /// What the device says.
+    System,
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
+}
+
+/// What happens to an account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum Event {
+    /// Somebody registered; the address is not verified.
+    AccountRegistered {
+        /// The address as it was typed, trimmed.
+        email: Personal<String>,
+        /// The vault's name for the password's hash.
+        credential_id: Uuid,
+        /// What the person said of themselves.
+        profile: Profile,
+    },
+    /// The profile changed.
+    ProfileUpdated {
+        /// What changed.
+        change: ProfileChange,
+    },
+    /// Settings changed.
+    SettingsChanged {
+        /// What changed.
+        change: Settings,
+    },
+    /// The account is closed: nobody can log in any more. Its data stays until it is erased.
+    AccountClosed {},
+}
+
+impl DomainEvent for Event {}
+
+/// Tells an absent field from one that is `null`.
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::option_option, clippy::ref_option, reason = "absent, null and set are three things")]
+    pub fn serialize<S: Serializer, T: Serialize>(
+        value: &Option<Option<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(serializer)
+    }
+
+    #[expect(clippy::option_option, reason = "absent, null and set are three things")]
+    pub fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
+    }
+}

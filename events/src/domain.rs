@@ -1,0 +1,70 @@
+//! How a domain's event enum becomes stored JSON and back, old schema versions included.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::RecordedEvent;
+
+/// Why a stored event could not be read as the domain's type.
+#[derive(Debug, thiserror::Error)]
+#[error("event {id} ({type_name} v{schema_version}) at version {version} of {stream} cannot be read: {cause}")]
+pub struct DecodeError {
+    stream: String,
+    version: u64,
+    id: String,
+    type_name: String,
+    schema_version: u16,
+    cause: serde_json::Error,
+}
+
+/// A category's events: an enum that serde tags `#[serde(tag = "type", content = "data")]`, every variant a struct.
+/// Variant names are storage format: past tense, for ever.
+pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync {
+    /// The schema version that `type_name` is written with today.
+    fn schema_version(_type_name: &str) -> u16 {
+        1
+    }
+
+    /// Turns the data of an older schema version into today's form, and maybe an old type name into today's.
+    fn upcast(type_name: &str, _schema_version: u16, data: Value) -> (String, Value) {
+        (type_name.to_owned(), data)
+    }
+
+    /// Splits an event into its type name and its data.
+    fn encode(&self) -> Result<(String, Value), serde_json::Error> {
+        use serde::de::Error;
+        match serde_json::to_value(self)? {
+            Value::Object(mut object) => match (object.remove("type"), object.remove("data")) {
+                (Some(Value::String(name)), data) => {
+                    Ok((name, data.unwrap_or_else(|| Value::Object(serde_json::Map::new()))))
+                }
+                _ => Err(serde_json::Error::custom("an event enum needs #[serde(tag = \"type\", content = \"data\")]")),
+            },
+            _ => Err(serde_json::Error::custom("an event serialises as an object")),
+        }
+    }
+
+    /// Reads a stored event, upcast to today's form.
+    fn decode(event: &RecordedEvent) -> Result<Self, DecodeError> {
+        let (name, version) = (event.type_name.as_str(), event.schema_version);
+        let decoded = if version == Self::schema_version(name) {
+            // The tag stands first, so serde reads the data in place.
+            let name = serde_json::to_string(name).unwrap_or_default();
+            serde_json::from_str(&format!(r#"{{"type":{name},"data":{}}}"#, event.data))
+        } else {
+            serde_json::from_str(&event.data).and_then(|data| {
+                let (name, data) = Self::upcast(name, version, data);
+                serde_json::from_value(serde_json::json!({ "type": name, "data": data }))
+            })
+        };
+        decoded.map_err(|cause| DecodeError {
+            stream: event.stream.to_string(),
+            version: event.version.get(),
+            id: event.id.to_string(),
+            type_name: event.type_name.clone(),
+            schema_version: version,
+            cause,
+        })
+    }
+}

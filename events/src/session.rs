@@ -1,0 +1,42 @@
+//! The events of a session: one log-in on one device, until it ends.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::DomainEvent;
+
+/// The category of session streams: `session-{id}`.
+pub const CATEGORY: &str = "session";
+
+/// What happens to a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum Event {
+    /// Somebody logged in.
+    SessionStarted {
+        /// Whose session it is.
+        account_id: Uuid,
+        /// When it ends by itself, however much it is used.
+        expires_at: DateTime<Utc>,
+    },
+    /// The session ended before its time.
+    SessionEnded {
+        /// Whose session it was.
+        account_id: Uuid,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The account was closed.
+    AccountClosed,
+    /// A refresh token was used again after its successor was.
+    RefreshTokenReused,
+}
+
+impl DomainEvent for Event {}

@@ -1,0 +1,14 @@
+//! Read models as data: their columns, keys and projections, the small algebra of changes, and the store port with its
+//! adapters. It refuses to know the queue, the vault, or HTTP.
+
+mod algebra;
+mod definition;
+mod port;
+mod value;
+
+pub use algebra::{Changes, FoldError, Op, Row, RowKey, fold};
+pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
+pub use port::{
+    Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ReadStore, RowWrites, Status,
+};
+pub use value::Value;

@@ -1,0 +1,170 @@
+//! The port: what a database must do to hold read models.
+
+use async_trait::async_trait;
+use events::{Digest, LogIdentity, Partition, Position, StreamId};
+
+use crate::{ReadModel, Row, RowKey, Value};
+
+/// A table of a read model: the definition it was built for, and which build of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Generation {
+    /// The read model's name.
+    pub model: String,
+    /// Hex, from the definition's columns, key and revision.
+    pub definition_hash: String,
+    /// Counts the builds of the read model.
+    pub number: u32,
+    /// The table's name.
+    pub table: String,
+}
+
+/// How far a generation has taken in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    /// The last event taken in.
+    pub position: Position,
+    /// The partition's running digest after it.
+    pub digest: Digest,
+}
+
+/// A stream whose events wait behind one that could not be projected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its partition.
+    pub partition: Partition,
+    /// The first event that waits.
+    pub position: Position,
+    /// Why, for operators.
+    pub error: String,
+}
+
+/// What a batch does to a table: the net states of the rows it touched.
+#[derive(Debug, Clone, Default)]
+pub struct RowWrites {
+    /// Rows to insert or replace.
+    pub upserts: Vec<(RowKey, Row)>,
+    /// Rows to remove.
+    pub deletes: Vec<RowKey>,
+    /// Streams to park from now on.
+    pub park: Vec<Parked>,
+}
+
+/// A list that query-api asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// Only rows whose column has this value (the owner's rule).
+    pub equals: Vec<(String, Value)>,
+    /// At most this many rows, in the order of the key.
+    pub limit: u32,
+    /// Rows to leave out first.
+    pub offset: u32,
+}
+
+/// How a read model stands.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The live generation.
+    pub generation: Generation,
+    /// The log its checkpoints speak of.
+    pub log: LogIdentity,
+    /// A checkpoint for each partition, in order.
+    pub checkpoints: Vec<Checkpoint>,
+    /// The streams that wait.
+    pub parked: Vec<Parked>,
+}
+
+/// A fault of the store of read models.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It can't be reached or timed out: trying again may help.
+    #[error("the read model database is unavailable: {0}")]
+    Unavailable(String),
+    /// The settings or what is stored are wrong: trying again will not help. Says what to do.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The checkpoint is not what was loaded: another worker has moved on. Load anew.
+    #[error("another worker has moved the checkpoint")]
+    Fenced,
+    /// The database refuses the rows themselves (too long, out of range …): deterministic.
+    #[error("the database refuses the rows: {0}")]
+    Refused(String),
+    /// Something broke; it may help to try again after loading the checkpoint anew.
+    #[error(transparent)]
+    Fault(#[from] Error),
+}
+
+/// A database of read models.
+#[async_trait]
+pub trait ReadStore: Send + Sync + 'static {
+    /// Makes sure that a generation for this definition exists, with its table, checkpoints at zero and (when no other is
+    /// live) made live; returns it. Idempotent, safe from several processes at once.
+    async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error>;
+
+    /// The live generation of a read model.
+    async fn live(&self, model: &str) -> Result<Option<Generation>, Error>;
+
+    /// The checkpoints of a generation, one a partition, with the log they speak of.
+    async fn checkpoints(&self, generation: &Generation) -> Result<(LogIdentity, Vec<Checkpoint>), Error>;
+
+    /// Makes this generation live, if it is at or past the live one in every partition.
+    async fn swap(&self, generation: &Generation) -> Result<bool, Error>;
+
+    /// The rows with these keys in one partition; keys without a row are left out.
+    async fn load_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        keys: &[RowKey],
+    ) -> Result<Vec<(RowKey, Row)>, Error>;
+
+    /// One transaction: moves the checkpoint from `from` to `to` (else [`CommitError::Fenced`], nothing written), then
+    /// writes the rows with as few statements as there are tables.
+    async fn commit(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        from: Checkpoint,
+        to: Checkpoint,
+        writes: &RowWrites,
+    ) -> Result<(), CommitError>;
+
+    /// The parked streams of a generation.
+    async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error>;
+
+    /// Up to `limit` stored rows of one partition with keys after `after`, in the order of the key, for comparing. The
+    /// checkpoint is of the same snapshot.
+    async fn scan(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error>;
+
+    /// A row of the live generation as readers see it (sums summed), with the key columns first, then the others, then
+    /// `_position` and `_updated_at`.
+    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error>;
+
+    /// Rows of the live generation as readers see them.
+    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error>;
+
+    /// How a read model stands, in one snapshot.
+    async fn status(&self, model: &str) -> Result<Option<Status>, Error>;
+
+    /// Returns when checkpoints may have moved, or after `patience`.
+    async fn wait_for_change(&self, patience: std::time::Duration);
+
+    /// Takes part in no commit any more; for `/health/ready`.
+    async fn check(&self) -> Result<(), Error>;
+}
+
