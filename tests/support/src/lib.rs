@@ -1,0 +1,26 @@
+//! What tests stand on: private PostgreSQL and RabbitMQ servers, the real `showcaller` binary as a process, free
+//! ports, temporary folders, and waiting on a condition with a deadline.
+//!
+//! Every server listens on a free loopback port, keeps its data in a temporary folder, and is stopped together with
+//! that folder when its handle is dropped, when the test process ends, and when the test process is killed.
+//!
+//! Refuses: to skip a test because a server is not installed (it panics and says what to install), to use a server
+//! that happens to run on the machine already, and to sleep and hope.
+
+#![allow(clippy::disallowed_methods)] // tests may read the environment and the clock
+
+mod folder;
+mod guard;
+mod http;
+mod ports;
+mod postgres;
+mod rabbitmq;
+mod showcaller;
+mod wait;
+
+pub use folder::{TempDir, files_containing, temp_dir};
+pub use ports::free_port;
+pub use postgres::{Postgres, psql};
+pub use rabbitmq::{Depth, RabbitMq};
+pub use showcaller::{Finished, Launch, Showcaller};
+pub use wait::{Condition, eventually};

@@ -1,0 +1,272 @@
+//! A private PostgreSQL server, durable as PostgreSQL is by default (fsync and synchronous_commit stay on).
+//!
+//! Refuses: to run without the real server, to listen beyond loopback, and to share a database between tests.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::guard::Guard;
+use crate::ports::free_port;
+use crate::wait::{becomes_true, blocking};
+
+const USER: &str = "showcaller";
+const INSTALL: &str =
+    "PostgreSQL is not installed, and the tests need it: apt-get install -y postgresql";
+const START_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+static SHARED: OnceLock<Postgres> = OnceLock::new();
+
+/// A running server. Clones are the same server; it goes with the last one.
+#[derive(Clone, Debug)]
+pub struct Postgres(Arc<Server>);
+
+#[derive(Debug)]
+struct Server {
+    guard: Guard,
+    port: u16,
+    databases: AtomicU32,
+}
+
+impl Postgres {
+    /// The one server of this test process, started by the first test that asks. Nobody stops or restarts it.
+    pub async fn shared() -> &'static Self {
+        blocking(|| SHARED.get_or_init(|| Self(Arc::new(Server::start())))).await
+    }
+
+    /// A server of one's own, to stop, kill and restart.
+    pub async fn start() -> Self {
+        blocking(|| Self(Arc::new(Server::start()))).await
+    }
+
+    /// The URL of a new, empty database, whose owner is a superuser.
+    pub async fn fresh_database(&self) -> String {
+        let name = format!(
+            "test_{}",
+            self.0.databases.fetch_add(1, Ordering::Relaxed) + 1
+        );
+        psql(&self.url("postgres"), &format!("CREATE DATABASE {name}")).await;
+        self.url(&name)
+    }
+
+    /// The URL of a database by its name; `postgres` always exists.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.0.port)
+    }
+
+    /// The port it listens on, also after a restart.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// Where its files are, to look for bytes that must not be there.
+    pub fn folder(&self) -> &Path {
+        self.0.guard.folder()
+    }
+
+    /// Stops it in order, cutting its clients off (PostgreSQL's fast shutdown). The data stays.
+    pub async fn stop(&self) {
+        self.run(|server| _ = server.guard.stop("INT", STOP_WITHIN))
+            .await;
+    }
+
+    /// Kills it with SIGKILL, as a power cut would. What was committed stays.
+    pub async fn kill(&self) {
+        self.run(|server| _ = server.guard.stop("KILL", STOP_WITHIN))
+            .await;
+    }
+
+    /// Starts it again on the same port and data; stops it first if it runs.
+    pub async fn restart(&self) {
+        self.run(|server| {
+            server.guard.stop("INT", STOP_WITHIN);
+            server.run();
+        })
+        .await;
+    }
+
+    /// Cuts every client's connection off; the server goes on.
+    pub async fn drop_connections(&self) {
+        let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        psql(&self.url("postgres"), others).await;
+    }
+
+    async fn run(&self, work: impl FnOnce(&Server) + Send + 'static) {
+        let server = Arc::clone(&self.0);
+        blocking(move || work(&server)).await;
+    }
+}
+
+/// Runs SQL with `psql`, and gives what it prints: rows unaligned, columns parted by `|`.
+///
+/// # Panics
+/// When the SQL fails.
+pub async fn psql(url: &str, sql: &str) -> String {
+    let mut command = Command::new(binaries().join("psql"));
+    command.args([
+        "-X",
+        "-q",
+        "-A",
+        "-t",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-d",
+        url,
+        "-c",
+        sql,
+    ]);
+    blocking(move || succeeds(command)).await
+}
+
+impl Server {
+    fn start() -> Self {
+        let (port, owner) = (free_port(), Owner::find());
+        let guard = Guard::new("postgres", "QUIT", |folder| {
+            let mut command = owner.command("postgres", folder);
+            command
+                .arg("-D")
+                .arg(folder.join("data"))
+                .args(["-p", &port.to_string()]);
+            for setting in [
+                "listen_addresses=127.0.0.1",
+                "unix_socket_directories=",
+                "max_connections=300",
+                "log_min_messages=warning",
+            ] {
+                command.args(["-c", setting]);
+            }
+            command
+        });
+        owner.take(guard.folder());
+        let mut initdb = owner.command("initdb", guard.folder());
+        initdb.args([
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--auth=trust",
+            "--username",
+            USER,
+        ]);
+        initdb.arg("--pgdata").arg(guard.folder().join("data"));
+        succeeds(initdb);
+        let server = Self {
+            guard,
+            port,
+            databases: AtomicU32::new(0),
+        };
+        server.run();
+        server
+    }
+
+    /// Starts it and waits until it takes connections. A server that was killed may leave workers that hold its
+    /// memory for a moment, and the next one refuses to start beside them; then this tries again.
+    fn run(&self) {
+        let deadline = Instant::now() + START_WITHIN;
+        while Instant::now() < deadline {
+            let pid = self.guard.start().to_string();
+            becomes_true(START_WITHIN, || {
+                !self.guard.is_running() || self.is_ready(&pid)
+            });
+            if self.guard.is_running() {
+                return;
+            }
+        }
+        panic!(
+            "PostgreSQL did not start within {START_WITHIN:?}\n{}",
+            self.guard.log_tail()
+        );
+    }
+
+    /// As `pg_ctl` asks: the first line of postmaster.pid names the process, the last one its state.
+    fn is_ready(&self, pid: &str) -> bool {
+        let file =
+            fs::read_to_string(self.guard.folder().join("data/postmaster.pid")).unwrap_or_default();
+        let mut lines = file.lines().map(str::trim);
+        lines.next() == Some(pid) && lines.next_back() == Some("ready")
+    }
+}
+
+/// The account that PostgreSQL runs under: it refuses to run as root.
+struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    fn find() -> Self {
+        if fs::metadata("/proc/self").is_ok_and(|own| own.uid() != 0) {
+            return Self(None);
+        }
+        let accounts = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
+        let account = |name: &str| {
+            let mut fields = accounts
+                .lines()
+                .map(|line| line.split(':'))
+                .find(|line| line.clone().next() == Some(name))?;
+            Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+        };
+        let found = account("postgres").or_else(|| account("nobody"));
+        Self(Some(found.expect(
+            "as root, PostgreSQL needs an account postgres or nobody to run under",
+        )))
+    }
+
+    /// Hands the folder to the account, and lets nobody else in.
+    fn take(&self, folder: &Path) {
+        if let Some((user, group)) = self.0 {
+            chown(folder, Some(user), Some(group)).expect("root may hand a folder over");
+        }
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+    }
+
+    fn command(&self, program: &str, folder: &Path) -> Command {
+        let program = binaries().join(program);
+        let mut command = match self.0 {
+            None => Command::new(program),
+            Some((user, group)) => {
+                let mut command = Command::new("setpriv");
+                command
+                    .args([format!("--reuid={user}"), format!("--regid={group}")])
+                    .arg("--clear-groups");
+                command.arg(program);
+                command
+            }
+        };
+        command.current_dir(folder).env("LC_ALL", "C.UTF-8");
+        command
+    }
+}
+
+/// The folder of the newest installed release's programs.
+fn binaries() -> PathBuf {
+    let releases = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let numbered = releases.filter_map(|entry| {
+        Some((
+            entry.file_name().to_str()?.parse::<u32>().ok()?,
+            entry.path(),
+        ))
+    });
+    let installed = numbered
+        .filter(|(_, path)| path.join("bin/initdb").exists() && path.join("bin/psql").exists());
+    installed.max().expect(INSTALL).1.join("bin")
+}
+
+fn succeeds(mut command: Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{printed}{complaint}",
+        output.status
+    );
+    printed.trim_end().to_owned()
+}
