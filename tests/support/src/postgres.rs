@@ -17,8 +17,8 @@ use crate::wait::{becomes_true, blocking};
 const USER: &str = "showcaller";
 const INSTALL: &str =
     "PostgreSQL is not installed, and the tests need it: apt-get install -y postgresql";
-const START_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
+const STOP_WITHIN: Duration = Duration::from_mins(1);
 
 static SHARED: OnceLock<Postgres> = OnceLock::new();
 

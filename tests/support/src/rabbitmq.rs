@@ -21,8 +21,8 @@ use crate::wait::{becomes_true, blocking};
 
 const INSTALL: &str =
     "RabbitMQ is not installed, and the tests need it: apt-get install -y rabbitmq-server";
-const START_WITHIN: Duration = Duration::from_secs(120);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(2);
+const STOP_WITHIN: Duration = Duration::from_mins(1);
 /// Virtual hosts are made this many at a time: one costs as much as all.
 const VHOSTS_AT_ONCE: u32 = 8;
 /// RabbitMQ's default, which `unblock` goes back to.

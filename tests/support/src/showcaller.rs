@@ -14,9 +14,9 @@ use crate::http;
 use crate::ports::free_port;
 use crate::wait::{becomes_true, blocking};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
-const VERB_WITHIN: Duration = Duration::from_secs(300);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const VERB_WITHIN: Duration = Duration::from_mins(5);
+const STOP_WITHIN: Duration = Duration::from_mins(1);
 const PREFIX: &str = "SHOWCALLER_";
 
 /// How to start a process; see [`Showcaller::launch`].
@@ -160,6 +160,7 @@ impl Showcaller {
 
 impl Launch {
     /// Adds arguments.
+    #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(
             arguments
@@ -170,24 +171,28 @@ impl Launch {
     }
 
     /// Sets a variable.
+    #[must_use]
     pub fn env(mut self, variable: impl Into<String>, value: impl Into<OsString>) -> Self {
         self.environment.push((variable.into(), value.into()));
         self
     }
 
     /// The working folder, which stays when the process goes. Without one, it gets its own.
+    #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
     }
 
     /// The port for `--listen`. Without one, a free one is taken.
+    #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
     /// How long it may take to become ready (else a minute), or a verb to end (else five).
+    #[must_use]
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
         self

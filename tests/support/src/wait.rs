@@ -73,7 +73,7 @@ where
                     Ok(value) => return value,
                     Err(other) => seen = other,
                 },
-                Err(_) => panic!(
+                Err(tokio::time::error::Elapsed { .. }) => panic!(
                     "{caller}: not met within {within:?}, and the last check hung; before it: {seen}"
                 ),
             }
