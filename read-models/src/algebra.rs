@@ -1,10 +1,18 @@
 //! The algebra of changes: what a projection may do to rows, and how changes to one row fold into its net state.
+//!
+//! Folding is pure and deterministic: the same events give the same rows, or the same error, in whatever batches they
+//! come. It refuses what a definition does not allow, and what one of the databases could not store.
 
 use std::collections::HashMap;
+use std::mem;
 
+use chrono::{DateTime, Utc};
 use events::{Partition, Position};
 
-use crate::{ReadModel, Value};
+use crate::{ColumnType, ReadModel, Value};
+
+/// The most bytes of text in one key: PostgreSQL's index entries end at about 2,700.
+const KEY_TEXT_BYTES: usize = 1_024;
 
 /// A row's key: the values of the key columns, in order.
 pub type RowKey = Vec<Value>;
@@ -16,9 +24,9 @@ pub enum Op {
     Set(Value),
     /// Adds to an integer; nothing counts as 0.
     Add(i64),
-    /// Takes the value if it is smaller than what stands there, or if nothing does.
+    /// Takes the value if it is smaller than what stands there, or if nothing does. `Null` changes nothing.
     Min(Value),
-    /// Takes the value if it is greater than what stands there, or if nothing does.
+    /// Takes the value if it is greater than what stands there, or if nothing does. `Null` changes nothing.
     Max(Value),
 }
 
@@ -38,6 +46,7 @@ pub(crate) enum Change {
 pub struct Changes<'m> {
     model: &'m ReadModel,
     changes: Vec<(RowKey, Change)>,
+    /// The first mistake; the fold reports it.
     problem: Option<String>,
 }
 
@@ -51,7 +60,18 @@ pub struct Row {
     /// The position of the last event that changed it.
     pub position: Position,
     /// That event's recorded-at.
-    pub updated_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// Where and when the event that causes changes was recorded; it sets the hidden columns of the rows it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPlace {
+    /// The partition of its stream.
+    pub partition: Partition,
+    /// Its place in the log.
+    pub position: Position,
+    /// Its metadata's recorded-at, if that can be read.
+    pub recorded_at: Option<DateTime<Utc>>,
 }
 
 /// The projection did what its definition does not allow; deterministic, so it parks the stream.
@@ -73,42 +93,227 @@ impl<'m> Changes<'m> {
     /// Makes the row if it is not there, and does this to the named columns.
     pub fn upsert<const N: usize>(&mut self, key: impl Into<RowKey>, ops: [(&str, Op); N]) {
         let ops = self.resolve(ops);
-        self.changes.push((key.into(), Change::Upsert(ops)));
+        self.push(key, Change::Upsert(ops));
     }
 
     /// Does this to the named columns of a row that is there; nothing otherwise.
     pub fn update<const N: usize>(&mut self, key: impl Into<RowKey>, ops: [(&str, Op); N]) {
-        let ops = self.resolve(ops);
-        self.changes.push((key.into(), Change::Update(ops)));
+        self.update_all(key, ops);
     }
 
     /// The same, with as many operations as there happen to be.
     pub fn update_all<'a>(&mut self, key: impl Into<RowKey>, ops: impl IntoIterator<Item = (&'a str, Op)>) {
         let ops = self.resolve(ops);
-        self.changes.push((key.into(), Change::Update(ops)));
+        self.push(key, Change::Update(ops));
     }
 
     /// Removes the row.
     pub fn delete(&mut self, key: impl Into<RowKey>) {
-        self.changes.push((key.into(), Change::Delete));
+        self.push(key, Change::Delete);
+    }
+
+    /// The keys of the rows that [`fold`] will need, in the order of the changes; one may come twice.
+    pub fn keys(&self) -> impl Iterator<Item = &RowKey> {
+        self.changes.iter().map(|(key, _)| key)
+    }
+
+    /// The event changes nothing (and made no mistake).
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.problem.is_none()
+    }
+
+    fn push(&mut self, key: impl Into<RowKey>, change: Change) {
+        let mut key = key.into();
+        key.iter_mut().for_each(Value::normalise);
+        self.changes.push((key, change));
     }
 
     fn resolve<'a>(&mut self, ops: impl IntoIterator<Item = (&'a str, Op)>) -> Vec<(usize, Op)> {
-        let mut resolved = Vec::new();
+        let ops = ops.into_iter();
+        let mut resolved = Vec::with_capacity(ops.size_hint().0);
         for (name, op) in ops {
             match self.model.columns.iter().position(|c| c.name == name) {
                 Some(index) => resolved.push((index, op)),
-                None => self.problem = Some(format!("the projection writes the column {name:?}, which is not declared")),
+                None => _ = self.problem.get_or_insert_with(|| undeclared(self.model, name)),
             }
         }
         resolved
     }
 }
 
+fn undeclared(model: &ReadModel, name: &str) -> String {
+    if model.key.iter().any(|c| c.name == name) {
+        format!("the projection writes the key column {name:?}; a key is given with the change and never changes")
+    } else {
+        format!("the projection writes the column {name:?}, which is not declared")
+    }
+}
+
 /// The rows touched by a batch: `None` says the row is not there.
 pub type Rows = HashMap<RowKey, Option<Row>>;
 
-/// Takes the changes of one event into rows. `rows` must hold every key that the changes name.
-pub fn fold(_rows: &mut Rows, _changes: Changes<'_>) -> Result<(), FoldError> {
-    unimplemented!("being written")
+/// Takes the changes of one event into rows: all of them, or on an error none.
+///
+/// `rows` must hold every key that the changes name ([`Changes::keys`]), with `None` where no row is stored.
+pub fn fold(rows: &mut Rows, changes: Changes<'_>, at: EventPlace) -> Result<(), FoldError> {
+    let Changes { model, mut changes, problem } = changes;
+    let mut fold = Fold { model, at, undo: Vec::new() };
+    let outcome = match problem {
+        Some(problem) => Err(problem),
+        None => changes
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(index, (key, change))| fold.change(rows, index, key, change)),
+    };
+    outcome.map_err(|problem| {
+        for (index, undo) in fold.undo.into_iter().rev() {
+            if let Some(slot) = rows.get_mut(&changes[index].0) {
+                undo.take_back(slot);
+            }
+        }
+        FoldError { model: model.name.clone(), problem }
+    })
 }
+
+/// One step of a fold, as it was before.
+enum Undo {
+    Row(Option<Row>),
+    Column(usize, Value),
+    Touch(Position, Option<DateTime<Utc>>),
+}
+
+impl Undo {
+    fn take_back(self, slot: &mut Option<Row>) {
+        match (self, slot) {
+            (Self::Row(before), slot) => *slot = before,
+            (Self::Column(column, before), Some(row)) => row.values[column] = before,
+            (Self::Touch(position, updated_at), Some(row)) => (row.position, row.updated_at) = (position, updated_at),
+            (_, None) => {}
+        }
+    }
+}
+
+struct Fold<'m> {
+    model: &'m ReadModel,
+    at: EventPlace,
+    /// With the index of the change that each step belongs to.
+    undo: Vec<(usize, Undo)>,
+}
+
+impl Fold<'_> {
+    fn change(&mut self, rows: &mut Rows, index: usize, key: &RowKey, change: &mut Change) -> Result<(), String> {
+        let model = self.model;
+        check_key(model, key)?;
+        if model.summed && !matches!(change, Change::Upsert(_)) {
+            return Err("the projection updates or deletes a row of a summed read model; it may only upsert".into());
+        }
+        let slot = rows
+            .get_mut(key)
+            .ok_or_else(|| format!("the row {key:?} was not loaded before folding: a defect of the caller"))?;
+        if let Some(row) = slot.as_ref().filter(|row| row.partition != self.at.partition) {
+            return Err(format!(
+                "streams of the partitions {} and {} both change the row {key:?}; make the stream's id part of the key, \
+                 or declare the read model summed",
+                row.partition, self.at.partition
+            ));
+        }
+        let (ops, made) = match change {
+            Change::Delete => {
+                if let Some(row) = slot.take() {
+                    self.undo.push((index, Undo::Row(Some(row))));
+                }
+                return Ok(());
+            }
+            Change::Update(ops) => (mem::take(ops), false),
+            Change::Upsert(ops) => (mem::take(ops), slot.is_none()),
+        };
+        if made {
+            self.undo.push((index, Undo::Row(None)));
+            *slot = Some(new_row(model, self.at));
+        }
+        let Some(row) = slot else {
+            // Nothing is there to update; what is wrong in the operations is told all the same, so that the outcome
+            // does not hang on what came before.
+            return ops.iter().try_for_each(|(column, op)| check_op(model, *column, op));
+        };
+        if !ops.is_empty() && !made {
+            self.undo.push((index, Undo::Touch(row.position, row.updated_at)));
+            (row.position, row.updated_at) = (self.at.position, self.at.recorded_at.map(crate::value::to_micros));
+        }
+        for (column, op) in ops {
+            check_op(model, column, &op)?;
+            if let Some(value) = result(&row.values[column], op, &model.columns[column].name)? {
+                let before = mem::replace(&mut row.values[column], value);
+                self.undo.push((index, Undo::Column(column, before)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn new_row(model: &ReadModel, at: EventPlace) -> Row {
+    let empty = if model.summed { Value::Integer(0) } else { Value::Null };
+    Row {
+        values: vec![empty; model.columns.len()],
+        partition: at.partition,
+        position: at.position,
+        updated_at: at.recorded_at.map(crate::value::to_micros),
+    }
+}
+
+fn check_key(model: &ReadModel, key: &RowKey) -> Result<(), String> {
+    if key.len() != model.key.len() {
+        return Err(format!("a key has {} values, the projection gave {}", model.key.len(), key.len()));
+    }
+    let mut text = 0;
+    for (column, value) in model.key.iter().zip(key) {
+        if *value == Value::Null {
+            return Err(format!("the key column {:?} is never null", column.name));
+        }
+        column.check(value)?;
+        if let Value::Text(part) = value {
+            text += part.len();
+        }
+    }
+    if text > KEY_TEXT_BYTES {
+        return Err(format!("a key has at most {KEY_TEXT_BYTES} bytes of text, this one {text}"));
+    }
+    Ok(())
+}
+
+fn check_op(model: &ReadModel, column: usize, op: &Op) -> Result<(), String> {
+    let column = &model.columns[column];
+    match op {
+        Op::Add(_) if column.column_type == ColumnType::Integer => Ok(()),
+        Op::Add(_) => Err(format!("only integers can be added to, and the column {:?} is none", column.name)),
+        _ if model.summed => Err(format!("the column {:?} of a summed read model may only be added to", column.name)),
+        Op::Min(_) | Op::Max(_) if column.column_type == ColumnType::Personal => {
+            Err(format!("the column {:?} is personal: ciphertext has no order", column.name))
+        }
+        Op::Set(value) | Op::Min(value) | Op::Max(value) => column.check(value),
+    }
+}
+
+/// What stands in the column afterwards, if that is something else. The operation has been checked.
+fn result(before: &Value, op: Op, column: &str) -> Result<Option<Value>, String> {
+    let keeps = |new: &Value, order: std::cmp::Ordering| {
+        *new == Value::Null || (*before != Value::Null && new.cmp(before) != order)
+    };
+    let mut new = match op {
+        Op::Add(number) => {
+            let sum = match before {
+                Value::Integer(before) => before.checked_add(number),
+                _ => Some(number),
+            };
+            Value::Integer(sum.ok_or_else(|| format!("the column {column:?} would leave the range of 64-bit integers"))?)
+        }
+        Op::Min(new) if keeps(&new, std::cmp::Ordering::Less) => return Ok(None),
+        Op::Max(new) if keeps(&new, std::cmp::Ordering::Greater) => return Ok(None),
+        Op::Set(new) | Op::Min(new) | Op::Max(new) => new,
+    };
+    new.normalise();
+    Ok(Some(new))
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ mod definition;
 mod port;
 mod value;
 
-pub use algebra::{Changes, FoldError, Op, Row, RowKey, fold};
+pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
 pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
 pub use port::{
     Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ReadStore, RowWrites, Status,

@@ -1,8 +1,13 @@
-//! The values a row may hold.
+//! The values a row may hold, and what every database can store of them. It converts to no database's form: adapters do.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, SubsecRound, Utc};
 use serde::Serialize;
 use uuid::Uuid;
+
+use crate::{Column, ColumnType};
+
+/// The years that every database can store and order.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 
 /// One column's value. Every value of a column has the column's type or is `Null`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -22,6 +27,50 @@ pub enum Value {
     Timestamp(DateTime<Utc>),
     /// A day.
     Date(NaiveDate),
+}
+
+impl Value {
+    /// Cuts a moment to the microsecond, as databases store it, so that a row in memory equals the row read back.
+    pub(crate) fn normalise(&mut self) {
+        if let Self::Timestamp(moment) = self {
+            *moment = to_micros(*moment);
+        }
+    }
+}
+
+pub(crate) fn to_micros(moment: DateTime<Utc>) -> DateTime<Utc> {
+    moment.trunc_subsecs(6)
+}
+
+impl Column {
+    /// Says whether every database can store the value in this column. `Null` can be stored here; keys refuse it
+    /// themselves.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
+        use ColumnType as T;
+        let name = &self.name;
+        match (self.column_type, value) {
+            (T::Text | T::Personal, Value::Text(text)) if text.contains('\0') => {
+                Err(format!("the text for the column {name:?} holds a NUL character, which PostgreSQL cannot store"))
+            }
+            (T::Personal, Value::Text(text)) if events::Ciphertext::parse(text).is_err() => {
+                Err(format!("the column {name:?} is personal, and the value for it is not ciphertext"))
+            }
+            (T::Timestamp, Value::Timestamp(moment)) if !YEARS.contains(&moment.year()) => {
+                Err(format!("the moment for the column {name:?} is not in the years 1 to 9999"))
+            }
+            (T::Date, Value::Date(day)) if !YEARS.contains(&day.year()) => {
+                Err(format!("the day for the column {name:?} is not in the years 1 to 9999"))
+            }
+            (_, Value::Null)
+            | (T::Text | T::Personal, Value::Text(_))
+            | (T::Integer, Value::Integer(_))
+            | (T::Boolean, Value::Boolean(_))
+            | (T::Timestamp, Value::Timestamp(_))
+            | (T::Date, Value::Date(_))
+            | (T::Uuid, Value::Uuid(_)) => Ok(()),
+            (column_type, _) => Err(format!("the column {name:?} is {column_type:?}, and the value for it is not")),
+        }
+    }
 }
 
 impl From<&str> for Value {
