@@ -27,7 +27,7 @@ pub struct Launch {
     environment: Vec<(String, OsString)>,
     folder: Option<PathBuf>,
     port: Option<u16>,
-    within: Duration,
+    within: Option<Duration>,
 }
 
 /// A running server. Clones are the same process; it goes with the last one.
@@ -61,7 +61,7 @@ impl Showcaller {
             environment: Vec::new(),
             folder: None,
             port: None,
-            within: READY_WITHIN,
+            within: None,
         }
     }
 
@@ -194,7 +194,7 @@ impl Launch {
     /// How long it may take to become ready (else a minute), or a verb to end (else five).
     #[must_use]
     pub fn within(mut self, within: Duration) -> Self {
-        self.within = within;
+        self.within = Some(within);
         self
     }
 
@@ -219,7 +219,7 @@ impl Launch {
             Showcaller(Arc::new(Process {
                 guard,
                 port,
-                within: self.within,
+                within: self.within.unwrap_or(READY_WITHIN),
             }))
         })
         .await
@@ -233,7 +233,7 @@ impl Launch {
         blocking(move || {
             let guard = self.guard();
             guard.start();
-            let within = self.within.max(VERB_WITHIN);
+            let within = self.within.unwrap_or(VERB_WITHIN);
             let Some(status) = guard.ended(within) else {
                 panic!(
                     "{:?} has not ended within {within:?}\n{}",
