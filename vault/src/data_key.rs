@@ -1,0 +1,199 @@
+//! A person's data key: seals what is theirs, and opens it where it was sealed.
+//!
+//! Refuses: to open a ciphertext that stands in another stream, event or field than it was made for, and to show
+//! itself in Debug.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use events::{Ciphertext, EventId, PERSONAL_MARKER, StreamId};
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::keys::{cipher, mac};
+use crate::random::random_bytes;
+
+/// AES-GCM's tag, in bytes.
+const TAG_LEN: usize = 16;
+
+/// An unwrapped data key (AES-256-GCM, random 96-bit nonces). The cipher library wipes it when it is dropped.
+/// Hold it for one request at most: longer, and an erasure would not reach it.
+pub struct DataKey {
+    person: Uuid,
+    cipher: LessSafeKey,
+    fingerprint: hmac::Key,
+}
+
+/// Why an event could not be sealed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the object at {field:?} holds {PERSONAL_MARKER:?} beside other keys, so it is no personal value")]
+pub struct SealError {
+    /// The path of the object, joined by `/`.
+    pub field: String,
+}
+
+/// Why a ciphertext does not open: a fault, never a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It names another person's key.
+    #[error("the ciphertext belongs to another data key")]
+    OtherKey,
+    /// It was changed, or stands where it does not belong.
+    #[error("the ciphertext is not authentic")]
+    NotAuthentic,
+}
+
+impl DataKey {
+    pub(crate) fn new(person: Uuid, key: &[u8; 32]) -> Self {
+        let derive = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let derived = Zeroizing::new(mac(&derive, b"showcaller data key: fingerprint", &[]));
+        Self { person, cipher: cipher(key), fingerprint: hmac::Key::new(hmac::HMAC_SHA256, &*derived) }
+    }
+
+    /// Whose key it is; also the key's id.
+    pub fn person(&self) -> Uuid {
+        self.person
+    }
+
+    /// Replaces every `{"$personal": value}` in an event's data by the value's [`Ciphertext`].
+    /// The field is the path to it, joined by `/`; `~`, `/` and `.` in a key become `~0`, `~1` and `~2`.
+    pub fn seal_event(&self, stream: &StreamId, event_id: EventId, data: &mut Value) -> Result<(), SealError> {
+        let stream = URL_SAFE_NO_PAD.encode(stream.as_str());
+        self.seal_markers(&stream, event_id, &mut String::new(), data)
+    }
+
+    /// Seals one value, for `field` of the event. Both are in the clear beside it.
+    pub fn seal_value(&self, stream: &StreamId, event_id: EventId, field: &str, value: &Value) -> Ciphertext {
+        self.seal(&URL_SAFE_NO_PAD.encode(stream.as_str()), event_id, &field.replace('.', "~2"), value)
+    }
+
+    /// Opens what this key sealed.
+    pub fn open(&self, ciphertext: &Ciphertext) -> Result<Value, OpenError> {
+        if ciphertext.key_id() != Some(self.person) {
+            return Err(OpenError::OtherKey);
+        }
+        let (context, payload) = ciphertext.split();
+        let bytes = URL_SAFE_NO_PAD.decode(payload).map_err(|_| OpenError::NotAuthentic)?;
+        let mut bytes = Zeroizing::new(bytes);
+        let (nonce, sealed) = bytes.split_first_chunk_mut::<NONCE_LEN>().ok_or(OpenError::NotAuthentic)?;
+        let plain = self
+            .cipher
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(context), sealed)
+            .map_err(|_| OpenError::NotAuthentic)?;
+        serde_json::from_slice(plain).map_err(|_| OpenError::NotAuthentic)
+    }
+
+    /// A keyed hash of `parts` (each counted with its length): tells whether a retried command is the same, and
+    /// nothing more once the key is gone.
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
+        URL_SAFE_NO_PAD.encode(mac(&self.fingerprint, b"fingerprint", parts))
+    }
+
+    fn seal_markers(
+        &self,
+        stream: &str,
+        event_id: EventId,
+        path: &mut String,
+        data: &mut Value,
+    ) -> Result<(), SealError> {
+        match data {
+            Value::Object(object) if object.contains_key(PERSONAL_MARKER) => {
+                if object.len() > 1 {
+                    return Err(SealError { field: path.clone() });
+                }
+                let sealed = self.seal(stream, event_id, path, &object[PERSONAL_MARKER]);
+                wipe(data);
+                *data = Value::String(sealed.as_str().to_owned());
+                Ok(())
+            }
+            Value::Object(object) => {
+                object.iter_mut().try_for_each(|(key, value)| self.below(stream, event_id, path, key, value))
+            }
+            Value::Array(array) => array
+                .iter_mut()
+                .enumerate()
+                .try_for_each(|(index, value)| self.below(stream, event_id, path, &index.to_string(), value)),
+            _ => Ok(()),
+        }
+    }
+
+    fn below(
+        &self,
+        stream: &str,
+        event_id: EventId,
+        path: &mut String,
+        key: &str,
+        value: &mut Value,
+    ) -> Result<(), SealError> {
+        if !matches!(value, Value::Object(_) | Value::Array(_)) {
+            return Ok(());
+        }
+        let length = path.len();
+        if length > 0 {
+            path.push('/');
+        }
+        for c in key.chars() {
+            match c {
+                '~' => path.push_str("~0"),
+                '/' => path.push_str("~1"),
+                '.' => path.push_str("~2"),
+                c => path.push(c),
+            }
+        }
+        let result = self.seal_markers(stream, event_id, path, value);
+        path.truncate(length);
+        result
+    }
+
+    fn seal(&self, stream: &str, event_id: EventId, field: &str, value: &Value) -> Ciphertext {
+        let context = Ciphertext::context(self.person, stream, event_id, field);
+        let nonce = random_bytes::<NONCE_LEN>();
+        // Sized ahead, so that no copy of the plaintext is left behind by a growing buffer.
+        let mut buffer = Zeroizing::new(Vec::with_capacity(NONCE_LEN + TAG_LEN + plain_bound(value)));
+        buffer.extend_from_slice(&nonce);
+        serde_json::to_writer(&mut *buffer, value).expect("a JSON value is JSON");
+        let tag = self
+            .cipher
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context.as_bytes()),
+                &mut buffer[NONCE_LEN..],
+            )
+            .expect("AES-GCM seals a value below 64 GiB");
+        buffer.extend_from_slice(tag.as_ref());
+        Ciphertext::from_parts(&context, &URL_SAFE_NO_PAD.encode(&*buffer))
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKey").field("person", &self.person).finish_non_exhaustive()
+    }
+}
+
+/// About how long a value's JSON is, in bytes.
+fn plain_bound(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 26,
+        Value::String(text) => text.len() + text.len() / 8 + 2,
+        Value::Array(array) => array.iter().map(|value| plain_bound(value) + 1).sum::<usize>() + 2,
+        Value::Object(object) => {
+            object.iter().map(|(key, value)| key.len() + key.len() / 8 + 4 + plain_bound(value)).sum::<usize>() + 2
+        }
+    }
+}
+
+/// Overwrites the plaintext that a ciphertext replaces.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(array) => array.iter_mut().for_each(wipe),
+        Value::Object(object) => object.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,226 @@
+//! Unwrapped data keys: a cache that forgets within a second, and one loader that turns all lookups that wait
+//! together into one query.
+//!
+//! Refuses: to give a key whose row was read more than a second ago, and to let a lookup wait without a bound.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::data_key::DataKey;
+use crate::error::{Error, KeyError};
+use crate::keys::Keys;
+use crate::store::{OPERATION_TIMEOUT, Store, within};
+
+/// How long an unwrapped key may be used after its row was read. An erasure takes effect everywhere within it.
+pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(1);
+/// How many unwrapped keys are held at most.
+const CACHED_KEYS: u64 = 100_000;
+/// How many lookups may wait in line; more wait to get in line.
+const WAITING_LOOKUPS: usize = 1_024;
+/// How many lookups are answered together at most.
+const LOOKUPS_A_BATCH: usize = 512;
+/// How many keys one query asks for at most.
+const KEYS_A_QUERY: usize = 1_000;
+/// The longest a lookup waits: the line, its own query and the one before it.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3 * OPERATION_TIMEOUT.as_secs());
+
+type Found = Result<Arc<DataKey>, KeyError>;
+
+struct Lookup {
+    persons: Vec<Uuid>,
+    reply: oneshot::Sender<Result<HashMap<Uuid, Found>, Error>>,
+}
+
+/// Unwrapped keys with the moment their row was read. The caller gives the time, so tests need none.
+pub(crate) struct KeyCache(moka::sync::Cache<Uuid, (Instant, Arc<DataKey>)>);
+
+impl KeyCache {
+    pub(crate) fn new() -> Self {
+        // Moka counts from the insert and wipes unused keys in time; `get` counts from the reading, and decides.
+        Self(moka::sync::Cache::builder().max_capacity(CACHED_KEYS).time_to_live(KEY_LIFETIME).build())
+    }
+
+    pub(crate) fn get(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
+        let (read_at, key) = self.0.get(&person)?;
+        (now.saturating_duration_since(read_at) < KEY_LIFETIME).then_some(key)
+    }
+
+    fn insert(&self, person: Uuid, key: Arc<DataKey>, read_at: Instant) {
+        self.0.insert(person, (read_at, key));
+    }
+
+    pub(crate) fn forget(&self, person: Uuid) {
+        self.0.invalidate(&person);
+    }
+}
+
+/// The way to data keys. Its task ends with it.
+pub(crate) struct Loader {
+    pub(crate) cache: Arc<KeyCache>,
+    queries: Arc<AtomicU64>,
+    lookups: mpsc::Sender<Lookup>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Loader {
+    pub(crate) fn start(store: Arc<Store>, keys: Arc<Keys>) -> Self {
+        let (lookups, waiting) = mpsc::channel(WAITING_LOOKUPS);
+        let cache = Arc::new(KeyCache::new());
+        let queries = Arc::new(AtomicU64::new(0));
+        let worker = Worker { store, keys, cache: Arc::clone(&cache), queries: Arc::clone(&queries) };
+        Self { cache, queries, lookups, task: tokio::spawn(worker.run(waiting)) }
+    }
+
+    /// How many queries for keys were sent.
+    pub(crate) fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn key(&self, person: Uuid) -> Found {
+        if let Some(key) = self.cache.get(person, Instant::now()) {
+            return Ok(key);
+        }
+        self.ask(vec![person]).await?.remove(&person).unwrap_or(Err(KeyError::Missing))
+    }
+
+    pub(crate) async fn keys(&self, persons: &[Uuid]) -> Result<HashMap<Uuid, Found>, Error> {
+        let now = Instant::now();
+        let mut found = HashMap::with_capacity(persons.len());
+        let mut absent = HashSet::new();
+        for &person in persons {
+            match self.cache.get(person, now) {
+                Some(key) => drop(found.insert(person, Ok(key))),
+                None => drop(absent.insert(person)),
+            }
+        }
+        if !absent.is_empty() {
+            found.extend(self.ask(absent.into_iter().collect()).await?);
+        }
+        Ok(found)
+    }
+
+    async fn ask(&self, persons: Vec<Uuid>) -> Result<HashMap<Uuid, Found>, Error> {
+        let stopped = || Error::Unavailable("it is shutting down".into());
+        let (reply, answer) = oneshot::channel();
+        let asking = async {
+            self.lookups.send(Lookup { persons, reply }).await.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
+        };
+        tokio::time::timeout(LOOKUP_TIMEOUT, asking)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the line for data keys is too long".into())))
+    }
+}
+
+struct Worker {
+    store: Arc<Store>,
+    keys: Arc<Keys>,
+    cache: Arc<KeyCache>,
+    queries: Arc<AtomicU64>,
+}
+
+impl Worker {
+    async fn run(self, mut waiting: mpsc::Receiver<Lookup>) {
+        let mut batch = Vec::with_capacity(LOOKUPS_A_BATCH);
+        while waiting.recv_many(&mut batch, LOOKUPS_A_BATCH).await > 0 {
+            let result = self.load(&batch).await;
+            for lookup in batch.drain(..) {
+                let answer = result.as_ref().map_err(Clone::clone).map(|found| {
+                    lookup.persons.iter().filter_map(|person| Some((*person, found.get(person)?.clone()))).collect()
+                });
+                // Whoever no longer waits needs no answer.
+                drop(lookup.reply.send(answer));
+            }
+        }
+    }
+
+    /// Everything that the batch asks for, each person once.
+    async fn load(&self, batch: &[Lookup]) -> Result<HashMap<Uuid, Found>, Error> {
+        let now = Instant::now();
+        let mut found = HashMap::new();
+        let mut absent = Vec::new();
+        for &person in batch.iter().flat_map(|lookup| &lookup.persons) {
+            if found.contains_key(&person) {
+                continue;
+            }
+            // The batch before may have brought it.
+            let key = self.cache.get(person, now).ok_or(KeyError::Missing);
+            if key.is_err() {
+                absent.push(person);
+            }
+            found.insert(person, key);
+        }
+        for persons in absent.chunks(KEYS_A_QUERY) {
+            let read_at = Instant::now();
+            self.queries.fetch_add(1, Ordering::Relaxed);
+            for (person, master, wrapped) in within(select(&self.store, persons)).await? {
+                let key = self.unwrap(person, master.as_deref(), wrapped.as_deref());
+                if let Ok(key) = &key {
+                    self.cache.insert(person, Arc::clone(key), read_at);
+                }
+                found.insert(person, key);
+            }
+        }
+        Ok(found)
+    }
+
+    fn unwrap(&self, person: Uuid, master: Option<&str>, wrapped: Option<&[u8]>) -> Found {
+        let (Some(master), Some(wrapped)) = (master, wrapped) else {
+            return Err(KeyError::Erased);
+        };
+        Ok(Arc::new(self.keys.unwrap_data_key(person, master, wrapped)?))
+    }
+}
+
+type Row = (Uuid, Option<String>, Option<Vec<u8>>);
+
+async fn select(store: &Store, persons: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
+    match store {
+        Store::Sqlite(pools) => {
+            // SQLite has no array parameters: the ids go in as JSON of hexadecimal texts.
+            let ids: Vec<_> = persons.iter().map(|id| id.simple().to_string()).collect();
+            sqlx::query_as(
+                "SELECT person, master_key, wrapped FROM data_keys \
+                 WHERE person IN (SELECT unhex(value) FROM json_each($1))",
+            )
+            .bind(serde_json::to_string(&ids).expect("ids are JSON"))
+            .fetch_all(&pools.read)
+            .await
+        }
+        Store::Postgres(pools) => {
+            sqlx::query_as("SELECT person, master_key, wrapped FROM data_keys WHERE person = ANY($1)")
+                .bind(persons)
+                .fetch_all(&pools.read)
+                .await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_used_for_less_than_a_second_after_its_row_was_read() {
+        let (cache, person, read_at) = (KeyCache::new(), Uuid::from_u128(1), Instant::now());
+        cache.insert(person, Arc::new(DataKey::new(person, &[7; 32])), read_at);
+        assert!(cache.get(person, read_at).is_some());
+        assert!(cache.get(person, read_at + Duration::from_millis(999)).is_some());
+        assert!(cache.get(person, read_at + Duration::from_secs(1)).is_none());
+        cache.forget(person);
+        assert!(cache.get(person, read_at).is_none());
+    }
+}

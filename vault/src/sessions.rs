@@ -1,0 +1,295 @@
+//! Sessions: families of refresh tokens, each rotated at every use, and the feed of those that ended.
+//!
+//! Refuses: a token used again later than the grace allows, which ends its family.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::refresh_token::{parse, token};
+use crate::store::{Store, from_ms, on, to_ms, within};
+use crate::vault::Vault;
+
+/// How long the token before the current one still gets the same successor: a client that lost the answer retries.
+const GRACE: TimeDelta = TimeDelta::seconds(10);
+/// The first generation of a session's token.
+const FIRST: u32 = 1;
+/// How often a refresh looks again because another one rotated in between.
+const REFRESH_ATTEMPTS: usize = 4;
+/// How many ended sessions one page of the feed holds at most.
+const FEED_PAGE: i64 = 1_000;
+
+/// A refresh that went through.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// The session.
+    pub session_id: Uuid,
+    /// Whose it is.
+    pub account: Uuid,
+    /// The token for the next refresh.
+    pub successor_token: SecretString,
+    /// When the session ends in any case.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Why a refresh token is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefreshRefusal {
+    /// It is no token of this vault, or its session is forgotten.
+    #[error("the refresh token is unknown")]
+    Unknown,
+    /// Its session has reached its absolute end.
+    #[error("the session has expired")]
+    Expired,
+    /// Its session was ended.
+    #[error("the session has ended")]
+    Ended,
+    /// It had been used before; its session is ended now, since somebody may have stolen the token.
+    #[error("the refresh token was used before; its session is ended")]
+    Reused {
+        /// The session.
+        session_id: Uuid,
+        /// Whose it is.
+        account: Uuid,
+    },
+}
+
+/// Why a refresh did not go through.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RefreshError {
+    /// A rule refuses it.
+    #[error(transparent)]
+    Refused(#[from] RefreshRefusal),
+    /// The vault broke.
+    #[error(transparent)]
+    Fault(#[from] Error),
+}
+
+/// How far a process has read the feed of ended sessions. Positions are gapless and in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FeedPosition(pub u64);
+
+/// A session that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedSession {
+    /// The session.
+    pub session_id: Uuid,
+    /// Whose it was.
+    pub account: Uuid,
+}
+
+/// A part of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedPage {
+    /// In the order they ended; at most 1,000, and fewer only at the feed's end.
+    pub sessions: Vec<EndedSession>,
+    /// Where the next page begins.
+    pub through: FeedPosition,
+}
+
+struct Family {
+    account: Uuid,
+    generation: u32,
+    rotated_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    ended: bool,
+}
+
+impl Vault {
+    /// Begins a session and gives its first refresh token; again with the same id, the same token.
+    pub async fn begin_session(
+        &self,
+        session_id: Uuid,
+        account: Uuid,
+        expires_at: DateTime<Utc>,
+    ) -> Result<SecretString, Error> {
+        let inserted = on!(&*self.0.store, pools => within(
+            sqlx::query("INSERT INTO sessions (id, account, generation, rotated_at_ms, expires_at_ms) \
+                         VALUES ($1, $2, $3, 0, $4) ON CONFLICT (id) DO NOTHING")
+                .bind(session_id)
+                .bind(account)
+                .bind(i64::from(FIRST))
+                .bind(to_ms(expires_at))
+                .execute(&pools.write)
+        )
+        .await?
+        .rows_affected());
+        if inserted == 0 {
+            let owner = self.family(session_id).await?.map(|family| family.account);
+            if owner != Some(account) {
+                return Err(Error::Invalid(format!("the session {session_id} belongs to another account")));
+            }
+        }
+        Ok(token(&self.0.keys, session_id, FIRST))
+    }
+
+    /// Takes a refresh token and gives its successor. Of any number at once, all get the same one.
+    pub async fn refresh(&self, refresh_token: &str, now: DateTime<Utc>) -> Result<Refreshed, RefreshError> {
+        let (session_id, generation) = parse(&self.0.keys, refresh_token).ok_or(RefreshRefusal::Unknown)?;
+        for _ in 0..REFRESH_ATTEMPTS {
+            let family = self.family(session_id).await?.ok_or(RefreshRefusal::Unknown)?;
+            if family.ended {
+                return Err(RefreshRefusal::Ended.into());
+            }
+            if now >= family.expires_at {
+                return Err(RefreshRefusal::Expired.into());
+            }
+            let refreshed = |generation| Refreshed {
+                session_id,
+                account: family.account,
+                successor_token: token(&self.0.keys, session_id, generation),
+                expires_at: family.expires_at,
+            };
+            if generation == family.generation {
+                if self.rotate(session_id, generation, now).await? {
+                    return Ok(refreshed(generation + 1));
+                }
+                // Another refresh came first, or the session ended: look again.
+            } else if generation.checked_add(1) == Some(family.generation) && now - family.rotated_at <= GRACE {
+                return Ok(refreshed(family.generation));
+            } else {
+                self.end_session(session_id, now).await?;
+                return Err(RefreshRefusal::Reused { session_id, account: family.account }.into());
+            }
+        }
+        Err(Error::Unavailable("the session is being refreshed by many others".into()).into())
+    }
+
+    /// Ends a session. Tells whether it had not ended before.
+    pub async fn end_session(&self, session_id: Uuid, now: DateTime<Utc>) -> Result<bool, Error> {
+        let ended = on!(&*self.0.store, pools => within(async {
+            let mut tx = pools.write.begin().await?;
+            let head: i64 = sqlx::query_scalar(LOCK_FEED).fetch_one(&mut *tx).await?;
+            let ended = sqlx::query(END).bind(session_id).bind(head + 1).bind(to_ms(now)).execute(&mut *tx).await?;
+            if ended.rows_affected() == 1 {
+                sqlx::query(SET_FEED).bind(head + 1).execute(&mut *tx).await?;
+                tx.commit().await?;
+            }
+            Ok(ended.rows_affected())
+        })
+        .await)?;
+        Ok(ended == 1)
+    }
+
+    /// Ends all sessions of an account, and gives those that had not ended before.
+    pub async fn end_sessions(&self, account: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
+        on!(&*self.0.store, pools => within(async {
+            let mut tx = pools.write.begin().await?;
+            let mut head: i64 = sqlx::query_scalar(LOCK_FEED).fetch_one(&mut *tx).await?;
+            let open: Vec<Uuid> =
+                sqlx::query_scalar("SELECT id FROM sessions WHERE account = $1 AND ended_seq IS NULL ORDER BY id")
+                    .bind(account)
+                    .fetch_all(&mut *tx)
+                    .await?;
+            for session in &open {
+                head += 1;
+                sqlx::query(END).bind(session).bind(head).bind(to_ms(now)).execute(&mut *tx).await?;
+            }
+            sqlx::query(SET_FEED).bind(head).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(open)
+        })
+        .await)
+    }
+
+    /// Which of these sessions have ended, or are not known (any more).
+    pub async fn session_ended(&self, sessions: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        let open: Vec<Uuid> = match &*self.0.store {
+            Store::Sqlite(pools) => {
+                let ids: Vec<_> = sessions.iter().map(|id| id.simple().to_string()).collect();
+                let open = sqlx::query_scalar(
+                    "SELECT id FROM sessions \
+                     WHERE ended_seq IS NULL AND id IN (SELECT unhex(value) FROM json_each($1))",
+                )
+                .bind(serde_json::to_string(&ids).expect("ids are JSON"));
+                within(open.fetch_all(&pools.read)).await?
+            }
+            Store::Postgres(pools) => {
+                let open = sqlx::query_scalar("SELECT id FROM sessions WHERE ended_seq IS NULL AND id = ANY($1)")
+                    .bind(sessions);
+                within(open.fetch_all(&pools.read)).await?
+            }
+        };
+        let open: HashSet<_> = open.into_iter().collect();
+        Ok(sessions.iter().copied().filter(|id| !open.contains(id)).collect())
+    }
+
+    /// The sessions that ended after a position of the feed. Poll it; a page of 1,000 says that there may be more.
+    pub async fn ended_since(&self, position: FeedPosition) -> Result<EndedPage, Error> {
+        let rows: Vec<(i64, Uuid, Uuid)> = on!(&*self.0.store, pools => within(
+            sqlx::query_as("SELECT ended_seq, id, account FROM sessions WHERE ended_seq > $1 ORDER BY ended_seq LIMIT $2")
+                .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+                .bind(FEED_PAGE)
+                .fetch_all(&pools.read)
+        )
+        .await)?;
+        let through = rows.last().map_or(position, |(seq, ..)| FeedPosition(seq.cast_unsigned()));
+        let sessions = rows.into_iter().map(|(_, session_id, account)| EndedSession { session_id, account }).collect();
+        Ok(EndedPage { sessions, through })
+    }
+
+    /// Where a process that starts begins to read the feed: before every session that ended at or after `time`.
+    /// Access tokens issued before then must have expired.
+    pub async fn feed_position_at(&self, time: DateTime<Utc>) -> Result<FeedPosition, Error> {
+        let position: i64 = on!(&*self.0.store, pools => within(
+            sqlx::query_scalar(
+                "SELECT coalesce((SELECT min(ended_seq) - 1 FROM sessions \
+                                  WHERE ended_seq IS NOT NULL AND ended_at_ms >= $1), \
+                                 (SELECT head FROM session_feed))",
+            )
+            .bind(to_ms(time))
+            .fetch_one(&pools.read)
+        )
+        .await)?;
+        Ok(FeedPosition(position.cast_unsigned()))
+    }
+
+    /// Forgets sessions that expired before `before`, so that the table stays small. Tells how many.
+    pub async fn forget_sessions(&self, before: DateTime<Utc>) -> Result<u64, Error> {
+        on!(&*self.0.store, pools => within(
+            sqlx::query("DELETE FROM sessions WHERE expires_at_ms < $1").bind(to_ms(before)).execute(&pools.write)
+        )
+        .await
+        .map(|deleted| deleted.rows_affected()))
+    }
+
+    async fn rotate(&self, session_id: Uuid, generation: u32, now: DateTime<Utc>) -> Result<bool, Error> {
+        let rotated = on!(&*self.0.store, pools => within(
+            sqlx::query("UPDATE sessions SET generation = generation + 1, rotated_at_ms = $3 \
+                         WHERE id = $1 AND generation = $2 AND ended_seq IS NULL")
+                .bind(session_id)
+                .bind(i64::from(generation))
+                .bind(to_ms(now))
+                .execute(&pools.write)
+        )
+        .await?
+        .rows_affected());
+        Ok(rotated == 1)
+    }
+
+    async fn family(&self, session_id: Uuid) -> Result<Option<Family>, Error> {
+        let row: Option<(Uuid, i64, i64, i64, Option<i64>)> = on!(&*self.0.store, pools => within(
+            sqlx::query_as(
+                "SELECT account, generation, rotated_at_ms, expires_at_ms, ended_seq FROM sessions WHERE id = $1",
+            )
+            .bind(session_id)
+            .fetch_optional(&pools.read)
+        )
+        .await)?;
+        Ok(row.map(|(account, generation, rotated_at, expires_at, ended)| Family {
+            account,
+            generation: generation as u32,
+            rotated_at: from_ms(rotated_at),
+            expires_at: from_ms(expires_at),
+            ended: ended.is_some(),
+        }))
+    }
+}
+
+/// Locks the feed and gives its head. An update, so that SQLite takes its write lock before it reads anything.
+const LOCK_FEED: &str = "UPDATE session_feed SET head = head WHERE one = 1 RETURNING head";
+const SET_FEED: &str = "UPDATE session_feed SET head = $1 WHERE one = 1";
+const END: &str = "UPDATE sessions SET ended_seq = $2, ended_at_ms = $3 WHERE id = $1 AND ended_seq IS NULL";

@@ -1,0 +1,137 @@
+//! The two databases a vault can be in, opened safely. SQL text is shared: `$N` placeholders suit both, times are
+//! milliseconds since 1970, and `on!` compiles one body for each pool type.
+//!
+//! Refuses: a vault that could lose what it acknowledged (SQLite in memory, PostgreSQL without synchronous commit).
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Database, Pool, Postgres, Sqlite};
+
+use crate::error::Error;
+
+/// PostgreSQL's schema.
+pub(crate) const SCHEMA: &str = "showcaller_vault";
+/// The longest that one operation may take, waiting for a connection included.
+pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for a connection, and SQLite's for its write lock.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for PostgreSQL's locks and statements, as its settings write it.
+const SERVER_TIMEOUT: &str = "5s";
+/// SQLite connections that only read; one more writes.
+const SQLITE_READERS: u32 = 4;
+
+/// Runs one body on whichever database it is.
+macro_rules! on {
+    ($store:expr, $pools:ident => $body:expr) => {
+        match $store {
+            $crate::store::Store::Sqlite($pools) => $body,
+            $crate::store::Store::Postgres($pools) => $body,
+        }
+    };
+}
+pub(crate) use on;
+
+/// Where to read and where to write. SQLite has one writing connection, so that writers line up here, in order,
+/// rather than in SQLite's busy handler; for PostgreSQL both are the same pool.
+pub(crate) struct Pools<DB: Database> {
+    pub(crate) read: Pool<DB>,
+    pub(crate) write: Pool<DB>,
+}
+
+/// An open vault database.
+pub(crate) enum Store {
+    Sqlite(Pools<Sqlite>),
+    Postgres(Pools<Postgres>),
+}
+
+impl Store {
+    pub(crate) async fn open(url: &str, max_connections: u32) -> Result<Self, Error> {
+        match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
+            "sqlite" => Self::open_sqlite(url).await,
+            "postgres" | "postgresql" => Self::open_postgres(url, max_connections).await,
+            _ => Err(Error::Invalid(
+                "--vault wants a URL like sqlite:data/vault.db or postgres://user@host/database".into(),
+            )),
+        }
+    }
+
+    async fn open_sqlite(url: &str) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|error| Error::Invalid(format!("--vault is no SQLite URL ({error}): write sqlite:data/vault.db")))?;
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            return Err(Error::Invalid(
+                "a vault in memory would lose its keys with the process: write a file, like sqlite:data/vault.db".into(),
+            ));
+        }
+        let path = options.get_filename().to_path_buf();
+        let failed = |error: std::io::Error| {
+            Error::Invalid(format!("the vault file {} can't be opened: {error}", path.display()))
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        // Made here, so that others never may read it; SQLite gives its journal the same mode.
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let options = options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(WAIT_TIMEOUT)
+            .pragma("secure_delete", "ON");
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(WAIT_TIMEOUT);
+        let write = within(pool(1).connect_with(options.clone())).await?;
+        let read = within(pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON"))).await?;
+        Ok(Self::Sqlite(Pools { read, write }))
+    }
+
+    async fn open_postgres(url: &str, max_connections: u32) -> Result<Self, Error> {
+        // The parser's own message could quote the password.
+        let options = PgConnectOptions::from_str(url).map_err(|_| {
+            Error::Invalid("--vault is no PostgreSQL URL: write postgres://user@host:5432/database".into())
+        })?;
+        let options = options.application_name("showcaller vault").options([
+            ("search_path", SCHEMA),
+            ("lock_timeout", SERVER_TIMEOUT),
+            ("statement_timeout", SERVER_TIMEOUT),
+            ("idle_in_transaction_session_timeout", SERVER_TIMEOUT),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections.max(1))
+            .acquire_timeout(WAIT_TIMEOUT)
+            .connect_with(options);
+        let pool = within(pool).await?;
+        let commit: String = within(sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&pool)).await?;
+        if commit == "off" {
+            return Err(Error::Invalid(
+                "the vault's PostgreSQL has synchronous_commit=off: a crash could lose a data key whose events are \
+                 stored. Write ALTER ROLE … SET synchronous_commit = on"
+                    .into(),
+            ));
+        }
+        Ok(Self::Postgres(Pools { read: pool.clone(), write: pool }))
+    }
+}
+
+/// Runs a database operation under [`OPERATION_TIMEOUT`].
+pub(crate) async fn within<T>(operation: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
+        Ok(result) => result.map_err(Error::from),
+        Err(_) => Err(Error::Unavailable(format!("no answer within {} s", OPERATION_TIMEOUT.as_secs()))),
+    }
+}
+
+/// A time as it is stored.
+pub(crate) fn to_ms(time: DateTime<Utc>) -> i64 {
+    time.timestamp_millis()
+}
+
+/// A stored time.
+pub(crate) fn from_ms(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}
