@@ -1,0 +1,124 @@
+//! Whether this process lives, and whether what it depends on can be reached. It refuses to say why a dependency is down:
+//! the cause is in the log.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::future::{BoxFuture, FutureExt, join_all};
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// How long one check may take; a slower dependency counts as down.
+const CHECK_TIME: Duration = Duration::from_secs(2);
+/// How long an answer is good for, so that many probes cost one round of checks.
+const FRESH: Duration = Duration::from_millis(500);
+
+type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// The named dependencies of a process.
+#[derive(Clone, Default)]
+pub struct Health {
+    checks: Vec<(&'static str, Check)>,
+}
+
+#[derive(Clone)]
+struct Ready {
+    checks: Arc<[(&'static str, Check)]>,
+    last: Arc<Mutex<Option<(Instant, Value, bool)>>>,
+}
+
+impl Health {
+    /// Without dependencies: always ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a dependency. `check` returns when it can be used now; an error's text goes to the log.
+    #[must_use]
+    pub fn with<F, Fut, E>(mut self, name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let check = move || {
+            check()
+                .map(|done| done.map_err(|error| error.to_string()))
+                .boxed()
+        };
+        self.checks.push((name, Arc::new(check)));
+        self
+    }
+
+    /// `GET /health/live` and `GET /health/ready`, open to anybody.
+    pub fn routes(self) -> Router {
+        let ready = Ready {
+            checks: self.checks.into(),
+            last: Arc::default(),
+        };
+        Router::new()
+            .route(
+                "/health/live",
+                get(async || Json(json!({ "status": "up" }))),
+            )
+            .route("/health/ready", get(readiness))
+            .with_state(ready)
+    }
+}
+
+async fn readiness(State(ready): State<Ready>) -> Response {
+    // The lock makes one round of checks serve all who ask meanwhile.
+    let mut last = ready.last.lock().await;
+    let (body, up) = match &*last {
+        Some((at, body, up)) if at.elapsed() < FRESH => (body.clone(), *up),
+        _ => {
+            let (body, up) = run(&ready.checks).await;
+            *last = Some((Instant::now(), body.clone(), up));
+            (body, up)
+        }
+    };
+    let status = if up {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
+    let results = join_all(checks.iter().map(async |(name, check)| {
+        let result = timeout(CHECK_TIME, check())
+            .await
+            .unwrap_or_else(|_| Err("no answer in time".into()));
+        if let Err(cause) = &result {
+            tracing::warn!(dependency = name, %cause, "a dependency is down");
+        }
+        (*name, result.is_ok())
+    }))
+    .await;
+    let word = |up: bool| if up { "up" } else { "down" };
+    let up = results.iter().all(|(_, up)| *up);
+    let dependencies: Map<String, Value> = results
+        .into_iter()
+        .map(|(name, up)| (name.to_owned(), json!({ "status": word(up) })))
+        .collect();
+    (
+        json!({ "status": word(up), "dependencies": dependencies }),
+        up,
+    )
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.checks.iter().map(|(name, _)| name))
+            .finish()
+    }
+}

@@ -1,0 +1,284 @@
+//! Access tokens (RFC 9068: JWTs of the type `at+jwt`), issued and verified. It refuses every algorithm but EdDSA over
+//! Ed25519, and every key that is not in the keys file.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+use vault::Keys;
+
+use crate::clock::{self, Clock};
+use crate::{Caller, Problem};
+
+/// How long an access token is good for, in seconds.
+const LIFETIME_S: i64 = 300;
+/// How far apart the clocks of two machines may be, in seconds.
+const SKEW_S: i64 = 30;
+/// The media type that a token's header names (RFC 9068, section 2.1).
+const TYPE: &str = "at+jwt";
+/// Longest token looked at, in bytes.
+const TOKEN_BYTES: usize = 4 * 1024;
+/// Verified tokens remembered, so that a token is checked against its signature once.
+const REMEMBERED: u64 = 20_000;
+
+/// What names this installation in its tokens. Never taken from the address it listens on.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// `iss`.
+    pub issuer: String,
+    /// `aud`.
+    pub audience: String,
+}
+
+/// A token for a client.
+#[derive(Clone)]
+pub struct AccessToken {
+    /// The JWT.
+    pub token: String,
+    /// Seconds until it expires.
+    pub expires_in: i64,
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which sessions ended before their tokens expired; answered from memory.
+pub trait SessionCheck: Send + Sync {
+    /// Whether the session has ended.
+    fn ended(&self, session: Uuid) -> bool;
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: Uuid,
+    aud: String,
+    exp: i64,
+    iat: i64,
+    jti: Uuid,
+    sid: Uuid,
+    #[serde(default)]
+    scope: String,
+}
+
+/// What is remembered of a token whose signature and names were right.
+#[derive(Clone)]
+struct Verified {
+    caller: Caller,
+    issued_at: i64,
+    expires_at: i64,
+}
+
+type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
+
+/// Issues and verifies access tokens.
+pub struct Tokens {
+    settings: TokenSettings,
+    kid: String,
+    signing: EncodingKey,
+    verifying: HashMap<String, DecodingKey>,
+    validation: Validation,
+    jwks: serde_json::Value,
+    seen: Cache<TokenHash, Verified>,
+    sessions: Option<Arc<dyn SessionCheck>>,
+    clock: Clock,
+}
+
+impl Tokens {
+    /// With the signing keys of the keys file; the first signs, all verify.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hold the keys in an Arc"
+    )]
+    pub fn new(keys: Arc<Keys>, settings: TokenSettings) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[&settings.issuer]);
+        validation.set_audience(&[&settings.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // The library would read the machine's clock: `check_time` judges by the caller's.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let public_keys = keys.signing_keys().iter();
+        let jwks = json!({ "keys": public_keys.map(|key| json!({
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "use": "sig",
+            "alg": "EdDSA",
+            "kid": key.kid(),
+            "x": URL_SAFE_NO_PAD.encode(key.public_key()),
+        })).collect::<Vec<_>>() });
+        Self {
+            kid: keys.signing_key().kid().to_owned(),
+            signing: EncodingKey::from_ed_der(keys.signing_key().pkcs8_der()),
+            verifying: keys
+                .signing_keys()
+                .iter()
+                .map(|key| {
+                    (
+                        key.kid().to_owned(),
+                        DecodingKey::from_ed_der(key.public_key()),
+                    )
+                })
+                .collect(),
+            validation,
+            jwks,
+            seen: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
+                .build(),
+            settings,
+            sessions: None,
+            clock: clock::system(),
+        }
+    }
+
+    /// Asks `sessions` at each verification whether the token's session has ended.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: Arc<dyn SessionCheck>) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
+    /// Judges tokens of requests by another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// What time it is for the tokens of requests.
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    /// A new token for a session.
+    pub fn issue(
+        &self,
+        account: Uuid,
+        session: Uuid,
+        scopes: &[String],
+        now: DateTime<Utc>,
+    ) -> AccessToken {
+        let claims = Claims {
+            iss: self.settings.issuer.clone(),
+            sub: account,
+            aud: self.settings.audience.clone(),
+            exp: now.timestamp() + LIFETIME_S,
+            iat: now.timestamp(),
+            jti: vault::random_uuid(),
+            sid: session,
+            scope: scopes.join(" "),
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(TYPE.to_owned());
+        header.kid = Some(self.kid.clone());
+        let token = jsonwebtoken::encode(&header, &claims, &self.signing)
+            .expect("the keys file's Ed25519 keys were checked when it was read");
+        AccessToken {
+            token,
+            expires_in: LIFETIME_S,
+        }
+    }
+
+    /// Who a token speaks for, if it is ours and good at `now`; else the problem `invalid_token`, which never says why.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, Problem> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Problem::invalid_token());
+        }
+        let mut hash: TokenHash = [0; digest::SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let verified = if let Some(verified) = self.seen.get(&hash) {
+            check_time(&verified, now)?;
+            verified
+        } else {
+            let verified = self.check(token).ok_or_else(Problem::invalid_token)?;
+            check_time(&verified, now)?;
+            self.seen.insert(hash, verified.clone());
+            verified
+        };
+        if self
+            .sessions
+            .as_ref()
+            .is_some_and(|sessions| sessions.ended(verified.caller.session))
+        {
+            return Err(Problem::invalid_token());
+        }
+        Ok(verified.caller)
+    }
+
+    /// The public keys, as a JSON Web Key Set (RFC 7517, RFC 8037).
+    pub fn jwks(&self) -> serde_json::Value {
+        self.jwks.clone()
+    }
+
+    /// Everything of a token but the time.
+    fn check(&self, token: &str) -> Option<Verified> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        // `kid` picks among our own keys alone: `jwk`, `jku` and `x5u` in a header are never looked at.
+        if header.alg != Algorithm::EdDSA
+            || header.typ.as_deref() != Some(TYPE)
+            || header.crit.is_some()
+        {
+            return None;
+        }
+        let key = self.verifying.get(header.kid.as_deref()?)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
+            .ok()?
+            .claims;
+        let scopes = claims
+            .scope
+            .split(' ')
+            .filter(|scope| !scope.is_empty())
+            .map(str::to_owned)
+            .collect();
+        Some(Verified {
+            caller: Caller {
+                account: claims.sub,
+                session: claims.sid,
+                scopes,
+            },
+            issued_at: claims.iat,
+            expires_at: claims.exp,
+        })
+    }
+}
+
+fn check_time(verified: &Verified, now: DateTime<Utc>) -> Result<(), Problem> {
+    let now = now.timestamp();
+    // Saturating: a token may name any number.
+    let good = now < verified.expires_at.saturating_add(SKEW_S)
+        && verified.issued_at <= now.saturating_add(SKEW_S);
+    if good {
+        Ok(())
+    } else {
+        Err(Problem::invalid_token())
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("settings", &self.settings)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "tokens_tests.rs"]
+mod tests;
