@@ -18,6 +18,20 @@ pub struct DecodeError {
     cause: serde_json::Error,
 }
 
+impl DecodeError {
+    /// A stored event that cannot be taken in, for a reason of the reader's own.
+    pub fn new(event: &RecordedEvent, cause: impl std::fmt::Display) -> Self {
+        Self {
+            stream: event.stream.to_string(),
+            version: event.version.get(),
+            id: event.id.to_string(),
+            type_name: event.type_name.clone(),
+            schema_version: event.schema_version,
+            cause: serde::de::Error::custom(cause),
+        }
+    }
+}
+
 /// A category's events: an enum that serde tags `#[serde(tag = "type", content = "data")]`, every variant a struct.
 /// Variant names are storage format: past tense, for ever.
 pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync {

@@ -1,1 +1,23 @@
-//! Under construction.
+//! The projector: takes the log's events, by way of the queue, into read models; and the proof that it took each event
+//! once.
+//!
+//! Refuses: to hold anything that the log does not, to open personal data (it has no vault), and to rely on the queue.
+
+mod ahead;
+mod cache;
+mod catching_up;
+mod consumer;
+mod healing;
+mod lane;
+mod options;
+mod projector;
+mod read_models;
+mod status;
+mod stretch;
+mod verify;
+
+pub use options::Options;
+pub use projector::{Projector, StartError};
+pub use self::read_models::built_in;
+pub use status::{PartitionStatus, ReadModelStatus, State, Status};
+pub use verify::{Fault, LogReport, Problems, Progress, ReadModelReport, Report, Rows, verify};

@@ -1,0 +1,192 @@
+//! What one partition of a read model has taken in beyond its stored checkpoint: net rows, waiting for their commit.
+//!
+//! Refuses: to live on after a failed commit. Its owner drops it and loads anew, so memory never leads the database.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use chrono::{DateTime, Utc};
+use events::{Partition, Position, RecordedEvent, StreamId};
+use read_models::{
+    Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ReadModel, ReadStore, RowKey, RowWrites,
+    Rows, fold,
+};
+use serde::Deserialize;
+
+use crate::cache::Cache;
+use crate::options::{EVENTS_A_COMMIT, REASON_CHARS, ROWS_A_COMMIT};
+
+/// The table that is written to.
+pub(crate) struct Table<'a> {
+    pub(crate) store: &'a dyn ReadStore,
+    pub(crate) model: &'a ReadModel,
+    pub(crate) generation: &'a Generation,
+    pub(crate) partition: Partition,
+}
+
+/// A partition's state in memory, loaded at its checkpoint.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// What the database has.
+    pub(crate) stored: Checkpoint,
+    /// What was taken in: the same, and what waits for the commit.
+    pub(crate) reached: Checkpoint,
+    /// The partition holds no event after `reached` up to here.
+    pub(crate) covered: Position,
+    /// The first event that waits, for each parked stream.
+    parked: HashMap<StreamId, Position>,
+    to_park: Vec<Parked>,
+    rows: Rows,
+    cache: Cache,
+    events: usize,
+}
+
+impl Ahead {
+    /// Nothing taken in beyond a checkpoint.
+    pub(crate) fn new(stored: Checkpoint, parked: Vec<Parked>, cached_rows: usize) -> Self {
+        Self {
+            stored,
+            reached: stored,
+            covered: stored.position,
+            parked: parked.into_iter().map(|p| (p.stream, p.position)).collect(),
+            to_park: Vec::new(),
+            rows: Rows::new(),
+            // Before the first event the table is empty.
+            cache: Cache::new(cached_rows, stored == Checkpoint::default()),
+            events: 0,
+        }
+    }
+
+    /// Something waits for a commit.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.reached != self.stored
+    }
+
+    /// As much waits for a commit as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.events >= EVENTS_A_COMMIT || self.rows.len() >= ROWS_A_COMMIT
+    }
+
+    /// How many streams are parked.
+    pub(crate) fn parked_streams(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// The events of this stream wait from this event on.
+    pub(crate) fn park(&mut self, partition: Partition, event: &RecordedEvent, reason: &str) {
+        let (stream, position) = (event.stream.clone(), event.position);
+        // What a database refuses in a row must not make it refuse the reason too.
+        let error: String = reason.chars().filter(|c| *c != '\0').take(REASON_CHARS).collect();
+        tracing::error!(%partition, %stream, %position, error, "stream parked: its events wait from here on");
+        self.parked.insert(stream.clone(), position);
+        self.to_park.push(Parked { stream, partition, position, error });
+    }
+
+    /// This event waits behind one that could not be projected.
+    pub(crate) fn is_parked(&self, event: &RecordedEvent) -> bool {
+        let first = if self.parked.is_empty() { None } else { self.parked.get(&event.stream) };
+        first.is_some_and(|first| event.position >= *first)
+    }
+
+    /// Takes in events of the partition, every one after `reached`, in order. An event that cannot be projected parks
+    /// its stream; nothing is written yet.
+    pub(crate) async fn absorb(&mut self, table: &Table<'_>, events: &[RecordedEvent]) -> Result<(), Error> {
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            self.reached.digest = self.reached.digest.then(&event.hash);
+            self.reached.position = event.position;
+            if takes(table.model, event) && !self.is_parked(event) {
+                match project(table.model, event) {
+                    Ok(made) if made.is_empty() => {}
+                    Ok(made) => changes.push((event, made)),
+                    Err(reason) => self.park(table.partition, event, &reason),
+                }
+            }
+        }
+        self.events += events.len();
+        self.covered = self.covered.max(self.reached.position);
+        self.load(table, &changes).await?;
+        for (event, made) in changes {
+            // An event before it in this very batch may have parked the stream.
+            if self.is_parked(event) {
+                continue;
+            }
+            if let Err(error) = fold(&mut self.rows, made, place(table.partition, event)) {
+                self.park(table.partition, event, &error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings every row that the changes name: from memory, and the others from the table in one call.
+    async fn load(&mut self, table: &Table<'_>, changes: &[(&RecordedEvent, Changes<'_>)]) -> Result<(), Error> {
+        let mut missing: Vec<RowKey> = Vec::new();
+        for key in changes.iter().flat_map(|(_, made)| made.keys()) {
+            if !self.rows.contains_key(key) {
+                let known = self.cache.take(key);
+                if known.is_none() {
+                    missing.push(key.clone());
+                }
+                self.rows.insert(key.clone(), known.flatten());
+            }
+        }
+        if !missing.is_empty() {
+            let Table { store, model, generation, partition } = *table;
+            let found = store.load_rows(model, generation, partition, &missing).await?;
+            self.rows.extend(found.into_iter().map(|(key, row)| (key, Some(row))));
+        }
+        Ok(())
+    }
+
+    /// Commits what was taken in: rows, parked streams and checkpoint in one fenced transaction. After an error this
+    /// state is worth nothing.
+    pub(crate) async fn flush(&mut self, table: &Table<'_>) -> Result<(), CommitError> {
+        if !self.is_ahead() {
+            return Ok(());
+        }
+        let mut writes = RowWrites { park: std::mem::take(&mut self.to_park), ..RowWrites::default() };
+        for (key, row) in self.rows.drain() {
+            match row {
+                Some(row) => writes.upserts.push((key, row)),
+                None => writes.deletes.push(key),
+            }
+        }
+        let Table { store, model, generation, partition } = *table;
+        store.commit(model, generation, partition, self.stored, self.reached, &writes).await?;
+        self.stored = self.reached;
+        self.events = 0;
+        for (key, row) in writes.upserts {
+            self.cache.put(key, Some(row));
+        }
+        for key in writes.deletes {
+            self.cache.put(key, None);
+        }
+        Ok(())
+    }
+}
+
+/// The read model takes events of this one's category.
+pub(crate) fn takes(model: &ReadModel, event: &RecordedEvent) -> bool {
+    model.categories.is_empty() || model.categories.iter().any(|category| category == event.stream.category())
+}
+
+/// Runs the projection. A panic is as deterministic as an error, and must not take the process with it.
+pub(crate) fn project<'m>(model: &'m ReadModel, event: &RecordedEvent) -> Result<Changes<'m>, String> {
+    let mut changes = Changes::new(model);
+    match catch_unwind(AssertUnwindSafe(|| (model.project)(event, &mut changes))) {
+        Ok(Ok(())) => Ok(changes),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the projection panicked at {} version {}", event.stream, event.version)),
+    }
+}
+
+/// Where an event stands, for the hidden columns of the rows it changes.
+pub(crate) fn place(partition: Partition, event: &RecordedEvent) -> EventPlace {
+    #[derive(Deserialize)]
+    struct Time {
+        recorded_at: DateTime<Utc>,
+    }
+    // Only this field: parsing all metadata of every event would cost more than the projection.
+    let time = serde_json::from_str(&event.metadata).ok();
+    EventPlace { partition, position: event.position, recorded_at: time.map(|Time { recorded_at }| recorded_at) }
+}

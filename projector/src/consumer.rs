@@ -1,0 +1,147 @@
+//! One partition's consumer: takes messages in batches, brings them to every read model, acknowledges.
+//!
+//! Refuses: to rely on the queue. What it does not bring, or brings broken, is read from the log.
+
+use std::sync::Arc;
+
+use broker::{Broker, Delivery, Group, Subscription};
+use events::{Partition, Position};
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval_at};
+
+use crate::healing::{following, heal, sort_out};
+use crate::lane::{Context, Lane, Pace, Taken};
+use crate::options::{LOG_PAUSE, Pauses, SILENCE};
+use crate::status::Status;
+use crate::stretch::{Batch, Stretch};
+
+pub(crate) struct Consumer {
+    pub(crate) context: Arc<Context>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) partition: Partition,
+    /// One a read model.
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+impl Consumer {
+    /// Until shutdown: subscribes, consumes, and does it again when the subscription breaks.
+    pub(crate) async fn run(self) {
+        while let Some(subscription) = self.subscribe().await {
+            self.report(true);
+            let end = self.consume(subscription).await;
+            self.report(false);
+            match end {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(partition = %self.partition, %error, "subscription lost"),
+            }
+        }
+    }
+
+    /// Subscribes, however long that takes; meanwhile the log brings what the queue can't. `None` at shutdown.
+    async fn subscribe(&self) -> Option<Box<dyn Subscription>> {
+        let connecting = self.connect();
+        tokio::pin!(connecting);
+        let mut silence = interval_at(Instant::now() + SILENCE, SILENCE);
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return connected,
+                _ = silence.tick() => drop(heal(&self.context, &self.lanes, Position::ZERO).await),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Option<Box<dyn Subscription>> {
+        let group = Group { name: self.context.options.group.clone() };
+        let (mut pauses, mut complaints) = (Pauses::new(), Complaints::default());
+        loop {
+            tokio::select! {
+                () = self.context.shutdown.cancelled() => return None,
+                connected = self.broker.subscribe(&group, self.partition) => match connected {
+                    Ok(subscription) => return Some(subscription),
+                    Err(error) if complaints.due() => {
+                        tracing::warn!(partition = %self.partition, %error, "cannot subscribe; reading the log meanwhile");
+                    }
+                    Err(_) => {}
+                },
+            }
+            if !self.context.pause(pauses.next()).await {
+                return None;
+            }
+        }
+    }
+
+    /// Ok at shutdown.
+    async fn consume(&self, mut subscription: Box<dyn Subscription>) -> Result<(), broker::Error> {
+        let mut complaints = Complaints::default();
+        loop {
+            let deliveries = tokio::select! {
+                () = self.context.shutdown.cancelled() => return Ok(()),
+                deliveries = subscription.next_batch(self.context.options.batch, SILENCE) => deliveries?,
+            };
+            let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() else {
+                // Not even a heartbeat: the relay may be down.
+                heal(&self.context, &self.lanes, Position::ZERO).await;
+                continue;
+            };
+            if !self.project(&deliveries, &mut complaints).await {
+                return Ok(());
+            }
+            subscription.acknowledge(last).await?;
+        }
+    }
+
+    /// Brings a batch to every lane. False when the projector is to stop before it was done.
+    async fn project(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
+        let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
+        let mut gap = false;
+        if let Some((count, reason)) = &batch.unreadable {
+            if complaints.due() {
+                tracing::warn!(partition = %self.partition, count, reason, "messages that cannot be read; reading the log");
+            }
+            gap = true;
+        }
+        for Stretch { after, events } in &batch.stretches {
+            let lanes = following(&self.lanes);
+            let through = events.last().map_or(*after, |event| event.position);
+            let taking = lanes.iter().map(|lane| lane.take(*after, through, events, Pace::Now));
+            let outcomes = join_all(taking).await;
+            if !sort_out(&lanes, &outcomes) {
+                return false;
+            }
+            if outcomes.contains(&Taken::Behind) {
+                gap = true;
+                break;
+            }
+        }
+        if let Some(beat) = &batch.heartbeat {
+            for lane in following(&self.lanes) {
+                gap |= lane.compare(beat).await;
+            }
+        }
+        !gap || heal(&self.context, &self.lanes, batch.target()).await
+    }
+
+    fn report(&self, subscribed: bool) {
+        self.status.send_modify(|status| {
+            if let Some(place) = status.subscribed.get_mut(usize::from(self.partition.0)) {
+                *place = subscribed;
+            }
+        });
+    }
+}
+
+/// Keeps what happens often from filling the log.
+#[derive(Default)]
+struct Complaints(Option<Instant>);
+
+impl Complaints {
+    fn due(&mut self) -> bool {
+        let due = self.0.is_none_or(|last| last.elapsed() >= LOG_PAUSE);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
+}

@@ -1,0 +1,377 @@
+//! A lane: one partition of one generation of a read model, and its place in the log. Events go in once, in order,
+//! whoever brings them: the queue, healing or a rebuild.
+//!
+//! Refuses: to take events that leave a gap, and to go on after a doubt without loading its checkpoint anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use event_store::EventStore;
+use events::{Heartbeat, Partition, Position, RecordedEvent};
+use read_models::{CommitError, Error, Generation, ReadModel, ReadStore};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::ahead::{Ahead, Table};
+use crate::options::{Options, Pauses, TRIES_IN_PLACE};
+use crate::status::{Board, State};
+
+/// What every part of a projector stands on.
+pub(crate) struct Context {
+    pub(crate) log: Arc<dyn EventStore>,
+    pub(crate) store: Arc<dyn ReadStore>,
+    pub(crate) options: Options,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Context {
+    /// Waits; false when the projector is to stop.
+    pub(crate) async fn pause(&self, pause: std::time::Duration) -> bool {
+        tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+}
+
+/// When to commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At once: readers wait for these events.
+    Now,
+    /// When enough has been folded: the log is being caught up with.
+    WhenFull,
+}
+
+/// What became of events that were brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// They are in, or were before.
+    Done,
+    /// There is a gap before them: read the log.
+    Behind,
+    /// The database fails again and again.
+    Failing,
+    /// The lane stands still until an operator acts; the status says why.
+    Stopped,
+    /// The projector is to stop.
+    Shutdown,
+}
+
+/// Why an attempt went no further.
+enum Trouble {
+    Behind,
+    /// The database refuses rows that were folded from events which are in memory no more.
+    Refused(String),
+    Fenced,
+    Fault(String),
+    Stop(String),
+}
+
+enum Work<'a> {
+    /// Finds out where the lane stands.
+    Locate,
+    Take { after: Position, through: Position, events: &'a [RecordedEvent], pace: Pace },
+    Flush,
+}
+
+pub(crate) struct Lane {
+    pub(crate) context: Arc<Context>,
+    pub(crate) model: Arc<ReadModel>,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) partition: Partition,
+    pub(crate) board: Board,
+    /// Wakes the read model's task when a lane has fallen behind.
+    pub(crate) fell_behind: Arc<Notify>,
+    mode: AtomicU8,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// `None`: load before use. An attempt takes it out, and only a successful one puts it back.
+    ahead: Option<Ahead>,
+    /// Up to here some event makes rows that the database refuses: commit page by page, to find it.
+    careful: Position,
+}
+
+const CATCHING_UP: u8 = 0;
+const FOLLOWING: u8 = 1;
+const STOPPED: u8 = 2;
+
+impl Lane {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        model: Arc<ReadModel>,
+        generation: Arc<Generation>,
+        partition: Partition,
+        board: Board,
+        fell_behind: Arc<Notify>,
+    ) -> Self {
+        let (mode, held) = (AtomicU8::new(CATCHING_UP), Mutex::default());
+        Self { context, model, generation, partition, board, fell_behind, mode, held }
+    }
+
+    pub(crate) fn is_following(&self) -> bool {
+        self.mode.load(Ordering::SeqCst) == FOLLOWING
+    }
+
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.mode.load(Ordering::SeqCst) == CATCHING_UP
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.mode.load(Ordering::SeqCst) == STOPPED
+    }
+
+    /// From now on the queue's consumer brings events.
+    pub(crate) fn follow(&self) {
+        self.mode.store(FOLLOWING, Ordering::SeqCst);
+        self.board.write(|status| status.state = State::Following);
+    }
+
+    /// From now on the read model's task brings events.
+    pub(crate) fn fall_behind(&self) {
+        self.mode.store(CATCHING_UP, Ordering::SeqCst);
+        self.board.write(|status| {
+            if status.state == State::Following {
+                status.state = State::CatchingUp;
+            }
+        });
+        self.fell_behind.notify_one();
+    }
+
+    fn stop(&self, reason: &str) {
+        let (model, partition) = (&self.model.name, self.partition);
+        tracing::error!(model, %partition, reason, "projection stopped");
+        self.mode.store(STOPPED, Ordering::SeqCst);
+        self.board.write(|status| status.state = State::Stopped(reason.to_owned()));
+    }
+
+    /// The position up to which the partition's events are in.
+    pub(crate) async fn locate(&self) -> Result<Position, Taken> {
+        self.work(Work::Locate).await
+    }
+
+    /// Takes in `events`: everything that the partition holds after `after`, up to `through`.
+    pub(crate) async fn take(
+        &self,
+        after: Position,
+        through: Position,
+        events: &[RecordedEvent],
+        pace: Pace,
+    ) -> Taken {
+        self.work(Work::Take { after, through, events, pace }).await.err().unwrap_or(Taken::Done)
+    }
+
+    /// Commits whatever waits for it.
+    pub(crate) async fn flush(&self) -> Taken {
+        self.work(Work::Flush).await.err().unwrap_or(Taken::Done)
+    }
+
+    /// Compares with what the relay says; true when the relay knows of later events.
+    pub(crate) async fn compare(&self, beat: &Heartbeat) -> bool {
+        let held = self.held.lock().await;
+        let Some(ahead) = &held.ahead else { return true };
+        if ahead.reached.position == beat.position && ahead.reached.digest != beat.digest {
+            self.stop(&format!(
+                "corrupted: at position {} its digest is not the one of the events that were published; run showcaller verify",
+                beat.position
+            ));
+        }
+        ahead.covered < beat.position
+    }
+
+    async fn work(&self, work: Work<'_>) -> Result<Position, Taken> {
+        let mut held = self.held.lock().await;
+        let (mut pauses, mut faults) = (Pauses::new(), 0);
+        loop {
+            if self.is_stopped() {
+                return Err(Taken::Stopped);
+            }
+            match self.attempt(&mut held, &work).await {
+                Ok(covered) => return Ok(covered),
+                Err(Trouble::Behind) => return Err(Taken::Behind),
+                Err(Trouble::Stop(reason)) => self.stop(&reason),
+                Err(Trouble::Refused(reason)) => {
+                    tracing::warn!(model = self.model.name, partition = %self.partition, reason, "looking for the event");
+                    return Err(Taken::Behind);
+                }
+                Err(Trouble::Fenced) => {
+                    // Another projector has moved on; what it has not taken is still to be taken.
+                    tracing::debug!(model = self.model.name, partition = %self.partition, "fenced: loading anew");
+                }
+                Err(Trouble::Fault(reason)) => {
+                    let (model, partition) = (&self.model.name, self.partition);
+                    tracing::warn!(model, %partition, reason, "projection failed; trying again");
+                    self.board.write(|status| status.state = State::Retrying(reason));
+                    faults += 1;
+                    if faults == TRIES_IN_PLACE {
+                        return Err(Taken::Failing);
+                    }
+                    if !self.context.pause(pauses.next()).await {
+                        return Err(Taken::Shutdown);
+                    }
+                }
+            }
+            if self.context.shutdown.is_cancelled() {
+                return Err(Taken::Shutdown);
+            }
+            if matches!(work, Work::Flush) && !self.is_stopped() {
+                // What waited for its commit is forgotten: it must be read again.
+                return Err(Taken::Behind);
+            }
+        }
+    }
+
+    async fn attempt(&self, held: &mut Held, work: &Work<'_>) -> Result<Position, Trouble> {
+        let mut ahead = match held.ahead.take() {
+            Some(ahead) => ahead,
+            None => self.load().await?,
+        };
+        match *work {
+            Work::Locate => {}
+            Work::Flush => self.commit_waiting(&mut ahead, held).await?,
+            Work::Take { after, .. } if after > ahead.covered => {
+                held.ahead = Some(ahead);
+                return Err(Trouble::Behind);
+            }
+            Work::Take { after, through, events, pace } => {
+                self.check_place(&ahead, after, events)?;
+                if pace == Pace::Now || ahead.reached.position < held.careful {
+                    self.commit_waiting(&mut ahead, held).await?;
+                    self.settle(&mut ahead, events).await?;
+                } else {
+                    ahead.absorb(&self.table(), beyond(events, ahead.reached.position)).await?;
+                    if ahead.is_full() {
+                        self.commit_waiting(&mut ahead, held).await?;
+                    }
+                }
+                ahead.covered = ahead.covered.max(through);
+            }
+        }
+        let covered = ahead.covered;
+        self.report(&ahead);
+        held.ahead = Some(ahead);
+        Ok(covered)
+    }
+
+    async fn commit_waiting(&self, ahead: &mut Ahead, held: &mut Held) -> Result<(), Trouble> {
+        match ahead.flush(&self.table()).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Refused(reason)) => {
+                held.careful = ahead.reached.position;
+                Err(Trouble::Refused(reason))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn table(&self) -> Table<'_> {
+        Table {
+            store: &*self.context.store,
+            model: &self.model,
+            generation: &self.generation,
+            partition: self.partition,
+        }
+    }
+
+    /// Loads the checkpoint and what stands around it, and refuses one that does not belong to this log.
+    async fn load(&self) -> Result<Ahead, Trouble> {
+        let Context { log, store, options, .. } = &*self.context;
+        let (identity, checkpoints) = store.checkpoints(&self.generation).await?;
+        if identity != log.identity() {
+            return Err(Trouble::Stop("its checkpoints speak of another log; rebuild the read model".into()));
+        }
+        let stored = *checkpoints
+            .get(usize::from(self.partition.0))
+            .ok_or_else(|| Trouble::Stop("it has no checkpoint for this partition; rebuild the read model".into()))?;
+        // Read after the checkpoint, so that a log which goes on meanwhile is never behind it.
+        let head = log.head().await.map_err(|error| Trouble::Fault(error.to_string()))?;
+        if stored.position > head {
+            let position = stored.position;
+            return Err(Trouble::Stop(format!(
+                "its checkpoint {position} is beyond the log's head {head}: the log was set back; rebuild the read model"
+            )));
+        }
+        let mut parked = store.parked(&self.generation).await?;
+        parked.retain(|parked| parked.partition == self.partition);
+        Ok(Ahead::new(stored, parked, options.cached_rows))
+    }
+
+    /// Where the checkpoint lies among events that surround it, it must be one of them.
+    fn check_place(&self, ahead: &Ahead, after: Position, events: &[RecordedEvent]) -> Result<(), Trouble> {
+        let at = ahead.reached.position;
+        let last = events.last().map_or(after, |event| event.position);
+        if at > after && at < last && events.binary_search_by_key(&at, |event| event.position).is_err() {
+            return Err(Trouble::Stop(format!(
+                "its checkpoint {at} is not the position of an event of partition {}; rebuild the read model",
+                self.partition
+            )));
+        }
+        Ok(())
+    }
+
+    /// Takes events in and commits. When the database refuses the rows, halves the events until the one is found whose
+    /// rows it refuses, and parks that one's stream.
+    async fn settle(&self, ahead: &mut Ahead, events: &[RecordedEvent]) -> Result<(), Trouble> {
+        let table = self.table();
+        let mut slices = vec![events];
+        while let Some(slice) = slices.pop() {
+            let slice = beyond(slice, ahead.reached.position);
+            if slice.is_empty() {
+                continue;
+            }
+            ahead.absorb(&table, slice).await?;
+            let reason = match ahead.flush(&table).await {
+                Ok(()) => continue,
+                Err(CommitError::Refused(reason)) => reason,
+                Err(error) => return Err(error.into()),
+            };
+            *ahead = self.load().await?;
+            match slice {
+                [event] if ahead.is_parked(event) => return Err(Trouble::Fault(reason)),
+                [event] => {
+                    ahead.park(self.partition, event, &reason);
+                    slices.push(slice);
+                }
+                _ => {
+                    let (first, second) = slice.split_at(slice.len() / 2);
+                    slices.extend([second, first]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, ahead: &Ahead) {
+        let following = self.is_following();
+        self.board.write(|status| {
+            status.position = ahead.stored.position;
+            status.parked = ahead.parked_streams();
+            if matches!(status.state, State::Retrying(_)) {
+                status.state = if following { State::Following } else { State::CatchingUp };
+            }
+        });
+    }
+}
+
+/// The events after a position.
+fn beyond(events: &[RecordedEvent], position: Position) -> &[RecordedEvent] {
+    &events[events.partition_point(|event| event.position <= position)..]
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Fault(error.to_string())
+    }
+}
+
+impl From<CommitError> for Trouble {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Fenced => Self::Fenced,
+            other => Self::Fault(other.to_string()),
+        }
+    }
+}

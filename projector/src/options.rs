@@ -1,0 +1,82 @@
+//! The projector's settings and bounds.
+
+use std::time::Duration;
+
+/// How often a fault is tried again in place before the partition is handed to the read model's own task, which tries for
+/// ever; so one broken table does not hold up the other read models.
+pub(crate) const TRIES_IN_PLACE: u32 = 5;
+/// The first pause after a fault; doubled by each further one.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause after a fault.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a subscription may be silent, heartbeats included, before the log is looked at; and how often the log is
+/// looked at while the broker is down.
+pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+/// How many pages a partition heals in place before it counts as far behind.
+pub(crate) const HEALING_PAGES: usize = 5;
+/// How many slices of pages may wait for one partition while a read model catches up.
+pub(crate) const WAITING_SLICES: usize = 2;
+/// How many events, and changed rows, a partition takes in before it commits while it catches up.
+pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
+pub(crate) const ROWS_A_COMMIT: usize = 5_000;
+/// How often a build that is caught up is offered for the swap, while the live one is ahead.
+pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
+/// How often progress, and the same complaint of one place, is logged at most.
+pub(crate) const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// The longest stored reason of a parked stream, in characters.
+pub(crate) const REASON_CHARS: usize = 500;
+
+/// Settings of a projector. Defaults suit production.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The consumer group, which names the queues.
+    pub group: String,
+    /// Messages a batch at most.
+    pub batch: usize,
+    /// Events a page, when a partition heals from the log.
+    pub healing_page: usize,
+    /// Events a page, when a read model is built or far behind.
+    pub rebuilding_page: usize,
+    /// Rows remembered for each read model and partition.
+    pub cached_rows: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            group: "projector".into(),
+            batch: 500,
+            healing_page: 1_000,
+            rebuilding_page: 5_000,
+            cached_rows: 4_096,
+        }
+    }
+}
+
+/// Bounded, doubling pauses.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Pauses {
+    pub(crate) fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        let mut pauses = Pauses::new();
+        let first: Vec<u128> = (0..9).map(|_| pauses.next().as_millis()).collect();
+        assert_eq!(first, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    }
+}

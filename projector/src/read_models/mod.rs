@@ -1,0 +1,39 @@
+//! The built-in read models: one file each, one line each in the registry below.
+//!
+//! Refuses: I/O. A projection is a pure function from one event to changes of rows.
+
+use events::{DecodeError, Metadata, RecordedEvent};
+use read_models::ReadModel;
+use uuid::Uuid;
+
+mod account_history;
+mod accounts;
+mod sign_ups_per_day;
+#[cfg(test)]
+mod testing;
+
+/// The read models of the built-in domain.
+pub fn built_in() -> Vec<ReadModel> {
+    vec![
+        accounts::read_model(),
+        account_history::read_model(),
+        sign_ups_per_day::read_model(),
+    ]
+}
+
+/// The account whose stream this is. An id that is no UUID cannot be written by any decider, so it is an error.
+fn account_of(event: &RecordedEvent) -> Result<Uuid, DecodeError> {
+    let id = event.stream.id();
+    id.parse().map_err(|_| {
+        DecodeError::new(
+            event,
+            format_args!("an account's stream is named account-{{UUID}}; {id:?} is no UUID"),
+        )
+    })
+}
+
+fn metadata_of(event: &RecordedEvent) -> Result<Metadata, DecodeError> {
+    event
+        .parse_metadata()
+        .map_err(|cause| DecodeError::new(event, cause))
+}

@@ -1,0 +1,94 @@
+//! How the projector stands, for `/health/ready`, operators and tests.
+
+use events::Position;
+use tokio::sync::watch;
+
+/// How every read model stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The read models, in the order they were given; empty until all are prepared.
+    pub read_models: Vec<ReadModelStatus>,
+    /// For each partition: its queue is subscribed to.
+    pub subscribed: Vec<bool>,
+}
+
+/// How one read model stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadModelStatus {
+    /// Its name.
+    pub name: String,
+    /// The number of the generation that is fed.
+    pub generation: u32,
+    /// That generation is the one readers see.
+    pub live: bool,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// How one partition of a read model stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The last event that was committed, as far as this process knows.
+    pub position: Position,
+    /// How many of its streams are parked.
+    pub parked: usize,
+    /// What it is at.
+    pub state: State,
+}
+
+/// What a partition of a read model is at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum State {
+    /// Reads the log in big pages.
+    #[default]
+    CatchingUp,
+    /// Takes what its queue brings.
+    Following,
+    /// Something broke, and is being tried again.
+    Retrying(String),
+    /// Stopped, until an operator has done what this says.
+    Stopped(String),
+}
+
+impl Status {
+    /// Every read model is live, and every partition of it follows its queue.
+    pub fn is_following(&self) -> bool {
+        !self.read_models.is_empty()
+            && self.read_models.iter().all(|model| {
+                model.live && model.partitions.iter().all(|p| p.state == State::Following)
+            })
+    }
+
+    /// What stands still, and why: `read model, partition, reason`.
+    pub fn stopped(&self) -> impl Iterator<Item = (&str, usize, &str)> {
+        self.read_models.iter().flat_map(|model| {
+            let partitions = model.partitions.iter().enumerate();
+            partitions.filter_map(|(partition, status)| match &status.state {
+                State::Stopped(reason) => Some((model.name.as_str(), partition, reason.as_str())),
+                _ => None,
+            })
+        })
+    }
+}
+
+/// One partition's place in the status.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) model: usize,
+    pub(crate) partition: usize,
+}
+
+impl Board {
+    pub(crate) fn write(&self, change: impl FnOnce(&mut PartitionStatus)) {
+        self.status.send_if_modified(|status| {
+            let model = status.read_models.get_mut(self.model);
+            let Some(place) = model.and_then(|model| model.partitions.get_mut(self.partition)) else {
+                return false;
+            };
+            let before = place.clone();
+            change(place);
+            *place != before
+        });
+    }
+}

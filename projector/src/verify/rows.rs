@@ -1,0 +1,137 @@
+//! Rows against a fold of the log, one partition at a time.
+//!
+//! Refuses: to compare with anything but the log up to the checkpoint of the rows' own snapshot, and to show values.
+
+use std::collections::HashMap;
+
+use event_store::{EventStore, Filter};
+use events::{Partition, Position, StreamId};
+use read_models::{Checkpoint, ReadModel, ReadStore, Row, RowKey, Rows, Status, fold};
+
+use super::{Fault, PAGE, Problems, Progress, Subject};
+use crate::ahead::{place, project};
+
+/// A whole partition in one snapshot.
+const ALL: u32 = u32::MAX;
+
+pub(super) async fn compare(
+    log: &dyn EventStore,
+    store: &dyn ReadStore,
+    subject: &mut Subject<'_>,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(), Fault> {
+    let Some(status) = &subject.status else { return Ok(()) };
+    if status.generation.definition_hash != subject.model.definition_hash() {
+        subject.report.notes.push("its definition has changed and the live build is of the old one: rows not compared".into());
+        return Ok(());
+    }
+    let mut compared = 0;
+    for partition in (0..log.identity().partitions).map(Partition) {
+        let (problems, model) = (&mut subject.report.problems, subject.model);
+        compared += compare_partition(log, store, model, status, partition, problems, progress).await?;
+    }
+    subject.report.rows = Some(compared);
+    Ok(())
+}
+
+async fn compare_partition(
+    log: &dyn EventStore,
+    store: &dyn ReadStore,
+    model: &ReadModel,
+    status: &Status,
+    partition: Partition,
+    problems: &mut Problems,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<u64, Fault> {
+    let (checkpoint, stored) = store.scan(model, &status.generation, partition, None, ALL).await?;
+    // Later than the rows: what was parked meanwhile lies beyond the checkpoint, and changes nothing here.
+    let parked = store.parked(&status.generation).await?;
+    let parked = parked.into_iter().map(|p| (p.stream, p.position)).collect();
+    let folded = Folded { log, model, partition, checkpoint, parked };
+    let mut expected = folded.rows(problems, progress).await?;
+    let compared = stored.len() as u64;
+    for (key, row) in stored {
+        match expected.remove(&key).flatten() {
+            Some(right) if right == row => {}
+            Some(right) => {
+                let columns = differing(model, &right, &row).join(", ");
+                problems.add(format!("row {}: {columns} not as the log says", shown(&key)));
+            }
+            None => problems.add(format!("row {}: the log knows of no such row", shown(&key))),
+        }
+    }
+    let mut missing: Vec<_> = expected.into_iter().filter(|(_, row)| row.is_some()).map(|(key, _)| key).collect();
+    missing.sort();
+    for key in missing {
+        problems.add(format!("row {}: missing", shown(&key)));
+    }
+    Ok(compared)
+}
+
+struct Folded<'a> {
+    log: &'a dyn EventStore,
+    model: &'a ReadModel,
+    partition: Partition,
+    checkpoint: Checkpoint,
+    parked: HashMap<StreamId, Position>,
+}
+
+impl Folded<'_> {
+    /// The rows that the log makes, up to the checkpoint.
+    async fn rows(
+        mut self,
+        problems: &mut Problems,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Rows, Fault> {
+        let Self { log, model, partition, checkpoint, .. } = self;
+        let filter = Filter { partition: Some(partition), categories: model.categories.clone() };
+        let (mut rows, mut after) = (Rows::new(), Position::ZERO);
+        while after < checkpoint.position {
+            let page = log.read_all(after, &filter, PAGE).await?;
+            for event in page.events.iter().take_while(|event| event.position <= checkpoint.position) {
+                if self.parked.get(&event.stream).is_some_and(|first| event.position >= *first) {
+                    continue;
+                }
+                let folded = project(model, event).and_then(|changes| {
+                    for key in changes.keys() {
+                        if !rows.contains_key(key) {
+                            rows.insert(key.clone(), None);
+                        }
+                    }
+                    fold(&mut rows, changes, place(partition, event)).map_err(|error| error.to_string())
+                });
+                if let Err(error) = folded {
+                    problems.add(format!("position {}: not parked, though {error}", event.position));
+                    self.parked.insert(event.stream.clone(), event.position);
+                }
+            }
+            if page.through <= after {
+                break;
+            }
+            after = page.through;
+            let stage = format!("the rows of {}, partition {partition}", model.name);
+            progress(Progress { stage, position: after.min(checkpoint.position), head: checkpoint.position });
+        }
+        Ok(rows)
+    }
+}
+
+/// The names of the columns that differ.
+fn differing<'m>(model: &'m ReadModel, right: &Row, found: &Row) -> Vec<&'m str> {
+    let pairs = right.values.iter().zip(&found.values);
+    let named = model.columns.iter().zip(pairs).filter(|(_, (right, found))| right != found);
+    let hidden = [
+        ("_partition", right.partition != found.partition),
+        ("_position", right.position != found.position),
+        ("_updated_at", right.updated_at != found.updated_at),
+    ];
+    named
+        .map(|(column, _)| column.name.as_str())
+        .chain(hidden.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name))
+        .collect()
+}
+
+/// A key as text: ids and days, never anything personal in the clear.
+fn shown(key: &RowKey) -> String {
+    serde_json::to_string(key).unwrap_or_default()
+}
