@@ -1,14 +1,17 @@
-//! What a read model is: a name, typed columns, a key, who may read it, and its projection.
+//! What a read model is: a name, typed columns, a key, who may read it, and its projection. It refuses to judge itself:
+//! `validate` does.
 
 use std::fmt;
 use std::sync::Arc;
 
 use events::{DecodeError, RecordedEvent};
+use serde::{Deserialize, Serialize};
 
 use crate::Changes;
 
 /// A column's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ColumnType {
     /// Unicode text.
     Text,
@@ -27,11 +30,12 @@ pub enum ColumnType {
 }
 
 /// A typed column.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
     /// Lower-case letters, digits and `_`, beginning with a letter; unique in its read model.
     pub name: String,
     /// Its type.
+    #[serde(rename = "type")]
     pub column_type: ColumnType,
 }
 
@@ -65,7 +69,7 @@ pub struct InvalidDefinition {
 /// A read model: one page of code that says everything of one table.
 #[derive(Clone)]
 pub struct ReadModel {
-    /// The name in the URL: lower-case letters, digits and `-`.
+    /// The name in the URL: lower-case letters, digits and `-`. Its SQL view has `_` for `-`.
     pub name: String,
     /// Raised when the projection's code changes in what it does, so that rows are built anew.
     pub revision: u32,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
-use crate::{ReadModel, Row, RowKey, Value};
+use crate::{ChangeFeed, ReadModel, Row, RowKey, Value};
 
 /// A table of a read model: the definition it was built for, and which build of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -161,10 +161,15 @@ pub trait ReadStore: Send + Sync + 'static {
     /// How a read model stands, in one snapshot.
     async fn status(&self, model: &str) -> Result<Option<Status>, Error>;
 
-    /// Returns when checkpoints may have moved, or after `patience`.
+    /// Returns when checkpoints may have moved, or after `patience`. It may return early, and it may miss a change that
+    /// comes between a look at the checkpoints and this call, so it never waits for more than a fraction of a second;
+    /// [`ReadStore::changes`] misses none.
     async fn wait_for_change(&self, patience: std::time::Duration);
 
-    /// Takes part in no commit any more; for `/health/ready`.
+    /// What tells of changes: take it first, look at the checkpoints, then wait on it.
+    fn changes(&self) -> ChangeFeed;
+
+    /// Can be reached now; for `/health/ready`.
     async fn check(&self) -> Result<(), Error>;
 }
 

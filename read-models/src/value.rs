@@ -43,17 +43,23 @@ pub(crate) fn to_micros(moment: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 impl Column {
-    /// Says whether every database can store the value in this column. `Null` can be stored here; keys refuse it
-    /// themselves.
+    /// Says whether a projection may put the value into this column. `Null` it may; keys refuse it themselves.
     pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
+        if let (ColumnType::Personal, Value::Text(text)) = (self.column_type, value)
+            && events::Ciphertext::parse(text).is_err()
+        {
+            return Err(format!("the column {:?} is personal, and the value for it is not ciphertext", self.name));
+        }
+        self.check_storable(value)
+    }
+
+    /// Says whether every database can store the value in this column.
+    pub(crate) fn check_storable(&self, value: &Value) -> Result<(), String> {
         use ColumnType as T;
         let name = &self.name;
         match (self.column_type, value) {
             (T::Text | T::Personal, Value::Text(text)) if text.contains('\0') => {
                 Err(format!("the text for the column {name:?} holds a NUL character, which PostgreSQL cannot store"))
-            }
-            (T::Personal, Value::Text(text)) if events::Ciphertext::parse(text).is_err() => {
-                Err(format!("the column {name:?} is personal, and the value for it is not ciphertext"))
             }
             (T::Timestamp, Value::Timestamp(moment)) if !YEARS.contains(&moment.year()) => {
                 Err(format!("the moment for the column {name:?} is not in the years 1 to 9999"))

@@ -1,0 +1,31 @@
+//! Choosing the adapter by the URL. It refuses schemes it does not know, and says which ones there are.
+
+use std::sync::Arc;
+
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+use crate::{Error, ReadStore};
+
+/// How to open a database of read models.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Writes nothing and migrates nothing, enforced by the database. What is not built yet answers
+    /// [`Error::Unavailable`], so that a reader may start first.
+    pub read_only: bool,
+}
+
+/// Opens `sqlite:FILE` or `postgres://…`; unless read-only, brings the stored format up to date first, under a lock.
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for wrong settings; [`Error::Unavailable`]
+/// when the database can't be reached (a read-only PostgreSQL store opens all the same).
+pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Error> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Arc::new(Sqlite::open(url, options).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(Postgres::open(url, options).await?)),
+        // The URL may hold a password, so it is not repeated.
+        _ => Err(Error::Invalid(
+            "the read model database's URL is of an unknown kind; write sqlite:FILE or postgres://USER@HOST/DATABASE".into(),
+        )),
+    }
+}

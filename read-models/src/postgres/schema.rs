@@ -1,0 +1,61 @@
+//! The bookkeeping's tables in PostgreSQL, made and migrated under a lock. It refuses formats of newer versions.
+
+use sqlx::postgres::PgPool;
+use sqlx::{Postgres as Db, Transaction};
+
+use crate::{Error, bookkeeping, errors};
+
+/// Serialises migrations and everything that makes or switches tables. Any number, used for nothing else.
+const LOCK: i64 = 0x5348_4f57_524d_3031;
+
+const SCHEMA: [&str; 8] = [
+    "CREATE SCHEMA IF NOT EXISTS showcaller_read_models",
+    "COMMENT ON SCHEMA showcaller_read_models IS 'Showcaller: rebuilt from the log; never write here.'",
+    "CREATE SCHEMA IF NOT EXISTS dashboards",
+    "CREATE TABLE format (version bigint NOT NULL)",
+    "CREATE TABLE generations (table_name text PRIMARY KEY, model text NOT NULL, number bigint NOT NULL, \
+     definition_hash text NOT NULL, definition text NOT NULL, live boolean NOT NULL, log text NOT NULL, \
+     epoch text NOT NULL, partitions bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), \
+     UNIQUE (model, number))",
+    "CREATE UNIQUE INDEX one_live_generation ON generations (model) WHERE live",
+    // Half-full pages let a checkpoint move within its page, without a new index entry.
+    "CREATE TABLE checkpoints (generation text NOT NULL REFERENCES generations (table_name) ON DELETE CASCADE, \
+     partition bigint NOT NULL, position bigint NOT NULL, digest bytea NOT NULL, PRIMARY KEY (generation, partition)) \
+     WITH (fillfactor = 50)",
+    "CREATE TABLE parked (generation text NOT NULL REFERENCES generations (table_name) ON DELETE CASCADE, \
+     stream text NOT NULL, partition bigint NOT NULL, position bigint NOT NULL, error text NOT NULL, \
+     PRIMARY KEY (generation, stream))",
+];
+
+/// A transaction that holds the lock. What it commits must outlast a crash: workers believe in the tables they prepared.
+pub(super) async fn locked(pool: &PgPool) -> Result<Transaction<'static, Db>, Error> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SET LOCAL synchronous_commit = on").execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
+pub(super) async fn migrate(pool: &PgPool) -> Result<(), Error> {
+    let mut transaction = locked(pool).await?;
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('showcaller_read_models.format') IS NOT NULL")
+        .fetch_one(&mut *transaction)
+        .await?;
+    if exists {
+        let version: i64 = sqlx::query_scalar("SELECT version FROM format").fetch_one(&mut *transaction).await?;
+        return bookkeeping::check_format(version);
+    }
+    for statement in SCHEMA {
+        sqlx::query(statement).execute(&mut *transaction).await?;
+    }
+    sqlx::query("INSERT INTO format (version) VALUES ($1)").bind(bookkeeping::FORMAT).execute(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// For readers: a schema that is not there yet is no fault.
+pub(super) async fn check(pool: &PgPool) -> Result<(), Error> {
+    let found = sqlx::query_scalar::<_, i64>("SELECT version FROM format").fetch_one(pool).await;
+    match found {
+        Err(error) if errors::is_absent(&error) => Ok(()),
+        found => bookkeeping::check_format(found?),
+    }
+}

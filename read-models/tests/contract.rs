@@ -1,0 +1,18 @@
+//! What every database of read models promises: one suite, run against SQLite and PostgreSQL.
+//!
+//! Refuses: to mock a database, and to wait without a deadline.
+
+#![allow(clippy::disallowed_methods, reason = "tests draw their ids themselves")]
+
+#[path = "contract/commits.rs"]
+mod commits;
+#[path = "contract/database.rs"]
+mod database;
+#[path = "contract/formats.rs"]
+mod formats;
+#[path = "contract/generations.rs"]
+mod generations;
+#[path = "contract/reads.rs"]
+mod reads;
+#[path = "contract/values.rs"]
+mod values;

@@ -1,0 +1,181 @@
+//! A fresh database for each test, the read models the tests use, and short ways to write rows.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use events::{Digest, LogIdentity, Partition, Position};
+use read_models::{
+    Access, Checkpoint, ColumnType, CommitError, Generation, Options, ReadModel, ReadStore, Row, RowKey, RowWrites, Value,
+};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use test_support::{Postgres, TempDir, temp_dir};
+use uuid::Uuid;
+
+/// Makes a test of each function for each database.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::database::Database::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::database::Database::postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
+
+pub struct Database {
+    pub url: String,
+    _folder: Option<TempDir>,
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        let folder = temp_dir();
+        let url = format!("sqlite:{}", folder.path().join("data/read-models.db").display());
+        Self { url, _folder: Some(folder) }
+    }
+
+    pub async fn postgres() -> Self {
+        Self { url: Postgres::shared().await.fresh_database().await, _folder: None }
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite")
+    }
+
+    pub async fn open(&self) -> Arc<dyn ReadStore> {
+        read_models::open(&self.url, Options::default()).await.unwrap()
+    }
+
+    pub async fn open_read_only(&self) -> Arc<dyn ReadStore> {
+        read_models::open(&self.url, Options { read_only: true }).await.unwrap()
+    }
+
+    /// Runs statements as an operator would, beside the store.
+    pub async fn run(&self, sql: &str) {
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query("SET search_path = showcaller_read_models").execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        }
+    }
+
+    /// One number, as a dashboard's own SQL would read it; `{view}` is where views are.
+    pub async fn number(&self, sql: &str) -> i64 {
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            let sql = AssertSqlSafe(sql.replace("{view}", ""));
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query("SET search_path = showcaller_read_models").execute(&mut connection).await.unwrap();
+            let sql = AssertSqlSafe(sql.replace("{view}", "dashboards."));
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        }
+    }
+}
+
+pub fn log(n: u128) -> LogIdentity {
+    LogIdentity { log: Uuid::from_u128(n), epoch: Uuid::from_u128(n + 1000), partitions: 4 }
+}
+
+pub fn accounts() -> ReadModel {
+    ReadModel::new("accounts")
+        .key("account_id", ColumnType::Uuid)
+        .column("status", ColumnType::Text)
+        .column("email", ColumnType::Personal)
+        .column("logins", ColumnType::Integer)
+        .readable_by(Access::Owner { column: "account_id".into() })
+}
+
+pub fn sign_ups() -> ReadModel {
+    ReadModel::new("sign-ups-per-day")
+        .key("day", ColumnType::Text)
+        .key("source", ColumnType::Text)
+        .column("sign_ups", ColumnType::Integer)
+        .summed()
+}
+
+pub fn id(n: u128) -> RowKey {
+    vec![Uuid::from_u128(n).into()]
+}
+
+pub fn moment(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + second, 123_456_000).unwrap()
+}
+
+pub fn row(partition: u16, position: u64, values: impl Into<Vec<Value>>) -> Row {
+    Row {
+        values: values.into(),
+        partition: Partition(partition),
+        position: Position::new(position),
+        updated_at: Some(moment(position as i64)),
+    }
+}
+
+pub fn account(n: u128, position: u64, status: &str) -> (RowKey, Row) {
+    (id(n), row(0, position, [status.into(), "enc1.k.s.e.f.p".into(), 1.into()]))
+}
+
+pub fn at(position: u64) -> Checkpoint {
+    let digest = if position == 0 { Digest::ZERO } else { Digest::from_bytes(&[position as u8; 32]).unwrap() };
+    Checkpoint { position: Position::new(position), digest }
+}
+
+pub fn upserts(rows: impl IntoIterator<Item = (RowKey, Row)>) -> RowWrites {
+    RowWrites { upserts: rows.into_iter().collect(), ..RowWrites::default() }
+}
+
+pub fn deletes(keys: impl IntoIterator<Item = RowKey>) -> RowWrites {
+    RowWrites { deletes: keys.into_iter().collect(), ..RowWrites::default() }
+}
+
+/// A store with one prepared read model.
+pub struct Prepared {
+    pub database: Database,
+    pub store: Arc<dyn ReadStore>,
+    pub model: ReadModel,
+    pub generation: Generation,
+}
+
+pub async fn prepared(database: Database, model: ReadModel) -> Prepared {
+    let store = database.open().await;
+    let generation = store.prepare(&model, log(1)).await.unwrap();
+    Prepared { database, store, model, generation }
+}
+
+impl Prepared {
+    /// Commits to partition 0.
+    pub async fn commit(&self, from: u64, to: u64, writes: &RowWrites) -> Result<(), CommitError> {
+        self.commit_to(0, from, to, writes).await
+    }
+
+    pub async fn commit_to(&self, partition: u16, from: u64, to: u64, writes: &RowWrites) -> Result<(), CommitError> {
+        self.store.commit(&self.model, &self.generation, Partition(partition), at(from), at(to), writes).await
+    }
+
+    pub async fn get(&self, key: &RowKey) -> Option<Vec<Value>> {
+        self.store.get(&self.model, key).await.unwrap()
+    }
+
+    pub async fn stored(&self, partition: u16, keys: &[RowKey]) -> Vec<(RowKey, Row)> {
+        let loaded = self.store.load_rows(&self.model, &self.generation, Partition(partition), keys).await;
+        let mut rows = loaded.unwrap();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows
+    }
+
+    pub async fn checkpoint(&self, partition: usize) -> Checkpoint {
+        self.store.checkpoints(&self.generation).await.unwrap().1[partition]
+    }
+}
