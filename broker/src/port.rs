@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::Partition;
+use events::{Heartbeat, Message, MessageError, Partition};
 
 /// A message on its way out.
 #[derive(Debug, Clone)]
@@ -17,6 +17,38 @@ pub struct Envelope {
     pub traceparent: Option<String>,
     /// The JSON.
     pub body: Vec<u8>,
+}
+
+impl Envelope {
+    /// An event as a CloudEvent, under `{partition}.{category}.{type}`.
+    pub fn event(message: &Message, traceparent: Option<String>) -> Result<Self, MessageError> {
+        Ok(Self {
+            routing_key: message.routing_key(),
+            message_id: message.event.id.to_string(),
+            traceparent,
+            body: message.to_json()?,
+        })
+    }
+
+    /// A heartbeat, under `{partition}.heartbeat`.
+    pub fn heartbeat(heartbeat: &Heartbeat) -> Self {
+        Self {
+            routing_key: heartbeat.routing_key(),
+            message_id: format!("heartbeat-{}-{}", heartbeat.partition, heartbeat.position),
+            traceparent: None,
+            // A struct of ids and numbers: serialising it cannot fail.
+            body: serde_json::to_vec(heartbeat).unwrap_or_default(),
+        }
+    }
+
+    /// The MIME type of the body.
+    pub fn content_type(&self) -> &'static str {
+        if is_heartbeat(&self.routing_key) {
+            "application/json"
+        } else {
+            "application/cloudevents+json"
+        }
+    }
 }
 
 /// A message that came in.
@@ -32,11 +64,56 @@ pub struct Delivery {
     pub body: Vec<u8>,
 }
 
+impl Delivery {
+    /// The body is an [`events::Heartbeat`], not an [`events::Message`].
+    pub fn is_heartbeat(&self) -> bool {
+        is_heartbeat(&self.routing_key)
+    }
+}
+
+/// `{partition}.heartbeat` and nothing more: an event's key has a third word.
+fn is_heartbeat(routing_key: &str) -> bool {
+    routing_key
+        .split_once('.')
+        .is_some_and(|(_, rest)| rest == "heartbeat")
+}
+
+/// The partition a routing key begins with, if it does.
+pub(crate) fn partition_of_key(routing_key: &str) -> Option<Partition> {
+    routing_key.split('.').next()?.parse().ok().map(Partition)
+}
+
 /// Who consumes: every group gets every message once a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Group {
     /// The group's name, part of its queues' names; lower-case letters, digits and `-`.
     pub name: String,
+}
+
+/// The longest group name, in bytes: a queue's name ends at 255.
+const GROUP_BYTES: usize = 100;
+
+impl Group {
+    /// Checks and takes a group's name.
+    pub fn new(name: &str) -> Result<Self, Error> {
+        let group = Self {
+            name: name.to_owned(),
+        };
+        group.check()?;
+        Ok(group)
+    }
+
+    /// The name is fit to be part of a queue's name.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || self.name.len() > GROUP_BYTES || !self.name.chars().all(fit) {
+            return Err(Error::Invalid(format!(
+                "the consumer group {:?} is not a name: write 1 to {GROUP_BYTES} lower-case letters, digits and '-'",
+                self.name
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// A fault of the broker: drop what it came from, wait a little, and build it anew.
@@ -58,10 +135,17 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Consumes one partition for a group; declares its queue. With several subscribers one is active, the others stand
     /// by.
-    async fn subscribe(&self, group: &Group, partition: Partition) -> Result<Box<dyn Subscription>, Error>;
+    async fn subscribe(
+        &self,
+        group: &Group,
+        partition: Partition,
+    ) -> Result<Box<dyn Subscription>, Error>;
 
     /// Can be reached now (for `/health/ready`).
     async fn check(&self) -> Result<(), Error>;
+
+    /// Says goodbye, within a bounded time; every handle fails afterwards. Call it before the runtime ends.
+    async fn close(&self) {}
 }
 
 /// Publishes and waits for confirms.
@@ -76,8 +160,49 @@ pub trait Publisher: Send {
 #[async_trait]
 pub trait Subscription: Send {
     /// Waits for a message up to `patience`, then takes whatever else has arrived, `max` at most. Empty after `patience`.
+    /// An error means that nothing more will come (the connection is gone, the queue was deleted): subscribe anew.
+    /// Dropping the future loses no message.
     async fn next_batch(&mut self, max: usize, patience: Duration) -> Result<Vec<Delivery>, Error>;
 
     /// Acknowledges every delivery up to and including `tag`.
     async fn acknowledge(&mut self, tag: u64) -> Result<(), Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_told_from_an_event_of_a_type_of_that_name() {
+        assert!(is_heartbeat("3.heartbeat"));
+        assert!(!is_heartbeat("3.heartbeat.Heartbeat"));
+        assert!(!is_heartbeat("3.account.heartbeat"));
+    }
+
+    #[test]
+    fn a_routing_key_begins_with_its_partition() {
+        assert_eq!(
+            partition_of_key("12.account.AccountClosed"),
+            Some(Partition(12))
+        );
+        assert_eq!(partition_of_key("account.AccountClosed"), None);
+    }
+
+    #[test]
+    fn a_group_name_that_is_no_part_of_a_queue_name_is_refused() {
+        assert!(Group::new("projector-2").is_ok());
+        for name in [
+            "",
+            "Projector",
+            "a.b",
+            "a b",
+            "ä",
+            &"x".repeat(GROUP_BYTES + 1),
+        ] {
+            assert!(
+                matches!(Group::new(name), Err(Error::Invalid(_))),
+                "{name:?}"
+            );
+        }
+    }
 }

@@ -1,0 +1,151 @@
+//! Publishing with pipelined confirms. It refuses to guess: a batch is confirmed whole or failed whole, and after a
+//! failure the connection is gone.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::time::timeout;
+
+use super::link::{Link, unavailable};
+use super::topology::{EXCHANGE, declare_exchange};
+use crate::port::{Envelope, Error, Publisher, partition_of_key};
+
+/// Channels to publish on: the broker works on them in parallel. A partition stays on one, which keeps its order.
+const LANES: usize = 4;
+/// The most messages on their way without a confirm.
+const WINDOW: usize = 1_000;
+/// AMQP's delivery mode for messages that a queue writes to disk.
+const PERSISTENT: u8 = 2;
+
+type Confirm<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+pub(super) struct RabbitMqPublisher {
+    link: Arc<Link>,
+    lanes: Vec<Channel>,
+    confirm_timeout: Duration,
+}
+
+impl RabbitMqPublisher {
+    pub(super) async fn open(link: Arc<Link>, confirm_timeout: Duration) -> Result<Self, Error> {
+        let mut lanes = Vec::with_capacity(LANES);
+        for _ in 0..LANES {
+            let channel = link.channel().await?;
+            let selected = channel.confirm_select(ConfirmSelectOptions::default());
+            link.ask("turn on publisher confirms", selected).await?;
+            lanes.push(channel);
+        }
+        declare_exchange(&link, &lanes[0]).await?;
+        Ok(Self {
+            link,
+            lanes,
+            confirm_timeout,
+        })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.link.check()?;
+        match self
+            .lanes
+            .iter()
+            .all(|channel| channel.status().connected())
+        {
+            true => Ok(()),
+            false => Err(Error::Unavailable("a publishing channel was closed".into())),
+        }
+    }
+
+    async fn publish_all(&self, batch: &[Envelope]) -> Result<(), Error> {
+        let mut outstanding = VecDeque::with_capacity(WINDOW.min(batch.len()));
+        for envelope in batch {
+            if outstanding.len() == WINDOW {
+                self.settle_oldest(&mut outstanding).await?;
+            }
+            let partition =
+                partition_of_key(&envelope.routing_key).map_or(0, |partition| partition.0);
+            let lane = &self.lanes[usize::from(partition) % self.lanes.len()];
+            let mut confirm: Confirm<'_> = Box::pin(publish_one(lane, envelope));
+            // The first poll hands the message to the connection: done here, in order, and not left to chance.
+            match futures::poll!(confirm.as_mut()) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => outstanding.push_back(confirm),
+            }
+        }
+        while !outstanding.is_empty() {
+            self.settle_oldest(&mut outstanding).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_oldest(&self, outstanding: &mut VecDeque<Confirm<'_>>) -> Result<(), Error> {
+        let Some(oldest) = outstanding.pop_front() else {
+            return Ok(());
+        };
+        match timeout(self.confirm_timeout, oldest).await {
+            Ok(result) => result,
+            Err(_) => Err(self.link.blocked().unwrap_or_else(|| {
+                Error::Unavailable(format!(
+                    "a message was not confirmed within {:?}",
+                    self.confirm_timeout
+                ))
+            })),
+        }
+    }
+}
+
+#[async_trait]
+impl Publisher for RabbitMqPublisher {
+    async fn publish(&mut self, batch: Vec<Envelope>) -> Result<(), Error> {
+        let result = match self.check() {
+            Ok(()) => self.publish_all(&batch).await,
+            lost => lost,
+        };
+        // What is still on its way would only come late, and confirms of it would be taken for those of others.
+        result.inspect_err(|_| self.link.fail())
+    }
+}
+
+async fn publish_one(channel: &Channel, envelope: &Envelope) -> Result<(), Error> {
+    let short = |text: &str| {
+        ShortString::try_new(text).map_err(|error| {
+            Error::Invalid(format!("the message {text:?} cannot be sent: {error}"))
+        })
+    };
+    let mut properties = BasicProperties::default()
+        .with_content_type(envelope.content_type().into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(short(&envelope.message_id)?);
+    if let Some(traceparent) = &envelope.traceparent {
+        let mut headers = FieldTable::default();
+        headers.insert(
+            "traceparent".into(),
+            AMQPValue::LongString(traceparent.as_str().into()),
+        );
+        properties = properties.with_headers(headers);
+    }
+    let sent = channel.basic_publish(
+        EXCHANGE.into(),
+        short(&envelope.routing_key)?,
+        BasicPublishOptions::default(),
+        &envelope.body,
+        properties,
+    );
+    let confirm = sent
+        .await
+        .map_err(|error| unavailable("cannot publish", &error))?;
+    match confirm
+        .await
+        .map_err(|error| unavailable("cannot publish", &error))?
+    {
+        Confirmation::Ack(_) => Ok(()),
+        refused => Err(Error::Unavailable(format!(
+            "a message was not taken: {refused:?}"
+        ))),
+    }
+}

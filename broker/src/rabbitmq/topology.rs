@@ -1,0 +1,78 @@
+//! What is declared in RabbitMQ, and its names. A name carries a version: whatever of a declaration changes, its version
+//! is raised, since RabbitMQ refuses to redeclare under the old name.
+
+use events::Partition;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind};
+
+use super::RabbitMqOptions;
+use super::link::Link;
+use crate::port::{Error, Group};
+
+/// The topic exchange that every message is published to.
+pub const EXCHANGE: &str = "showcaller.events.v1";
+
+/// The queue of a partition for a projector group.
+pub fn queue_name(group: &Group, partition: Partition) -> String {
+    format!("showcaller.{}.{partition}.v1", group.name)
+}
+
+/// Declares the exchange.
+pub(super) async fn declare_exchange(link: &Link, channel: &Channel) -> Result<(), Error> {
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let declared = channel.exchange_declare(
+        EXCHANGE.into(),
+        ExchangeKind::Topic,
+        options,
+        FieldTable::default(),
+    );
+    link.ask("declare the exchange", declared).await
+}
+
+/// Declares a partition's queue and binds it; returns its name.
+pub(super) async fn declare_queue(
+    link: &Link,
+    channel: &Channel,
+    options: &RabbitMqOptions,
+    group: &Group,
+    partition: Partition,
+) -> Result<String, Error> {
+    let name = queue_name(group, partition);
+    let mut arguments = FieldTable::default();
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
+    arguments.insert("x-single-active-consumer".into(), true.into());
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("drop-head".into()),
+    );
+    arguments.insert(
+        "x-max-length".into(),
+        AMQPValue::LongLongInt(options.max_length.into()),
+    );
+    arguments.insert(
+        "x-max-length-bytes".into(),
+        AMQPValue::LongLongInt(options.max_length_bytes.into()),
+    );
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(name.as_str().into(), durable, arguments);
+    link.ask("declare the queue", declared).await?;
+    let bound = channel.queue_bind(
+        name.as_str().into(),
+        EXCHANGE.into(),
+        format!("{partition}.#").into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    link.ask("bind the queue", bound).await?;
+    Ok(name)
+}
