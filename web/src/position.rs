@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_token_of_eight_partitions_fits_in_400_characters() {
+    fn a_full_token_of_eight_partitions_fits_in_450_characters() {
         let notes: Vec<_> = (0..40)
             .map(|i| ((i % 8) as u16, i, 1_000_000_000 + u64::from(i)))
             .collect();
