@@ -1,1 +1,23 @@
-//! Under construction.
+//! The write side: deciders, the one driver that runs them, and the command routes. It refuses to read read models, to
+//! publish, and to answer queries.
+
+pub mod accounts;
+mod aggregate;
+mod clock;
+mod decider;
+mod error;
+mod executor;
+mod form;
+mod host;
+mod request;
+mod routes;
+pub mod rules;
+pub mod session;
+
+pub use aggregate::Aggregate;
+pub use clock::{Clock, SystemClock};
+pub use decider::{Decider, Given, When, given};
+pub use error::{CommandError, codes};
+pub use executor::{Executor, InFlight, InFlightGuard, Loaded, Order, Origin, Outcome, Stores};
+pub use form::{Form, Problem as FieldProblem, Rule};
+pub use routes::{CommandState, DuplicateCollection, HostBox, Registration, hosted, routes};

@@ -1,0 +1,228 @@
+//! How the bodies of account commands become commands.
+
+use std::collections::BTreeMap;
+
+use events::Personal;
+use events::account::{Profile, ProfileChange, Settings, Theme};
+use serde_json::Value;
+use uuid::Uuid;
+use web::Caller;
+
+use super::decider::{Account, Command, Refusal};
+use crate::aggregate::Aggregate;
+use crate::form::{Form, Rule};
+use crate::rules;
+
+/// The most keys `custom` may have.
+const CUSTOM_KEYS: usize = 50;
+/// The most bytes `custom` may have as JSON.
+const CUSTOM_BYTES: usize = 8 * 1024;
+/// The scope that allows commands on other people's accounts.
+const WRITE_ANY_ACCOUNT: &str = "accounts:write";
+
+impl Aggregate for Account {
+    const COLLECTION: &'static str = "accounts";
+    const COMMANDS: &'static [&'static str] = &["update-profile", "change-settings", "close"];
+
+    fn parse(name: &str, form: &mut Form) -> Option<Command> {
+        match name {
+            "update-profile" => Some(Command::UpdateProfile(profile_change(form))),
+            "change-settings" => Some(Command::ChangeSettings(settings(form))),
+            "close" => Some(Command::Close),
+            _ => None,
+        }
+    }
+
+    fn allows(caller: &Caller, id: &str, _command: &Command) -> bool {
+        id.parse() == Ok(caller.account) || caller.has_scope(WRITE_ANY_ACCOUNT)
+    }
+
+    fn person(id: &str) -> Option<Uuid> {
+        id.parse().ok()
+    }
+
+    fn code(refusal: &Refusal) -> &'static str {
+        match refusal {
+            Refusal::Unknown => "account_unknown",
+            Refusal::AlreadyRegistered => "account_already_registered",
+            Refusal::Closed => "account_closed",
+        }
+    }
+}
+
+/// The profile in the body of a registration.
+pub(super) fn profile(form: &mut Form) -> Profile {
+    let personal = |text: Option<String>| text.map(Personal::Plain);
+    Profile {
+        display_name: Some(Personal::Plain(form.text("display_name", rules::name))),
+        given_name: personal(form.optional_text("given_name", rules::name)),
+        family_name: personal(form.optional_text("family_name", rules::name)),
+        phone: personal(form.optional_text("phone", rules::phone)),
+        birth_date: birth_date(form).flatten().map(Personal::Plain),
+        address: personal(form.optional_text("address", rules::postal_address)),
+    }
+}
+
+fn profile_change(form: &mut Form) -> ProfileChange {
+    let mut clearable = |name, rule: Rule| {
+        form.nullable_text(name, rule)
+            .map(|text| text.map(Personal::Plain))
+    };
+    let mut change = ProfileChange {
+        display_name: None,
+        given_name: clearable("given_name", rules::name),
+        family_name: clearable("family_name", rules::name),
+        phone: clearable("phone", rules::phone),
+        birth_date: None,
+        address: clearable("address", rules::postal_address),
+    };
+    change.birth_date = birth_date(form).map(|text| text.map(Personal::Plain));
+    match form.nullable_text("display_name", rules::name) {
+        Some(None) => form.refuse(
+            "display_name",
+            "required",
+            "a display name can be changed but not cleared",
+        ),
+        Some(Some(name)) => change.display_name = Some(Personal::Plain(name)),
+        None => {}
+    }
+    if change == ProfileChange::default() && form.is_clean() {
+        form.refuse_whole("empty", "name at least one field to change");
+    }
+    change
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "absent, null and set are three things"
+)]
+fn birth_date(form: &mut Form) -> Option<Option<String>> {
+    let date = form.nullable_text("birth_date", rules::birth_date)?;
+    // ISO dates compare as texts.
+    if date
+        .as_ref()
+        .is_some_and(|date| *date > form.now().date_naive().to_string())
+    {
+        form.refuse(
+            "birth_date",
+            "in_the_future",
+            "a birth date is not in the future",
+        );
+    }
+    Some(date)
+}
+
+fn settings(form: &mut Form) -> Settings {
+    let settings = Settings {
+        locale: form.optional_text("locale", rules::locale),
+        time_zone: form.optional_text("time_zone", rules::time_zone),
+        theme: theme(form),
+        custom: custom(form).map(Personal::Plain),
+    };
+    if settings == Settings::default() && form.is_clean() {
+        form.refuse_whole("empty", "name at least one setting to change");
+    }
+    settings
+}
+
+fn theme(form: &mut Form) -> Option<Theme> {
+    let text = form.optional_text("theme", rules::word)?;
+    match text.as_str() {
+        "system" => Some(Theme::System),
+        "light" => Some(Theme::Light),
+        "dark" => Some(Theme::Dark),
+        _ => {
+            form.refuse("theme", "unknown_theme", "write system, light or dark");
+            None
+        }
+    }
+}
+
+fn custom(form: &mut Form) -> Option<BTreeMap<String, Value>> {
+    let fields = match form.value("custom")? {
+        Value::Object(fields) => fields,
+        Value::Null => return None,
+        _ => {
+            form.refuse(
+                "custom",
+                "wrong_type",
+                "write an object; it replaces the custom settings as a whole",
+            );
+            return None;
+        }
+    };
+    if fields.len() > CUSTOM_KEYS {
+        form.refuse(
+            "custom",
+            "too_many",
+            format!(
+                "at most {CUSTOM_KEYS} custom settings; these are {}",
+                fields.len()
+            ),
+        );
+    } else if serde_json::to_vec(&fields).map_or(0, |json| json.len()) > CUSTOM_BYTES {
+        form.refuse(
+            "custom",
+            "too_long",
+            format!("custom settings have at most {CUSTOM_BYTES} bytes of JSON"),
+        );
+    }
+    Some(fields.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+
+    fn problems(command: &str, body: Value) -> Vec<(String, &'static str)> {
+        let Value::Object(fields) = body else {
+            panic!("a body is an object")
+        };
+        let mut form = Form::new(fields, DateTime::UNIX_EPOCH, None);
+        assert!(Account::parse(command, &mut form).is_some());
+        form.finish()
+            .into_iter()
+            .map(|error| (error.pointer, error.code))
+            .collect()
+    }
+
+    #[test]
+    fn a_change_of_nothing_is_refused() {
+        assert_eq!(
+            problems("update-profile", json!({})),
+            [(String::new(), "empty")]
+        );
+        assert_eq!(
+            problems("change-settings", json!({})),
+            [(String::new(), "empty")]
+        );
+    }
+
+    #[test]
+    fn wrong_settings_are_all_named() {
+        assert_eq!(
+            problems(
+                "change-settings",
+                json!({"locale": "english", "theme": "pink", "custom": [1], "x": 1})
+            ),
+            [
+                ("/locale".into(), "invalid_locale"),
+                ("/theme".into(), "unknown_theme"),
+                ("/custom".into(), "wrong_type"),
+                ("/x".into(), "unknown_field"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_birth_date_lies_in_the_past() {
+        assert_eq!(
+            problems("update-profile", json!({"birth_date": "1970-01-02"})),
+            [("/birth_date".into(), "in_the_future")]
+        );
+        assert_eq!(problems("update-profile", json!({"birth_date": null})), []);
+    }
+}

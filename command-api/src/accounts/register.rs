@@ -1,0 +1,109 @@
+//! Registering: what must stand in the vault before the account's first event does. Every step may be repeated, so a
+//! client that retries after a crash finishes what was begun.
+
+use axum::extract::State;
+use axum::response::Response;
+use events::{CommandId, Personal, StreamId};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use vault::{PasswordProblem, Stored, normalise_email, password_policy};
+use web::{JsonBody, Problem};
+
+use super::decider::{Account, Command};
+use super::parse;
+use crate::executor::{Order, Outcome};
+use crate::form::Form;
+use crate::request::{CommandRequest, content};
+use crate::routes::{CommandState, begun};
+use crate::{Aggregate, CommandError, Decider, rules};
+
+/// `POST /v1/accounts`.
+pub(crate) async fn register(
+    State(state): State<CommandState>,
+    request: CommandRequest,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let outcome = carry_out(&state, &request, body).await?;
+    Ok(begun(&state, &request, &outcome, Account::COLLECTION))
+}
+
+async fn carry_out(
+    state: &CommandState,
+    request: &CommandRequest,
+    body: Map<String, Value>,
+) -> Result<Outcome, CommandError> {
+    let content = content("register", &body);
+    let mut form = Form::new(body, request.origin.now, None);
+    let email = form.text("email", rules::email);
+    let password = form.password("password");
+    let profile = form.object("profile", parse::profile).unwrap_or_default();
+    if let Some(password) = &password
+        && let Err(problem) = password_policy(password.expose_secret())
+    {
+        form.refuse("password", password_code(&problem), problem.to_string());
+    }
+    let password = form.whole(password)?;
+
+    let vault = &state.stores().vault;
+    let address = normalise_email(&email);
+    let command_id: CommandId = request.command_id(state.keys(), &address, Account::CATEGORY);
+    let _in_flight = state
+        .in_flight()
+        .enter(CommandId(command_id.derive("registering")))
+        .ok_or(CommandError::InFlight)?;
+    let account = command_id.derive("stream");
+    let stream =
+        StreamId::new(Account::CATEGORY, &account.to_string()).map_err(CommandError::fault)?;
+    let credential_id = command_id.derive("credential");
+
+    // The key comes first: an account whose key is gone was erased, and is not registered anew by a retry.
+    vault
+        .create_data_key(account)
+        .await
+        .map_err(|error| match error {
+            vault::KeyError::Erased => CommandError::InvalidCredentials,
+            other => other.into(),
+        })?;
+    let phc = vault.hash_password(password.clone()).await?;
+    // A retry must bring the password that the first try brought, before it is given any stored answer.
+    if let Stored::Already(credential) =
+        vault.store_credential(credential_id, account, &phc).await?
+        && !vault
+            .verify_password(Some(&credential.phc), password)
+            .await?
+    {
+        return Err(CommandError::InvalidCredentials);
+    }
+    vault
+        .claim_pending(
+            state.keys().claim_hash(&address),
+            account,
+            request.origin.now,
+        )
+        .await?;
+    state
+        .accounts()
+        .execute(Order {
+            stream: &stream,
+            person: Some(account),
+            command: &Command::Register {
+                email: Personal::Plain(email),
+                credential_id,
+                profile,
+            },
+            command_id,
+            retryable: request.idempotency_key.is_some(),
+            content: &content,
+            if_match: None,
+            origin: &request.origin,
+        })
+        .await
+}
+
+fn password_code(problem: &PasswordProblem) -> &'static str {
+    match problem {
+        PasswordProblem::TooShort => "too_short",
+        PasswordProblem::TooLong => "too_long",
+        PasswordProblem::Common => "common_password",
+    }
+}

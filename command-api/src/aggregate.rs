@@ -1,0 +1,35 @@
+//! What a decider needs besides its rules to be reached over HTTP: names, parsing, and who may do what.
+
+use events::DomainEvent;
+use uuid::Uuid;
+use web::Caller;
+
+use crate::{Decider, Form};
+
+/// A decider with its commands' names. Denied to everyone until [`allows`](Self::allows) says otherwise.
+pub trait Aggregate:
+    Decider<Event: DomainEvent, Command: Send + Sync> + Clone + Send + Sync + 'static
+{
+    /// The plural noun in the URL: `/v1/{COLLECTION}`.
+    const COLLECTION: &'static str;
+    /// The command that `POST /v1/{COLLECTION}` gives, when it may begin a stream in the general way.
+    const BEGINS: Option<&'static str> = None;
+    /// The commands that `POST /v1/{COLLECTION}/{id}/{command}` gives, in kebab case.
+    const COMMANDS: &'static [&'static str];
+
+    /// Takes a command's fields from its body; `None` for a name that is not known. Problems go to the form.
+    fn parse(name: &str, form: &mut Form) -> Option<Self::Command>;
+
+    /// Whether the holder of this token may give this command to the stream with this id.
+    fn allows(_caller: &Caller, _id: &str, _command: &Self::Command) -> bool {
+        false
+    }
+
+    /// The person whose data key encrypts this stream's personal fields; `None` where a domain has none.
+    fn person(_id: &str) -> Option<Uuid> {
+        None
+    }
+
+    /// A stable code for a refusal, in snake case: clients rely on it.
+    fn code(refusal: &Self::Refusal) -> &'static str;
+}

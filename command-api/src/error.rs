@@ -1,0 +1,157 @@
+//! Why a command has no success to report, and the one place where that becomes an HTTP answer.
+
+use std::fmt::Display;
+
+use axum::http::StatusCode;
+use events::Version;
+use vault::KeyError;
+use web::{FieldError, Problem};
+
+/// The codes of this crate's problems; documented in docs/errors.md.
+pub mod codes {
+    /// 401: e-mail address or password is wrong.
+    pub const INVALID_CREDENTIALS: &str = "invalid_credentials";
+    /// 401: the refresh token is unknown, expired, ended or was used before.
+    pub const INVALID_REFRESH_TOKEN: &str = "invalid_refresh_token";
+    /// 410: the person behind it was erased.
+    pub const ERASED: &str = "erased";
+    /// Every code above.
+    pub const ALL: &[&str] = &[INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN, ERASED];
+}
+
+/// Why a command has no success to report.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The body is wrong.
+    #[error("the command is invalid")]
+    Invalid(Vec<FieldError>),
+    /// The domain says no.
+    #[error("{detail}")]
+    Refused {
+        /// The stable code.
+        code: &'static str,
+        /// The sentence.
+        detail: String,
+    },
+    /// The caller may not.
+    #[error("not allowed")]
+    Forbidden,
+    /// There is no such command or collection.
+    #[error("{0}")]
+    NotFound(String),
+    /// The stream is not at the version of If-Match.
+    #[error("the stream is at version {actual}, not {seen}")]
+    Stale {
+        /// The version the client has seen.
+        seen: Version,
+        /// The version it has.
+        actual: Version,
+    },
+    /// The same command is on its way already.
+    #[error("this command is being carried out")]
+    InFlight,
+    /// Too many other writers.
+    #[error("the stream is written by others all the time")]
+    Conflict,
+    /// The Idempotency-Key belongs to another command.
+    #[error("the Idempotency-Key was used for another command")]
+    KeyReused,
+    /// Wrong address or password.
+    #[error("the e-mail address or the password is wrong")]
+    InvalidCredentials,
+    /// A refresh token that is no good.
+    #[error("the refresh token is unknown, expired, ended or was used before: log in again")]
+    InvalidRefreshToken,
+    /// The person was erased.
+    #[error("the person was erased")]
+    Erased,
+    /// A store can't be reached or is overloaded.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something broke.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl CommandError {
+    /// Something broke: logged once, at the boundary, and not shown.
+    pub fn fault(cause: impl Display) -> Self {
+        Self::Fault(cause.to_string())
+    }
+}
+
+impl From<event_store::Error> for CommandError {
+    fn from(error: event_store::Error) -> Self {
+        match error {
+            event_store::Error::Unavailable(_) => Self::Unavailable(error.to_string()),
+            event_store::Error::Invalid(_) => Self::Fault(error.to_string()),
+        }
+    }
+}
+
+impl From<vault::Error> for CommandError {
+    fn from(error: vault::Error) -> Self {
+        match error {
+            vault::Error::Invalid(_) => Self::Fault(error.to_string()),
+            vault::Error::Unavailable(_) | vault::Error::Busy => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<KeyError> for CommandError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Erased => Self::Erased,
+            KeyError::Missing => Self::Fault(error.to_string()),
+            KeyError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommandError::Invalid(errors) => Self::validation(errors),
+            CommandError::Refused { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
+            CommandError::Forbidden => Self::forbidden(
+                "this token does not allow the command; commands act on one's own account unless a scope allows more",
+            ),
+            CommandError::NotFound(detail) => Self::not_found(detail),
+            CommandError::Stale { .. } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                web::codes::PRECONDITION_FAILED,
+                format!("{detail}; read it again, and send its version in If-Match"),
+            ),
+            CommandError::InFlight => {
+                Self::new(StatusCode::CONFLICT, web::codes::IN_FLIGHT, detail).with_retry_after(1)
+            }
+            CommandError::Conflict => {
+                Self::new(StatusCode::CONFLICT, web::codes::CONFLICT, detail).with_retry_after(1)
+            }
+            CommandError::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                web::codes::IDEMPOTENCY_KEY_REUSED,
+                format!("{detail}; a new command needs a new key"),
+            ),
+            CommandError::InvalidCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, codes::INVALID_CREDENTIALS, detail)
+            }
+            CommandError::InvalidRefreshToken => Self::new(
+                StatusCode::UNAUTHORIZED,
+                codes::INVALID_REFRESH_TOKEN,
+                detail,
+            ),
+            CommandError::Erased => Self::new(StatusCode::GONE, codes::ERASED, detail),
+            CommandError::Unavailable(cause) => {
+                tracing::warn!(%cause, "a command could not be carried out now");
+                Self::unavailable(
+                    "a store behind this server can't be reached or is busy; send the command again with the same Idempotency-Key",
+                )
+            }
+            CommandError::Fault(cause) => Self::fault(cause),
+        }
+    }
+}

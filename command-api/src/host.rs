@@ -1,0 +1,133 @@
+//! Hosts aggregates behind one object-safe shape, keyed by collection: the general route of every command. A domain that
+//! is declared in files would be one more implementation of [`Host`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use events::StreamId;
+use serde_json::{Map, Value};
+use web::Caller;
+
+use crate::executor::{Executor, Order, Outcome};
+use crate::request::{CommandRequest, content};
+use crate::{Aggregate, CommandError, Form};
+
+/// A kind of aggregate that takes commands over HTTP.
+#[async_trait]
+pub(crate) trait Host: Send + Sync {
+    /// The plural noun in the URL.
+    fn collection(&self) -> &'static str;
+
+    /// Carries out the command that begins a stream.
+    async fn begin(
+        &self,
+        request: &CommandRequest,
+        caller: &Caller,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError>;
+
+    /// Carries out a command on a stream.
+    async fn act(
+        &self,
+        request: &CommandRequest,
+        caller: &Caller,
+        id: &str,
+        command: &str,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError>;
+}
+
+/// The host of a typed decider.
+pub(crate) struct TypedHost<A: Aggregate>(pub Arc<Executor<A>>);
+
+#[async_trait]
+impl<A: Aggregate> Host for TypedHost<A> {
+    fn collection(&self) -> &'static str {
+        A::COLLECTION
+    }
+
+    async fn begin(
+        &self,
+        request: &CommandRequest,
+        caller: &Caller,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError> {
+        let Some(name) = A::BEGINS else {
+            return Err(CommandError::NotFound(format!(
+                "POST /v1/{} is no command",
+                A::COLLECTION
+            )));
+        };
+        let command_id = request.command_id(
+            &self.0.stores().keys,
+            &caller.account.to_string(),
+            A::CATEGORY,
+        );
+        let id = command_id.derive("stream").to_string();
+        self.carry_out(request, caller, &id, name, command_id, body)
+            .await
+    }
+
+    async fn act(
+        &self,
+        request: &CommandRequest,
+        caller: &Caller,
+        id: &str,
+        command: &str,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError> {
+        if !A::COMMANDS.contains(&command) {
+            return Err(CommandError::NotFound(format!(
+                "{command:?} is no command of {}; there are: {}",
+                A::COLLECTION,
+                A::COMMANDS.join(", ")
+            )));
+        }
+        let target = format!("{}-{id}", A::CATEGORY);
+        let command_id =
+            request.command_id(&self.0.stores().keys, &caller.account.to_string(), &target);
+        self.carry_out(request, caller, id, command, command_id, body)
+            .await
+    }
+}
+
+impl<A: Aggregate> TypedHost<A> {
+    async fn carry_out(
+        &self,
+        request: &CommandRequest,
+        caller: &Caller,
+        id: &str,
+        name: &str,
+        command_id: events::CommandId,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError> {
+        let stream = StreamId::new(A::CATEGORY, id).map_err(|_| {
+            CommandError::NotFound(format!("{id:?} cannot be an id in {}", A::COLLECTION))
+        })?;
+        let content = content(name, &body);
+        let mut form = Form::new(body, request.origin.now, Some(caller.account));
+        let command = A::parse(name, &mut form).ok_or_else(|| {
+            CommandError::fault(format!(
+                "{} declares {name:?} but does not parse it",
+                A::COLLECTION
+            ))
+        })?;
+        // Who may not do it learns nothing of what would be valid.
+        if !A::allows(caller, id, &command) {
+            return Err(CommandError::Forbidden);
+        }
+        let command = form.whole(Some(command))?;
+        self.0
+            .execute(Order {
+                stream: &stream,
+                person: A::person(id),
+                command: &command,
+                command_id,
+                retryable: request.idempotency_key.is_some(),
+                content: &content,
+                if_match: request.if_match,
+                origin: &request.origin,
+            })
+            .await
+    }
+}

@@ -1,0 +1,137 @@
+//! The rules of a session: it starts once and ends once. Log-in, refresh and closing an account drive it; nobody commands
+//! it over HTTP yet.
+
+use chrono::{DateTime, Utc};
+use events::session::{CATEGORY, EndReason, Event};
+use uuid::Uuid;
+use web::Caller;
+
+use crate::{Aggregate, Decider, Form};
+
+/// What the rules need to know of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Session {
+    started: bool,
+    ended: bool,
+}
+
+/// What may be asked of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Begins it.
+    Start {
+        /// Whose it is.
+        account_id: Uuid,
+        /// When it ends by itself.
+        expires_at: DateTime<Utc>,
+    },
+    /// Ends it before its time.
+    End {
+        /// Whose it is.
+        account_id: Uuid,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Why a session says no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It was started before.
+    #[error("the session was started before")]
+    AlreadyStarted,
+}
+
+impl Decider for Session {
+    const CATEGORY: &'static str = CATEGORY;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+
+    fn decide(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+        match *command {
+            Command::Start { .. } if self.started => Err(Refusal::AlreadyStarted),
+            Command::Start {
+                account_id,
+                expires_at,
+            } => Ok(vec![Event::SessionStarted {
+                account_id,
+                expires_at,
+            }]),
+            Command::End { account_id, reason } if self.started && !self.ended => {
+                Ok(vec![Event::SessionEnded { account_id, reason }])
+            }
+            Command::End { .. } => Ok(vec![]),
+        }
+    }
+
+    fn evolve(mut self, event: &Event) -> Self {
+        match event {
+            Event::SessionStarted { .. } => self.started = true,
+            Event::SessionEnded { .. } => self.ended = true,
+        }
+        self
+    }
+}
+
+impl Aggregate for Session {
+    const COLLECTION: &'static str = "sessions";
+    const COMMANDS: &'static [&'static str] = &[];
+
+    fn parse(_name: &str, _form: &mut Form) -> Option<Command> {
+        None
+    }
+
+    fn allows(_caller: &Caller, _id: &str, _command: &Command) -> bool {
+        false
+    }
+
+    fn code(_refusal: &Refusal) -> &'static str {
+        "session_already_started"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::given;
+
+    const WHO: Uuid = Uuid::from_u128(1);
+
+    fn started() -> Event {
+        Event::SessionStarted {
+            account_id: WHO,
+            expires_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn end() -> Command {
+        Command::End {
+            account_id: WHO,
+            reason: EndReason::AccountClosed,
+        }
+    }
+
+    #[test]
+    fn a_session_starts_once() {
+        let start = || Command::Start {
+            account_id: WHO,
+            expires_at: DateTime::UNIX_EPOCH,
+        };
+        given::<Session>([]).when(start()).then([started()]);
+        given::<Session>([started()])
+            .when(start())
+            .then_refused(Refusal::AlreadyStarted);
+    }
+
+    #[test]
+    fn a_session_ends_once_and_only_after_it_started() {
+        let ended = || Event::SessionEnded {
+            account_id: WHO,
+            reason: EndReason::AccountClosed,
+        };
+        given::<Session>([started()]).when(end()).then([ended()]);
+        given::<Session>([started(), ended()]).when(end()).then([]);
+        given::<Session>([]).when(end()).then([]);
+    }
+}

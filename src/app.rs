@@ -1,0 +1,86 @@
+//! What an application is made of: the built-in domain, its own aggregates, its own read models.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use command_api::{Aggregate, Registration, hosted};
+use read_models::ReadModel;
+
+use crate::config::{CommandLine, Settings, Streams, Verb};
+use crate::{operate, serve, telemetry};
+
+/// An application on Showcaller: accounts, and whatever is added.
+pub struct App {
+    pub(crate) aggregates: Vec<Registration>,
+    pub(crate) models: Vec<ReadModel>,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl App {
+    /// Accounts alone.
+    pub fn new() -> Self {
+        Self {
+            aggregates: Vec::new(),
+            models: projector::built_in(),
+        }
+    }
+
+    /// Adds an aggregate: its commands get routes.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.aggregates.push(hosted::<A>());
+        self
+    }
+
+    /// Adds a read model: it is projected and served.
+    #[must_use]
+    pub fn read_model(mut self, model: ReadModel) -> Self {
+        self.models.push(model);
+        self
+    }
+
+    /// Does what the command line says; serves, if it says nothing. Exit codes: 0 done, 1 failed or found something, 2
+    /// the command line is wrong.
+    pub fn run(self) -> ExitCode {
+        let line = CommandLine::parse();
+        let settings = match line.settings() {
+            Ok(settings) => settings,
+            Err(error) => {
+                eprintln!("showcaller: {error:#}");
+                return ExitCode::from(2);
+            }
+        };
+        let done = telemetry::start(&settings).and_then(|()| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(self.act(line.verb.unwrap_or(Verb::Serve), settings))
+        });
+        done.unwrap_or_else(|error| {
+            eprintln!("showcaller: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+
+    async fn act(self, verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> {
+        for model in &self.models {
+            model.validate()?;
+        }
+        match verb {
+            Verb::Serve => serve::serve(self, settings)
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Verb::Streams(Streams::Show { stream, output }) => {
+                operate::streams::show(&settings, &stream, output).await
+            }
+            Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
+            Verb::Keys(verb) => operate::keys::act(&verb),
+            Verb::Health => operate::health::ask(&settings).await,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `showcaller health`: what a container's health check runs, since its image holds no other program.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::config::Settings;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_BYTES: u64 = 64 * 1024;
+
+/// Asks for `/health/ready` and prints what it says.
+pub async fn ask(settings: &Settings) -> Result<ExitCode> {
+    let mut address = settings.listen;
+    if address.ip().is_unspecified() {
+        let loopback = if address.is_ipv4() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            IpAddr::V6(Ipv6Addr::LOCALHOST)
+        };
+        address.set_ip(loopback);
+    }
+    let answer = tokio::time::timeout(PATIENCE, get(address))
+        .await
+        .with_context(|| format!("no answer from {address} within {} s", PATIENCE.as_secs()))?
+        .with_context(|| format!("no answer from {address}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    println!("{}", body.trim());
+    let ready = head.split(' ').nth(1) == Some("200");
+    Ok(if ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn get(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream
+        .write_all(format!("GET /health/ready HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())
+        .await?;
+    let mut answer = String::new();
+    stream
+        .take(ANSWER_BYTES)
+        .read_to_string(&mut answer)
+        .await?;
+    Ok(answer)
+}
