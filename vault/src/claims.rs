@@ -31,7 +31,12 @@ pub enum ClaimVerdict {
 
 impl Vault {
     /// Claims an address for an account, without proof. A claim that is there stays as it is.
-    pub async fn claim_pending(&self, hash: [u8; 32], account: Uuid, at: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn claim_pending(
+        &self,
+        hash: [u8; 32],
+        account: Uuid,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("INSERT INTO claims (hash, account, status, created_at_ms) VALUES ($1, $2, 'pending', $3) \
                          ON CONFLICT (hash, account) DO NOTHING")
@@ -59,7 +64,9 @@ impl Vault {
             Ok(Ok(0)) => Ok(ClaimVerdict::NoClaim),
             Ok(Ok(_)) => Ok(ClaimVerdict::Verified),
             // The partial unique index decides between two that verify at once.
-            Ok(Err(sqlx::Error::Database(error))) if error.is_unique_violation() => Ok(ClaimVerdict::Taken),
+            Ok(Err(sqlx::Error::Database(error))) if error.is_unique_violation() => {
+                Ok(ClaimVerdict::Taken)
+            }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::Unavailable("no answer in time".into())),
         }
@@ -77,7 +84,10 @@ impl Vault {
             .fetch_one(&pools.read)
         )
         .await)?;
-        Ok(Claims { verified, newest_pending })
+        Ok(Claims {
+            verified,
+            newest_pending,
+        })
     }
 
     /// Deletes all claims of an account.

@@ -17,7 +17,9 @@ pub struct Credential {
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential").field("account", &self.account).finish_non_exhaustive()
+        f.debug_struct("Credential")
+            .field("account", &self.account)
+            .finish_non_exhaustive()
     }
 }
 
@@ -32,7 +34,12 @@ pub enum Stored {
 
 impl Vault {
     /// Stores a credential under a new id, or tells what is there: a retried registration changes nothing.
-    pub async fn store_credential(&self, id: Uuid, account: Uuid, phc: &str) -> Result<Stored, Error> {
+    pub async fn store_credential(
+        &self,
+        id: Uuid,
+        account: Uuid,
+        phc: &str,
+    ) -> Result<Stored, Error> {
         let inserted = on!(&*self.0.store, pools => within(
             sqlx::query("INSERT INTO credentials (id, account, phc) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING")
                 .bind(id)
@@ -46,7 +53,9 @@ impl Vault {
             return Ok(Stored::New);
         }
         let there = self.credential(id).await?;
-        there.map(Stored::Already).ok_or_else(|| Error::Unavailable("the credential was deleted meanwhile".into()))
+        there
+            .map(Stored::Already)
+            .ok_or_else(|| Error::Unavailable("the credential was deleted meanwhile".into()))
     }
 
     /// The credential under an id.

@@ -42,14 +42,25 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                if code.len() == 5 && database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-                    PASSING_SQLSTATES.iter().any(|class| code.starts_with(class))
+                if code.len() == 5
+                    && database
+                        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                        .is_some()
+                {
+                    PASSING_SQLSTATES
+                        .iter()
+                        .any(|class| code.starts_with(class))
                 } else {
-                    code.parse::<i32>().is_ok_and(|code| PASSING_SQLITE.contains(&(code & 0xff)))
+                    code.parse::<i32>()
+                        .is_ok_and(|code| PASSING_SQLITE.contains(&(code & 0xff)))
                 }
             }),
             _ => false,
         };
-        if passing { Self::Unavailable(error.to_string()) } else { Self::Invalid(format!("the vault: {error}")) }
+        if passing {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Invalid(format!("the vault: {error}"))
+        }
     }
 }

@@ -22,8 +22,9 @@ use crate::keys_file::{self, KeysFile};
 use crate::random::random_bytes;
 
 /// The DER that stands before an Ed25519 seed in PKCS#8 version 1 (RFC 8410, section 7).
-const PKCS8_ED25519: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PKCS8_ED25519: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 /// Opens the additional authenticated data of a wrapped data key.
 const WRAP_LABEL: &[u8] = b"showcaller data key 1";
 
@@ -64,7 +65,9 @@ impl SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,25 +92,44 @@ impl Keys {
 
     fn from_file(file: &KeysFile) -> Result<Self, Error> {
         if !file.master.keys.contains_key(&file.master.current) {
-            return Err(Error::Invalid("the keys file's current master key is not among its master keys".into()));
+            return Err(Error::Invalid(
+                "the keys file's current master key is not among its master keys".into(),
+            ));
         }
         let mut signing = Vec::with_capacity(file.signing.keys.len());
         for (kid, seed) in &file.signing.keys {
-            let pair = Ed25519KeyPair::from_seed_unchecked(seed.bytes())
-                .map_err(|_| Error::Invalid(format!("the keys file's signing key {kid:?} is not an Ed25519 seed")))?;
+            let pair = Ed25519KeyPair::from_seed_unchecked(seed.bytes()).map_err(|_| {
+                Error::Invalid(format!(
+                    "the keys file's signing key {kid:?} is not an Ed25519 seed"
+                ))
+            })?;
             let mut public = [0; 32];
             public.copy_from_slice(pair.public_key().as_ref());
             let pkcs8 = Zeroizing::new([&PKCS8_ED25519, &seed.bytes()[..]].concat());
-            signing.push(SigningKey { kid: kid.clone(), pkcs8, public });
+            signing.push(SigningKey {
+                kid: kid.clone(),
+                pkcs8,
+                public,
+            });
         }
-        let current = signing.iter().position(|key| key.kid == file.signing.current);
+        let current = signing
+            .iter()
+            .position(|key| key.kid == file.signing.current);
         let current = current.ok_or_else(|| {
-            Error::Invalid("the keys file's current signing key is not among its signing keys".into())
+            Error::Invalid(
+                "the keys file's current signing key is not among its signing keys".into(),
+            )
         })?;
         signing.swap(0, current);
-        let mac_key = |secret: &keys_file::Secret| hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
+        let mac_key =
+            |secret: &keys_file::Secret| hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
         Ok(Self {
-            masters: file.master.keys.iter().map(|(id, key)| (id.clone(), cipher(key.bytes()))).collect(),
+            masters: file
+                .master
+                .keys
+                .iter()
+                .map(|(id, key)| (id.clone(), cipher(key.bytes())))
+                .collect(),
             current_master: file.master.current.clone(),
             claim: mac_key(&file.claim),
             command: mac_key(&file.command),
@@ -133,7 +155,11 @@ impl Keys {
         let hash = mac(
             &self.command,
             b"command id",
-            &[principal.as_bytes(), target.as_bytes(), idempotency_key.as_bytes()],
+            &[
+                principal.as_bytes(),
+                target.as_bytes(),
+                idempotency_key.as_bytes(),
+            ],
         );
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
@@ -176,7 +202,11 @@ impl Keys {
     /// A value that tells whether a vault was made with these keys, and says nothing about them.
     pub(crate) fn check_value(&self) -> String {
         let parts = [&self.claim, &self.command, &self.session].map(|key| mac(key, b"check", &[]));
-        URL_SAFE_NO_PAD.encode(mac(&self.claim, b"check", &[&parts[0], &parts[1], &parts[2]]))
+        URL_SAFE_NO_PAD.encode(mac(
+            &self.claim,
+            b"check",
+            &[&parts[0], &parts[1], &parts[2]],
+        ))
     }
 
     pub(crate) fn current_master(&self) -> &str {
@@ -201,17 +231,32 @@ impl Keys {
         (DataKey::new(person, &key), wrapped)
     }
 
-    pub(crate) fn unwrap_data_key(&self, person: Uuid, master: &str, wrapped: &[u8]) -> Result<DataKey, Error> {
+    pub(crate) fn unwrap_data_key(
+        &self,
+        person: Uuid,
+        master: &str,
+        wrapped: &[u8],
+    ) -> Result<DataKey, Error> {
         let key = self.masters.get(master).ok_or_else(|| {
             Error::Invalid(format!(
                 "a data key is wrapped by the master key {master:?}, which the keys file does not hold: put it back"
             ))
         })?;
-        let forged = || Error::Invalid(format!("a data key does not open under the master key {master:?}"));
-        let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or_else(forged)?;
+        let forged = || {
+            Error::Invalid(format!(
+                "a data key does not open under the master key {master:?}"
+            ))
+        };
+        let (nonce, sealed) = wrapped
+            .split_first_chunk::<NONCE_LEN>()
+            .ok_or_else(forged)?;
         let mut sealed = Zeroizing::new(sealed.to_vec());
         let plain = key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), wrap_aad(master, person), &mut sealed)
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                wrap_aad(master, person),
+                &mut sealed,
+            )
             .map_err(|_| forged())?;
         let plain: &[u8; 32] = (&*plain).try_into().map_err(|_| forged())?;
         Ok(DataKey::new(person, plain))
@@ -230,7 +275,12 @@ impl fmt::Debug for Keys {
 
 /// The one form under which an address is claimed: trimmed, Unicode NFC, lower case.
 pub fn normalise_email(email: &str) -> String {
-    email.trim().nfc().flat_map(char::to_lowercase).nfc().collect()
+    email
+        .trim()
+        .nfc()
+        .flat_map(char::to_lowercase)
+        .nfc()
+        .collect()
 }
 
 /// An AES-256-GCM key with its schedule prepared.
@@ -256,4 +306,107 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 fn wrap_aad(master: &str, person: Uuid) -> Aad<Vec<u8>> {
     Aad::from([WRAP_LABEL, &[0], master.as_bytes(), &[0], person.as_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_one_claim_however_it_is_written() {
+        let keys = Keys::generate();
+        let one = keys.claim_hash(&normalise_email("  Zoë.Müller@Example.ORG\t"));
+        let other = keys.claim_hash(&normalise_email("zoe\u{308}.mu\u{308}ller@example.org"));
+        assert_eq!(one, other);
+        assert_ne!(one, keys.claim_hash("zoe.muller@example.org"));
+        assert_ne!(
+            one,
+            Keys::generate().claim_hash(&normalise_email("Zoë.Müller@example.org"))
+        );
+        // Lower-casing makes two characters of this one; normalising again must change nothing.
+        let dotted = normalise_email("\u{130}x@example.org");
+        assert_eq!(normalise_email(&dotted), dotted);
+    }
+
+    #[test]
+    fn a_command_id_is_the_same_for_the_same_three_and_no_others() {
+        let keys = Keys::generate();
+        let id = keys.command_id("p", "account-1", "k");
+        assert_eq!(id, keys.command_id("p", "account-1", "k"));
+        assert_eq!(id.0.get_version_num(), 8);
+        for (principal, target, key) in [
+            ("pa", "ccount-1", "k"),
+            ("p", "account-1k", ""),
+            ("q", "account-1", "k"),
+        ] {
+            assert_ne!(id, keys.command_id(principal, target, key));
+        }
+        assert_ne!(id, Keys::generate().command_id("p", "account-1", "k"));
+    }
+
+    #[test]
+    fn a_token_authenticator_fits_its_bytes_alone() {
+        let keys = Keys::generate();
+        let tag = keys.token_mac(b"position");
+        assert!(keys.verify_token_mac(b"position", &tag));
+        assert!(!keys.verify_token_mac(b"positioN", &tag));
+        assert!(!keys.verify_token_mac(b"position", &tag[..31]));
+        assert!(!Keys::generate().verify_token_mac(b"position", &tag));
+    }
+
+    #[test]
+    fn a_wrapped_data_key_opens_for_its_person_alone() {
+        let keys = Keys::generate();
+        let (person, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (made, wrapped) = keys.new_data_key(person);
+        let master = keys.current_master();
+        let opened = keys.unwrap_data_key(person, master, &wrapped).unwrap();
+        assert_eq!(opened.fingerprint(&[b"x"]), made.fingerprint(&[b"x"]));
+        assert!(keys.unwrap_data_key(other, master, &wrapped).is_err());
+        assert!(
+            keys.unwrap_data_key(person, master, &wrapped[..59])
+                .is_err()
+        );
+        assert!(keys.unwrap_data_key(person, master, &[]).is_err());
+        let error = keys
+            .unwrap_data_key(person, "gone", &wrapped)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("\"gone\"") && error.contains("put it back"),
+            "{error}"
+        );
+        assert!(
+            Keys::generate()
+                .unwrap_data_key(person, master, &wrapped)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn signing_keys_sign_for_the_token_library() {
+        use jsonwebtoken::{
+            Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode,
+        };
+        let (keys, stranger) = (Keys::generate(), Keys::generate());
+        let claims = serde_json::json!({"exp": 4_000_000_000_u64});
+        let key = EncodingKey::from_ed_der(keys.signing_key().pkcs8_der());
+        let token = encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap();
+        let verify = |keys: &Keys| {
+            let key = DecodingKey::from_ed_der(keys.signing_key().public_key());
+            decode::<serde_json::Value>(&token, &key, &Validation::new(Algorithm::EdDSA)).is_ok()
+        };
+        assert!(verify(&keys) && !verify(&stranger));
+    }
+
+    #[test]
+    fn debug_shows_ids_alone() {
+        let keys = Keys::generate();
+        let shown = format!("{keys:?}");
+        assert!(
+            shown.contains(keys.signing_key().kid()) && shown.contains(keys.current_master()),
+            "{shown}"
+        );
+        assert!(shown.len() < 200, "{shown}");
+    }
 }

@@ -64,7 +64,10 @@ pub(crate) struct Ring {
 impl Ring {
     fn generate() -> Self {
         let id = random_uuid().simple().to_string()[..12].to_owned();
-        Self { keys: BTreeMap::from([(id.clone(), Secret::generate())]), current: id }
+        Self {
+            keys: BTreeMap::from([(id.clone(), Secret::generate())]),
+            current: id,
+        }
     }
 }
 
@@ -117,16 +120,24 @@ pub(crate) fn load(path: &Path) -> Result<KeysFile, Error> {
         )));
     }
     if metadata.len() > LONGEST {
-        return Err(Error::Invalid(format!("{shown} is too long to be a keys file")));
+        return Err(Error::Invalid(format!(
+            "{shown} is too long to be a keys file"
+        )));
     }
     let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize));
-    file.take(LONGEST).read_to_string(&mut text).map_err(failed)?;
+    file.take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     // Where it is wrong, never what is there: serde_json's own messages quote the text.
     let malformed = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
-        Error::Invalid(format!("{shown} is not a keys file of format {FORMAT}: see line {line}, column {column}"))
+        Error::Invalid(format!(
+            "{shown} is not a keys file of format {FORMAT}: see line {line}, column {column}"
+        ))
     };
-    let format = serde_json::from_str::<FormatOnly>(&text).map_err(|error| malformed(&error))?.format;
+    let format = serde_json::from_str::<FormatOnly>(&text)
+        .map_err(|error| malformed(&error))?
+        .format;
     if format != FORMAT {
         return Err(Error::Invalid(format!(
             "the keys file {shown} has format {format}, this program reads format {FORMAT}: \
@@ -159,11 +170,17 @@ pub(crate) fn create(path: &Path, keys: &KeysFile) -> Result<(), Error> {
     let removed = fs::remove_file(&draft);
     written.map_err(failed)?;
     removed.map_err(failed)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

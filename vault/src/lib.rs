@@ -27,5 +27,7 @@ pub use error::{Error, KeyError};
 pub use keys::{Keys, SigningKey, normalise_email};
 pub use password::{PasswordProblem, needs_rehash, password_policy};
 pub use random::random_uuid;
-pub use sessions::{EndedPage, EndedSession, FeedPosition, RefreshError, RefreshRefusal, Refreshed};
+pub use sessions::{
+    EndedPage, EndedSession, FeedPosition, RefreshError, RefreshRefusal, Refreshed,
+};
 pub use vault::{Opened, Vault, VaultOptions};

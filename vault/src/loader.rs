@@ -44,7 +44,12 @@ pub(crate) struct KeyCache(moka::sync::Cache<Uuid, (Instant, Arc<DataKey>)>);
 impl KeyCache {
     pub(crate) fn new() -> Self {
         // Moka counts from the insert and wipes unused keys in time; `get` counts from the reading, and decides.
-        Self(moka::sync::Cache::builder().max_capacity(CACHED_KEYS).time_to_live(KEY_LIFETIME).build())
+        Self(
+            moka::sync::Cache::builder()
+                .max_capacity(CACHED_KEYS)
+                .time_to_live(KEY_LIFETIME)
+                .build(),
+        )
     }
 
     pub(crate) fn get(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
@@ -80,8 +85,18 @@ impl Loader {
         let (lookups, waiting) = mpsc::channel(WAITING_LOOKUPS);
         let cache = Arc::new(KeyCache::new());
         let queries = Arc::new(AtomicU64::new(0));
-        let worker = Worker { store, keys, cache: Arc::clone(&cache), queries: Arc::clone(&queries) };
-        Self { cache, queries, lookups, task: tokio::spawn(worker.run(waiting)) }
+        let worker = Worker {
+            store,
+            keys,
+            cache: Arc::clone(&cache),
+            queries: Arc::clone(&queries),
+        };
+        Self {
+            cache,
+            queries,
+            lookups,
+            task: tokio::spawn(worker.run(waiting)),
+        }
     }
 
     /// How many queries for keys were sent.
@@ -93,7 +108,10 @@ impl Loader {
         if let Some(key) = self.cache.get(person, Instant::now()) {
             return Ok(key);
         }
-        self.ask(vec![person]).await?.remove(&person).unwrap_or(Err(KeyError::Missing))
+        self.ask(vec![person])
+            .await?
+            .remove(&person)
+            .unwrap_or(Err(KeyError::Missing))
     }
 
     pub(crate) async fn keys(&self, persons: &[Uuid]) -> Result<HashMap<Uuid, Found>, Error> {
@@ -116,12 +134,19 @@ impl Loader {
         let stopped = || Error::Unavailable("it is shutting down".into());
         let (reply, answer) = oneshot::channel();
         let asking = async {
-            self.lookups.send(Lookup { persons, reply }).await.map_err(|_| stopped())?;
+            self.lookups
+                .send(Lookup { persons, reply })
+                .await
+                .map_err(|_| stopped())?;
             answer.await.map_err(|_| stopped())?
         };
         tokio::time::timeout(LOOKUP_TIMEOUT, asking)
             .await
-            .unwrap_or_else(|_| Err(Error::Unavailable("the line for data keys is too long".into())))
+            .unwrap_or_else(|_| {
+                Err(Error::Unavailable(
+                    "the line for data keys is too long".into(),
+                ))
+            })
     }
 }
 
@@ -139,7 +164,11 @@ impl Worker {
             let result = self.load(&batch).await;
             for lookup in batch.drain(..) {
                 let answer = result.as_ref().map_err(Clone::clone).map(|found| {
-                    lookup.persons.iter().filter_map(|person| Some((*person, found.get(person)?.clone()))).collect()
+                    lookup
+                        .persons
+                        .iter()
+                        .filter_map(|person| Some((*person, found.get(person)?.clone())))
+                        .collect()
                 });
                 // Whoever no longer waits needs no answer.
                 drop(lookup.reply.send(answer));
@@ -181,7 +210,9 @@ impl Worker {
         let (Some(master), Some(wrapped)) = (master, wrapped) else {
             return Err(KeyError::Erased);
         };
-        Ok(Arc::new(self.keys.unwrap_data_key(person, master, wrapped)?))
+        Ok(Arc::new(
+            self.keys.unwrap_data_key(person, master, wrapped)?,
+        ))
     }
 }
 
@@ -201,10 +232,12 @@ async fn select(store: &Store, persons: &[Uuid]) -> Result<Vec<Row>, sqlx::Error
             .await
         }
         Store::Postgres(pools) => {
-            sqlx::query_as("SELECT person, master_key, wrapped FROM data_keys WHERE person = ANY($1)")
-                .bind(persons)
-                .fetch_all(&pools.read)
-                .await
+            sqlx::query_as(
+                "SELECT person, master_key, wrapped FROM data_keys WHERE person = ANY($1)",
+            )
+            .bind(persons)
+            .fetch_all(&pools.read)
+            .await
         }
     }
 }
@@ -218,8 +251,16 @@ mod tests {
         let (cache, person, read_at) = (KeyCache::new(), Uuid::from_u128(1), Instant::now());
         cache.insert(person, Arc::new(DataKey::new(person, &[7; 32])), read_at);
         assert!(cache.get(person, read_at).is_some());
-        assert!(cache.get(person, read_at + Duration::from_millis(999)).is_some());
-        assert!(cache.get(person, read_at + Duration::from_secs(1)).is_none());
+        assert!(
+            cache
+                .get(person, read_at + Duration::from_millis(999))
+                .is_some()
+        );
+        assert!(
+            cache
+                .get(person, read_at + Duration::from_secs(1))
+                .is_none()
+        );
         cache.forget(person);
         assert!(cache.get(person, read_at).is_none());
     }

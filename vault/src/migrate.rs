@@ -32,14 +32,20 @@ pub(crate) async fn migrate(store: &Store, keys: &Keys) -> Result<(), Error> {
 }
 
 /// The steps from what is there to what this program needs, or why it must not touch it.
-fn steps_from(found: i64, steps: &'static [&'static str]) -> Result<&'static [&'static str], Error> {
+fn steps_from(
+    found: i64,
+    steps: &'static [&'static str],
+) -> Result<&'static [&'static str], Error> {
     let known = steps.len();
-    usize::try_from(found).ok().and_then(|found| steps.get(found..)).ok_or_else(|| {
-        Error::Invalid(format!(
-            "the vault has format {found}, this program knows formats up to {known}: \
+    usize::try_from(found)
+        .ok()
+        .and_then(|found| steps.get(found..))
+        .ok_or_else(|| {
+            Error::Invalid(format!(
+                "the vault has format {found}, this program knows formats up to {known}: \
              use a showcaller that knows vault format {found}"
-        ))
-    })
+            ))
+        })
 }
 
 fn same_keys(found: &str, keys: &Keys) -> Result<(), Error> {
@@ -53,11 +59,14 @@ fn same_keys(found: &str, keys: &Keys) -> Result<(), Error> {
 
 // The two differ only in how the format is found and locked; sqlx's executors make sharing longer than repeating.
 async fn sqlite(tx: &mut Transaction<'_, Sqlite>, keys: &Keys) -> Result<(), Error> {
-    let exists: bool =
-        within(sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'format'").fetch_one(&mut **tx))
-            .await?;
+    let exists: bool = within(
+        sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'format'")
+            .fetch_one(&mut **tx),
+    )
+    .await?;
     let found: Option<(i64, String)> = if exists {
-        within(sqlx::query_as("SELECT version, keys_check FROM format").fetch_optional(&mut **tx)).await?
+        within(sqlx::query_as("SELECT version, keys_check FROM format").fetch_optional(&mut **tx))
+            .await?
     } else {
         None
     };
@@ -82,13 +91,21 @@ async fn sqlite(tx: &mut Transaction<'_, Sqlite>, keys: &Keys) -> Result<(), Err
 }
 
 async fn postgres(tx: &mut Transaction<'_, Postgres>, keys: &Keys) -> Result<(), Error> {
-    within(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut **tx)).await?;
+    within(
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut **tx),
+    )
+    .await?;
     let exists: bool = within(
-        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(format!("{SCHEMA}.format")).fetch_one(&mut **tx),
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(format!("{SCHEMA}.format"))
+            .fetch_one(&mut **tx),
     )
     .await?;
     let found: Option<(i64, String)> = if exists {
-        within(sqlx::query_as("SELECT version, keys_check FROM format").fetch_optional(&mut **tx)).await?
+        within(sqlx::query_as("SELECT version, keys_check FROM format").fetch_optional(&mut **tx))
+            .await?
     } else {
         None
     };
@@ -121,7 +138,10 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_naming_the_version_needed() {
-        assert_eq!(steps_from(0, &SQLITE_STEPS).unwrap().len(), SQLITE_STEPS.len());
+        assert_eq!(
+            steps_from(0, &SQLITE_STEPS).unwrap().len(),
+            SQLITE_STEPS.len()
+        );
         assert!(steps_from(1, &SQLITE_STEPS).unwrap().is_empty());
         let error = steps_from(7, &SQLITE_STEPS).unwrap_err().to_string();
         assert!(error.contains("knows vault format 7"), "{error}");

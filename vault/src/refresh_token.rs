@@ -50,7 +50,11 @@ mod tests {
         for index in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
-            assert_eq!(parse(&keys, std::str::from_utf8(&changed).unwrap()), None, "character {index}");
+            assert_eq!(
+                parse(&keys, std::str::from_utf8(&changed).unwrap()),
+                None,
+                "character {index}"
+            );
         }
         for text in ["", "x", &format!("{text}AAAA"), &text[4..], "ü"] {
             assert_eq!(parse(&keys, text), None, "{text}");

@@ -120,17 +120,27 @@ impl Vault {
         if inserted == 0 {
             let owner = self.family(session_id).await?.map(|family| family.account);
             if owner != Some(account) {
-                return Err(Error::Invalid(format!("the session {session_id} belongs to another account")));
+                return Err(Error::Invalid(format!(
+                    "the session {session_id} belongs to another account"
+                )));
             }
         }
         Ok(token(&self.0.keys, session_id, FIRST))
     }
 
     /// Takes a refresh token and gives its successor. Of any number at once, all get the same one.
-    pub async fn refresh(&self, refresh_token: &str, now: DateTime<Utc>) -> Result<Refreshed, RefreshError> {
-        let (session_id, generation) = parse(&self.0.keys, refresh_token).ok_or(RefreshRefusal::Unknown)?;
+    pub async fn refresh(
+        &self,
+        refresh_token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Refreshed, RefreshError> {
+        let (session_id, generation) =
+            parse(&self.0.keys, refresh_token).ok_or(RefreshRefusal::Unknown)?;
         for _ in 0..REFRESH_ATTEMPTS {
-            let family = self.family(session_id).await?.ok_or(RefreshRefusal::Unknown)?;
+            let family = self
+                .family(session_id)
+                .await?
+                .ok_or(RefreshRefusal::Unknown)?;
             if family.ended {
                 return Err(RefreshRefusal::Ended.into());
             }
@@ -148,11 +158,17 @@ impl Vault {
                     return Ok(refreshed(generation + 1));
                 }
                 // Another refresh came first, or the session ended: look again.
-            } else if generation.checked_add(1) == Some(family.generation) && now - family.rotated_at <= GRACE {
+            } else if generation.checked_add(1) == Some(family.generation)
+                && now - family.rotated_at <= GRACE
+            {
                 return Ok(refreshed(family.generation));
             } else {
                 self.end_session(session_id, now).await?;
-                return Err(RefreshRefusal::Reused { session_id, account: family.account }.into());
+                return Err(RefreshRefusal::Reused {
+                    session_id,
+                    account: family.account,
+                }
+                .into());
             }
         }
         Err(Error::Unavailable("the session is being refreshed by many others".into()).into())
@@ -175,7 +191,11 @@ impl Vault {
     }
 
     /// Ends all sessions of an account, and gives those that had not ended before.
-    pub async fn end_sessions(&self, account: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
+    pub async fn end_sessions(
+        &self,
+        account: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Uuid>, Error> {
         on!(&*self.0.store, pools => within(async {
             let mut tx = pools.write.begin().await?;
             let mut head: i64 = sqlx::query_scalar(LOCK_FEED).fetch_one(&mut *tx).await?;
@@ -208,13 +228,19 @@ impl Vault {
                 within(open.fetch_all(&pools.read)).await?
             }
             Store::Postgres(pools) => {
-                let open = sqlx::query_scalar("SELECT id FROM sessions WHERE ended_seq IS NULL AND id = ANY($1)")
-                    .bind(sessions);
+                let open = sqlx::query_scalar(
+                    "SELECT id FROM sessions WHERE ended_seq IS NULL AND id = ANY($1)",
+                )
+                .bind(sessions);
                 within(open.fetch_all(&pools.read)).await?
             }
         };
         let open: HashSet<_> = open.into_iter().collect();
-        Ok(sessions.iter().copied().filter(|id| !open.contains(id)).collect())
+        Ok(sessions
+            .iter()
+            .copied()
+            .filter(|id| !open.contains(id))
+            .collect())
     }
 
     /// The sessions that ended after a position of the feed. Poll it; a page of 1,000 says that there may be more.
@@ -226,8 +252,16 @@ impl Vault {
                 .fetch_all(&pools.read)
         )
         .await)?;
-        let through = rows.last().map_or(position, |(seq, ..)| FeedPosition(seq.cast_unsigned()));
-        let sessions = rows.into_iter().map(|(_, session_id, account)| EndedSession { session_id, account }).collect();
+        let through = rows
+            .last()
+            .map_or(position, |(seq, ..)| FeedPosition(seq.cast_unsigned()));
+        let sessions = rows
+            .into_iter()
+            .map(|(_, session_id, account)| EndedSession {
+                session_id,
+                account,
+            })
+            .collect();
         Ok(EndedPage { sessions, through })
     }
 
@@ -256,7 +290,12 @@ impl Vault {
         .map(|deleted| deleted.rows_affected()))
     }
 
-    async fn rotate(&self, session_id: Uuid, generation: u32, now: DateTime<Utc>) -> Result<bool, Error> {
+    async fn rotate(
+        &self,
+        session_id: Uuid,
+        generation: u32,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
         let rotated = on!(&*self.0.store, pools => within(
             sqlx::query("UPDATE sessions SET generation = generation + 1, rotated_at_ms = $3 \
                          WHERE id = $1 AND generation = $2 AND ended_seq IS NULL")
@@ -279,17 +318,20 @@ impl Vault {
             .fetch_optional(&pools.read)
         )
         .await)?;
-        Ok(row.map(|(account, generation, rotated_at, expires_at, ended)| Family {
-            account,
-            generation: generation as u32,
-            rotated_at: from_ms(rotated_at),
-            expires_at: from_ms(expires_at),
-            ended: ended.is_some(),
-        }))
+        Ok(row.map(
+            |(account, generation, rotated_at, expires_at, ended)| Family {
+                account,
+                generation: generation as u32,
+                rotated_at: from_ms(rotated_at),
+                expires_at: from_ms(expires_at),
+                ended: ended.is_some(),
+            },
+        ))
     }
 }
 
 /// Locks the feed and gives its head. An update, so that SQLite takes its write lock before it reads anything.
 const LOCK_FEED: &str = "UPDATE session_feed SET head = head WHERE one = 1 RETURNING head";
 const SET_FEED: &str = "UPDATE session_feed SET head = $1 WHERE one = 1";
-const END: &str = "UPDATE sessions SET ended_seq = $2, ended_at_ms = $3 WHERE id = $1 AND ended_seq IS NULL";
+const END: &str =
+    "UPDATE sessions SET ended_seq = $2, ended_at_ms = $3 WHERE id = $1 AND ended_seq IS NULL";

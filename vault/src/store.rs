@@ -56,14 +56,18 @@ impl Store {
             "sqlite" => Self::open_sqlite(url).await,
             "postgres" | "postgresql" => Self::open_postgres(url, max_connections).await,
             _ => Err(Error::Invalid(
-                "--vault wants a URL like sqlite:data/vault.db or postgres://user@host/database".into(),
+                "--vault wants a URL like sqlite:data/vault.db or postgres://user@host/database"
+                    .into(),
             )),
         }
     }
 
     async fn open_sqlite(url: &str) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|error| Error::Invalid(format!("--vault is no SQLite URL ({error}): write sqlite:data/vault.db")))?;
+        let options = SqliteConnectOptions::from_str(url).map_err(|error| {
+            Error::Invalid(format!(
+                "--vault is no SQLite URL ({error}): write sqlite:data/vault.db"
+            ))
+        })?;
         if url.contains(":memory:") || url.contains("mode=memory") {
             return Err(Error::Invalid(
                 "a vault in memory would lose its keys with the process: write a file, like sqlite:data/vault.db".into(),
@@ -71,29 +75,48 @@ impl Store {
         }
         let path = options.get_filename().to_path_buf();
         let failed = |error: std::io::Error| {
-            Error::Invalid(format!("the vault file {} can't be opened: {error}", path.display()))
+            Error::Invalid(format!(
+                "the vault file {} can't be opened: {error}",
+                path.display()
+            ))
         };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             fs::create_dir_all(folder).map_err(failed)?;
         }
         // Made here, so that others never may read it; SQLite gives its journal the same mode.
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
         let options = options
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(WAIT_TIMEOUT)
             .pragma("secure_delete", "ON");
-        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(WAIT_TIMEOUT);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(WAIT_TIMEOUT)
+        };
         let write = within(pool(1).connect_with(options.clone())).await?;
-        let read = within(pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON"))).await?;
+        let read =
+            within(pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON"))).await?;
         Ok(Self::Sqlite(Pools { read, write }))
     }
 
     async fn open_postgres(url: &str, max_connections: u32) -> Result<Self, Error> {
         // The parser's own message could quote the password.
         let options = PgConnectOptions::from_str(url).map_err(|_| {
-            Error::Invalid("--vault is no PostgreSQL URL: write postgres://user@host:5432/database".into())
+            Error::Invalid(
+                "--vault is no PostgreSQL URL: write postgres://user@host:5432/database".into(),
+            )
         })?;
         let options = options.application_name("showcaller vault").options([
             ("search_path", SCHEMA),
@@ -106,7 +129,8 @@ impl Store {
             .acquire_timeout(WAIT_TIMEOUT)
             .connect_with(options);
         let pool = within(pool).await?;
-        let commit: String = within(sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&pool)).await?;
+        let commit: String =
+            within(sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&pool)).await?;
         if commit == "off" {
             return Err(Error::Invalid(
                 "the vault's PostgreSQL has synchronous_commit=off: a crash could lose a data key whose events are \
@@ -114,15 +138,23 @@ impl Store {
                     .into(),
             ));
         }
-        Ok(Self::Postgres(Pools { read: pool.clone(), write: pool }))
+        Ok(Self::Postgres(Pools {
+            read: pool.clone(),
+            write: pool,
+        }))
     }
 }
 
 /// Runs a database operation under [`OPERATION_TIMEOUT`].
-pub(crate) async fn within<T>(operation: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+pub(crate) async fn within<T>(
+    operation: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
         Ok(result) => result.map_err(Error::from),
-        Err(_) => Err(Error::Unavailable(format!("no answer within {} s", OPERATION_TIMEOUT.as_secs()))),
+        Err(_) => Err(Error::Unavailable(format!(
+            "no answer within {} s",
+            OPERATION_TIMEOUT.as_secs()
+        ))),
     }
 }
 

@@ -32,7 +32,9 @@ pub struct VaultOptions {
 
 impl Default for VaultOptions {
     fn default() -> Self {
-        Self { max_connections: CONNECTIONS }
+        Self {
+            max_connections: CONNECTIONS,
+        }
     }
 }
 
@@ -67,7 +69,9 @@ pub(crate) struct Inner {
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("keys", &self.0.keys).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("keys", &self.0.keys)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +83,12 @@ impl Vault {
         let store = Arc::new(Store::open(url, options.max_connections).await?);
         migrate(&store, &keys).await?;
         let loader = Loader::start(Arc::clone(&store), Arc::clone(&keys));
-        Ok(Self(Arc::new(Inner { store, keys, loader, hasher: Hasher::new() })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            keys,
+            loader,
+            hasher: Hasher::new(),
+        })))
     }
 
     /// The keys it was opened with.
@@ -106,7 +115,11 @@ impl Vault {
         )
         .await?
         .rows_affected());
-        if inserted == 1 { Ok(Arc::new(key)) } else { self.data_key(person).await }
+        if inserted == 1 {
+            Ok(Arc::new(key))
+        } else {
+            self.data_key(person).await
+        }
     }
 
     /// A person's data key, as it was in the vault at most a second ago. Lookups that wait together are one query.
@@ -115,14 +128,20 @@ impl Vault {
     }
 
     /// Several people's data keys, with one query at most (one a thousand). Every person asked for is in the answer.
-    pub async fn data_keys(&self, persons: &[Uuid]) -> Result<HashMap<Uuid, Result<Arc<DataKey>, KeyError>>, Error> {
+    pub async fn data_keys(
+        &self,
+        persons: &[Uuid],
+    ) -> Result<HashMap<Uuid, Result<Arc<DataKey>, KeyError>>, Error> {
         self.0.loader.keys(persons).await
     }
 
     /// Opens ciphertexts of any people, in the order given. One that belongs nowhere, or whose key is missing, is a
     /// fault of them all.
     pub async fn open_many(&self, ciphertexts: &[Ciphertext]) -> Result<Vec<Opened>, Error> {
-        let persons = ciphertexts.iter().map(person_of).collect::<Result<Vec<_>, _>>()?;
+        let persons = ciphertexts
+            .iter()
+            .map(person_of)
+            .collect::<Result<Vec<_>, _>>()?;
         let keys = self.data_keys(&persons).await?;
         ciphertexts
             .iter()
@@ -133,7 +152,9 @@ impl Vault {
                     .map(Opened::Plain)
                     .map_err(|error| Error::Invalid(format!("{ciphertext:?}: {error}"))),
                 Err(KeyError::Erased) => Ok(Opened::Erased),
-                Err(KeyError::Missing) => Err(Error::Invalid(format!("{person}: {}", KeyError::Missing))),
+                Err(KeyError::Missing) => {
+                    Err(Error::Invalid(format!("{person}: {}", KeyError::Missing)))
+                }
                 Err(KeyError::Fault(fault)) => Err(fault.clone()),
             })
             .collect()
@@ -170,11 +191,17 @@ impl Vault {
     }
 
     /// Whether it is the password. Always takes one hash: without a PHC string, a dummy's, and the answer is no.
-    pub async fn verify_password(&self, phc: Option<&str>, password: SecretString) -> Result<bool, Error> {
+    pub async fn verify_password(
+        &self,
+        phc: Option<&str>,
+        password: SecretString,
+    ) -> Result<bool, Error> {
         self.0.hasher.verify(phc, password).await
     }
 }
 
 fn person_of(ciphertext: &Ciphertext) -> Result<Uuid, Error> {
-    ciphertext.key_id().ok_or_else(|| Error::Invalid(format!("{ciphertext:?} names no data key")))
+    ciphertext
+        .key_id()
+        .ok_or_else(|| Error::Invalid(format!("{ciphertext:?} names no data key")))
 }
