@@ -107,11 +107,17 @@ impl CatchingUp {
     async fn read(&self, start: Position, queues: &[Option<mpsc::Sender<Slice>>]) -> bool {
         let limit = self.context.options.rebuilding_page;
         let mut progress = Progress::new(&self.lanes[0].model.name, start);
-        let (everything, mut after) = (Filter::default(), start);
+        let (everything, mut after, mut head) = (Filter::default(), start, None);
         loop {
+            let read = async {
+                if head.is_none() {
+                    head = Some(self.context.log.head().await?);
+                }
+                self.context.log.read_all(after, &everything, limit).await
+            };
             let page = tokio::select! {
                 () = self.context.shutdown.cancelled() => return false,
-                page = self.context.log.read_all(after, &everything, limit) => page,
+                page = read => page,
             };
             let page = match page {
                 Ok(page) => page,
@@ -137,7 +143,7 @@ impl CatchingUp {
             }
             progress.count(count, through);
             after = through;
-            if count < limit {
+            if count < limit && head.is_some_and(|head| through >= head) {
                 return true;
             }
         }

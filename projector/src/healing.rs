@@ -14,11 +14,16 @@ use crate::options::{HEALING_PAGES, Pauses};
 /// Takes the log into those lanes of a partition that follow it, at least up to `target` and in any case to the log's
 /// head. False when the projector is to stop.
 pub(crate) async fn heal(context: &Context, lanes: &[Arc<Lane>], target: Position) -> bool {
-    for _ in 0..HEALING_PAGES {
+    let mut target = target;
+    for attempt in 0..HEALING_PAGES {
         let following = following(lanes);
         let Some(partition) = following.first().map(|lane| lane.partition) else {
             return true;
         };
+        if attempt == 0 {
+            let Some(head) = head(context).await else { return false };
+            target = target.max(head);
+        }
         let found = join_all(following.iter().map(|lane| lane.locate())).await;
         let Some(after) = sort_out(&following, &found.iter().map(outcome).collect::<Vec<_>>())
             .then(|| found.iter().filter_map(|found| found.as_ref().ok()).min().copied())
@@ -61,6 +66,20 @@ pub(crate) fn sort_out(lanes: &[Arc<Lane>], outcomes: &[Taken]) -> bool {
 
 fn outcome(found: &Result<Position, Taken>) -> Taken {
     found.as_ref().err().cloned().unwrap_or(Taken::Done)
+}
+
+/// The log's head, trying again until it is known or the projector is to stop.
+async fn head(context: &Context) -> Option<Position> {
+    let mut pauses = Pauses::new();
+    loop {
+        match context.log.head().await {
+            Ok(head) => return Some(head),
+            Err(error) => tracing::warn!(%error, "the log's head cannot be read; trying again"),
+        }
+        if !context.pause(pauses.next()).await {
+            return None;
+        }
+    }
 }
 
 /// Reads a page, trying again until it comes or the projector is to stop.

@@ -1,0 +1,149 @@
+//! Whatever the queue does to messages, the rows come out the same.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use broker::MemoryBroker;
+use chrono::NaiveDate;
+use projector::Options;
+use read_models::Value;
+use test_support::eventually;
+
+use crate::unreliable::{Faults, Unreliable};
+use crate::world::{SOON, World, account, key, settings};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_become_rows_of_all_three_read_models() {
+    let world = World::embedded().await;
+    rows_come_out_right(&world).await;
+}
+
+pub async fn rows_come_out_right(world: &World) {
+    let (relay, projector) = (world.relay(), world.projector());
+    world.history(1, 20).await;
+    world.caught_up().await;
+    let row = world.row("accounts", key(7)).await.expect("the account has a row");
+    assert_eq!(row["status"], Value::from("pending"));
+    assert_eq!(row["locale"], Value::from("l8"));
+    assert_eq!(row["version"], Value::Integer(9));
+    let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
+    let row = world.row("sign-ups-per-day", [day.into()]).await.expect("the day has a row");
+    assert_eq!(row["sign_ups"], Value::Integer(20));
+    let tables = world.tables().await;
+    assert_eq!(tables[1].rows.len(), 200, "account-history has a row an event");
+    assert_eq!(tables, world.rebuilt().await);
+    let mut status = projector.status.clone();
+    tokio::time::timeout(SOON, status.wait_for(|status| status.is_following() && status.subscribed.iter().all(|s| *s)))
+        .await
+        .expect("everything follows")
+        .expect("it still runs");
+    projector.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_repeated_late_reordered_and_broken_messages_change_nothing() {
+    for seed in 1..=3 {
+        let faults = Faults { lost: 5, repeated: 10, late: 10, shuffled: 30, broken: 2, unacknowledged: 10 };
+        let mut world = World::embedded().await;
+        world.broker = Arc::new(Unreliable::new(Arc::new(MemoryBroker::new()), faults, seed));
+        let (relay, projector) = (world.relay(), world.projector());
+        world.history(1, 60).await;
+        world.caught_up().await;
+        projector.stop().await;
+        relay.stop().await;
+        assert_eq!(world.tables().await, world.rebuilt().await, "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_last_message_is_noticed_by_the_heartbeat() {
+    let mut world = World::embedded().await;
+    let everything = Faults { lost: 100, ..Faults::default() };
+    let deaf = Arc::new(Unreliable::new(Arc::new(MemoryBroker::new()), everything, 1));
+    let hearing = std::mem::replace(&mut world.broker, deaf);
+    // The relay speaks to a broker that loses nothing; the projector's, of the same queues, hears only what comes after.
+    let relay = world.relay();
+    world.history(1, 5).await;
+    let head = world.log.head().await.unwrap();
+    eventually(SOON, || async { relay.status.borrow().position >= head }).await;
+    relay.stop().await;
+    // Now every event is published and gone; a new leader has nothing to say but heartbeats.
+    world.broker = hearing;
+    let relay = world.relay();
+    let projector = world.projector();
+    world.caught_up().await;
+    world.append(&account(1), "SettingsChanged", settings("last")).await;
+    world.caught_up().await;
+    projector.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_down_delays_projection_and_no_more() {
+    let mut world = World::embedded().await;
+    let broker = Arc::new(Unreliable::new(Arc::new(MemoryBroker::new()), Faults::default(), 1));
+    broker.down.store(true, Ordering::SeqCst);
+    world.broker = Arc::clone(&broker) as _;
+    let projector = world.projector();
+    let mut status = projector.status.clone();
+    status.wait_for(projector::Status::is_following).await.unwrap();
+    world.history(1, 5).await;
+    world.caught_up().await;
+    broker.down.store(false, Ordering::SeqCst);
+    let relay = world.relay();
+    status.wait_for(|status| status.subscribed.iter().all(|subscribed| *subscribed)).await.unwrap();
+    world.append(&account(1), "SettingsChanged", settings("last")).await;
+    world.caught_up().await;
+    broker.down.store(true, Ordering::SeqCst);
+    world.append(&account(1), "SettingsChanged", settings("very-last")).await;
+    world.caught_up().await;
+    projector.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_live_projectors_double_nothing() {
+    let world = World::embedded().await;
+    two_projectors_double_nothing(&world).await;
+}
+
+pub async fn two_projectors_double_nothing(world: &World) {
+    // Two groups have two queues a partition, so both projectors get every message and race for every commit.
+    let relay = world.relay();
+    let projectors = ["one", "two"].map(|group| {
+        let options = Options { group: group.into(), batch: 7, ..Options::default() };
+        world.projector_with(Arc::clone(&world.store), world.models.clone(), options)
+    });
+    world.history(1, 60).await;
+    world.caught_up().await;
+    for projector in projectors {
+        projector.stop().await;
+    }
+    relay.stop().await;
+    assert_eq!(world.tables().await, world.rebuilt().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projector_that_dies_between_commit_and_acknowledgement_repeats_nothing() {
+    let world = World::embedded().await;
+    let relay = world.relay();
+    for round in 0..5 {
+        let projector = world.projector();
+        let writing = world.history(1 + round * 20, 20);
+        let killing = async {
+            let mut status = projector.status.clone();
+            let moved = |status: &projector::Status| {
+                status.read_models.iter().flat_map(|model| &model.partitions).any(|p| p.position.get() > 200 * round as u64)
+            };
+            status.wait_for(moved).await.unwrap();
+            projector.kill().await;
+        };
+        tokio::join!(writing, killing);
+    }
+    let projector = world.projector();
+    world.caught_up().await;
+    projector.stop().await;
+    relay.stop().await;
+    assert_eq!(world.tables().await, world.rebuilt().await);
+}

@@ -1,0 +1,12 @@
+//! The projector on real stores and brokers: SQLite and the in-process broker throughout, PostgreSQL and RabbitMQ for the
+//! core.
+
+#![expect(clippy::disallowed_methods, reason = "tests draw their own ids")]
+
+mod delivery;
+mod failures;
+mod generations;
+mod servers;
+mod unreliable;
+mod verifying;
+mod world;
