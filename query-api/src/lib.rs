@@ -1,1 +1,17 @@
-//! Under construction.
+//! The query API: read models over HTTP, by key and as lists, for those who may see them, after the positions they have
+//! seen.
+//!
+//! Refuses: to write anything, to show a row or a personal value to anybody whom the definition does not name, and to
+//! answer from before a position that the client has seen.
+
+mod access;
+mod answer;
+mod key;
+mod parameters;
+mod routes;
+mod rows;
+mod state;
+mod waiting;
+
+pub use routes::routes;
+pub use state::QueryState;

@@ -1,0 +1,153 @@
+//! The query routes. Each does the same things in the same order: who asks, what of, may they, what exactly, is the read
+//! model far enough, read, open, answer.
+
+use axum::Router;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::get;
+use read_models::{ListQuery, RowKey, Value};
+use web::{After, Authenticated, Caller, PositionToken, Problem};
+
+use crate::access::{self, Reach};
+use crate::state::{Hosted, QueryState};
+use crate::{answer, key, parameters, rows};
+
+/// The read model behind `/v1/accounts/me`.
+const ACCOUNTS: &str = "accounts";
+/// Collections that the command routes name literally. Where both APIs share a process a router prefers a literal path to
+/// `{collection}`, whatever the method: so they are named here as well.
+const LITERAL: [&str; 2] = [ACCOUNTS, "sessions"];
+
+/// The query routes, to be put into [`web::harden`].
+pub fn routes(state: QueryState) -> Router {
+    let mut router = Router::new()
+        .route("/v1/accounts/me", get(me))
+        .route("/v1/{collection}", get(list))
+        .route("/v1/{collection}/{id}", get(one));
+    for name in LITERAL {
+        let named = async move |state, caller, after, uri, headers| {
+            list(Path(name.to_owned()), state, caller, after, uri, headers).await
+        };
+        router = router.route(&format!("/v1/{name}"), get(named));
+    }
+    router.with_state(state)
+}
+
+/// A list that the caller may see, in the order of the key.
+async fn list(
+    Path(name): Path<String>,
+    State(state): State<QueryState>,
+    Authenticated(caller): Authenticated,
+    After(after): After,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let hosted = state.hosted(&name, &caller)?;
+    let reach = access::reach(&hosted.model, &caller)?;
+    let window = parameters::window(&uri)?;
+    wait(hosted, after.as_ref()).await?;
+    let query = ListQuery {
+        equals: reach.condition(),
+        limit: window.limit,
+        offset: window.offset,
+    };
+    let rows = state
+        .store()
+        .list(&hosted.model, &query)
+        .await
+        .map_err(store_problem)?;
+    let rows = rows::open(hosted, rows, &caller, state.vault()).await?;
+    answer::json(&rows, None, &headers)
+}
+
+/// One row that the caller may see.
+async fn one(
+    Path((name, _)): Path<(String, String)>,
+    State(state): State<QueryState>,
+    Authenticated(caller): Authenticated,
+    After(after): After,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let hosted = state.hosted(&name, &caller)?;
+    let reach = access::reach(&hosted.model, &caller)?;
+    parameters::none(&uri)?;
+    // The segment as it was sent: decoded, a comma within a value would look like one between values.
+    let segment = uri.path().rsplit('/').next().unwrap_or_default();
+    let key = key::parse(segment, &hosted.model.key)?;
+    row(
+        &state,
+        hosted,
+        &reach,
+        &caller,
+        key,
+        after.as_ref(),
+        &headers,
+    )
+    .await
+}
+
+/// The caller's own account.
+async fn me(
+    State(state): State<QueryState>,
+    Authenticated(caller): Authenticated,
+    After(after): After,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let hosted = state.hosted(ACCOUNTS, &caller)?;
+    let reach = access::reach(&hosted.model, &caller)?;
+    parameters::none(&uri)?;
+    row(
+        &state,
+        hosted,
+        &reach,
+        &caller,
+        vec![Value::Uuid(caller.account)],
+        after.as_ref(),
+        &headers,
+    )
+    .await
+}
+
+async fn row(
+    state: &QueryState,
+    hosted: &Hosted,
+    reach: &Reach<'_>,
+    caller: &Caller,
+    key: RowKey,
+    after: Option<&PositionToken>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    wait(hosted, after).await?;
+    let row = state
+        .store()
+        .get(&hosted.model, &key)
+        .await
+        .map_err(store_problem)?;
+    // Another's row and no row are the same answer, so that nobody learns which keys exist.
+    let row = row
+        .filter(|row| reach.includes(hosted.columns().map(|column| column.name.as_str()), row))
+        .ok_or_else(|| Problem::not_found("There is no row with this key that you may see."))?;
+    let version = rows::version(hosted, &row);
+    let rows = rows::open(hosted, vec![row], caller, state.vault()).await?;
+    answer::json(&rows.first(), version, headers)
+}
+
+async fn wait(hosted: &Hosted, after: Option<&PositionToken>) -> Result<(), Problem> {
+    match after {
+        Some(token) => hosted.watcher.reached(token).await,
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn store_problem(error: read_models::Error) -> Problem {
+    match error {
+        read_models::Error::Unavailable(_) => {
+            tracing::warn!(%error, "a read model cannot be read");
+            Problem::unavailable("The read model cannot be read right now: try again.")
+        }
+        read_models::Error::Invalid(_) => Problem::fault(error),
+    }
+}

@@ -1,0 +1,16 @@
+//! The query routes on the real SQLite store of read models and the real vault.
+
+#![allow(missing_docs, clippy::disallowed_methods, reason = "a test")]
+
+#[path = "routes/access.rs"]
+mod access;
+#[path = "routes/answers.rs"]
+mod answers;
+#[path = "routes/counting.rs"]
+mod counting;
+#[path = "routes/fixture.rs"]
+mod fixture;
+#[path = "routes/personal.rs"]
+mod personal;
+#[path = "routes/waiting.rs"]
+mod waiting;

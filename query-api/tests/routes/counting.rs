@@ -1,0 +1,108 @@
+//! The real store, with a count of what it is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{LogIdentity, Partition};
+use read_models::{
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ReadModel,
+    ReadStore, Row, RowKey, RowWrites, Status, Value,
+};
+
+pub struct Counting {
+    inner: Arc<dyn ReadStore>,
+    looks: AtomicUsize,
+}
+
+impl Counting {
+    pub fn new(inner: Arc<dyn ReadStore>) -> Self {
+        Self {
+            inner,
+            looks: AtomicUsize::new(0),
+        }
+    }
+
+    /// How often the checkpoints were looked at.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl ReadStore for Counting {
+    async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
+        self.inner.prepare(model, log).await
+    }
+    async fn live(&self, model: &str) -> Result<Option<Generation>, Error> {
+        self.inner.live(model).await
+    }
+    async fn checkpoints(
+        &self,
+        generation: &Generation,
+    ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
+        self.inner.checkpoints(generation).await
+    }
+    async fn swap(&self, generation: &Generation) -> Result<bool, Error> {
+        self.inner.swap(generation).await
+    }
+    async fn load_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        keys: &[RowKey],
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        self.inner
+            .load_rows(model, generation, partition, keys)
+            .await
+    }
+    async fn commit(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        from: Checkpoint,
+        to: Checkpoint,
+        writes: &RowWrites,
+    ) -> Result<(), CommitError> {
+        self.inner
+            .commit(model, generation, partition, from, to, writes)
+            .await
+    }
+    async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
+        self.inner.parked(generation).await
+    }
+    async fn scan(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
+        self.inner
+            .scan(model, generation, partition, after, limit)
+            .await
+    }
+    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
+        self.inner.get(model, key).await
+    }
+    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
+        self.inner.list(model, query).await
+    }
+    async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.inner.status(model).await
+    }
+    async fn wait_for_change(&self, patience: Duration) {
+        self.inner.wait_for_change(patience).await;
+    }
+    fn changes(&self) -> ChangeFeed {
+        self.inner.changes()
+    }
+    async fn check(&self) -> Result<(), Error> {
+        self.inner.check().await
+    }
+}

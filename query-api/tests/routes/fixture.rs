@@ -1,0 +1,330 @@
+//! A store with rows, a vault with people, and a client.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use chrono::{DateTime, Utc};
+use events::{Ciphertext, EventId, LogIdentity, Partition, Position, StreamId};
+use query_api::QueryState;
+use read_models::{
+    Access, Checkpoint, ColumnType, Generation, Options, Parked, ReadModel, ReadStore, Row, RowKey,
+    RowWrites, Value, open,
+};
+use serde_json::json;
+use test_support::TempDir;
+use tower::ServiceExt;
+use uuid::Uuid;
+use vault::{Keys, Vault, VaultOptions};
+use web::{AFTER_HEADER, Limits, PositionToken, TokenSettings, Tokens, harden};
+
+use crate::counting::Counting;
+
+pub const LOG: LogIdentity = LogIdentity {
+    log: Uuid::from_u128(77),
+    epoch: Uuid::from_u128(78),
+    partitions: 2,
+};
+pub const ADA: Uuid = Uuid::from_u128(0xada);
+pub const BOB: Uuid = Uuid::from_u128(0xb0b);
+pub const EVE: Uuid = Uuid::from_u128(0xe7e);
+
+pub struct Fixture {
+    pub store: Arc<dyn ReadStore>,
+    pub counting: Arc<Counting>,
+    pub vault: Vault,
+    pub keys: Arc<Keys>,
+    tokens: Arc<Tokens>,
+    pub app: Router,
+    _folder: TempDir,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{:?}", self.text))
+    }
+
+    /// Status and, of a problem, its code.
+    pub fn verdict(&self) -> (u16, String) {
+        let code = if self.status >= 400 {
+            self.json()["code"].as_str().unwrap().to_owned()
+        } else {
+            String::new()
+        };
+        (self.status, code)
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub fn accounts() -> ReadModel {
+    ReadModel::new("accounts")
+        .key("account_id", ColumnType::Uuid)
+        .column("status", ColumnType::Text)
+        .column("email", ColumnType::Personal)
+        .column("custom", ColumnType::Personal)
+        .column("registered_at", ColumnType::Timestamp)
+        .column("version", ColumnType::Integer)
+        .readable_by(Access::Owner {
+            column: "account_id".into(),
+        })
+}
+
+pub fn notes() -> ReadModel {
+    ReadModel::new("notes")
+        .key("author", ColumnType::Uuid)
+        .key("title", ColumnType::Text)
+        .column("about", ColumnType::Personal)
+        .readable_by(Access::Owner {
+            column: "author".into(),
+        })
+}
+
+pub fn prices() -> ReadModel {
+    ReadModel::new("prices")
+        .key("day", ColumnType::Date)
+        .column("cents", ColumnType::Integer)
+        .column("final", ColumnType::Boolean)
+        .readable_by(Access::Authenticated)
+}
+
+pub fn takings() -> ReadModel {
+    ReadModel::new("takings")
+        .key("day", ColumnType::Date)
+        .column("cents", ColumnType::Integer)
+        .summed()
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let folder = test_support::temp_dir();
+        let path = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+        let store = open(&path("read-models.db"), Options::default())
+            .await
+            .unwrap();
+        let models = vec![accounts(), notes(), prices(), takings()];
+        for model in &models {
+            store.prepare(model, LOG).await.unwrap();
+        }
+        let reader = open(&path("read-models.db"), Options { read_only: true })
+            .await
+            .unwrap();
+        let counting = Arc::new(Counting::new(reader));
+        let keys = Arc::new(Keys::generate());
+        let vault = Vault::open(
+            &path("vault.db"),
+            Arc::clone(&keys),
+            VaultOptions::default(),
+        )
+        .await
+        .unwrap();
+        for person in [ADA, BOB, EVE] {
+            vault.create_data_key(person).await.unwrap();
+        }
+        let settings = TokenSettings {
+            issuer: "https://issuer.test".into(),
+            audience: "test".into(),
+        };
+        let tokens = Arc::new(Tokens::new(Arc::clone(&keys), settings));
+        let state = QueryState::new(
+            Arc::<Counting>::clone(&counting),
+            models,
+            vault.clone(),
+            Arc::clone(&tokens),
+            Arc::clone(&keys),
+        );
+        let app = harden(query_api::routes(state), Limits::default());
+        Self {
+            store,
+            counting,
+            vault,
+            keys,
+            tokens,
+            app,
+            _folder: folder,
+        }
+    }
+
+    /// Adds rows to a partition's, as if the events up to `position` had been taken in.
+    pub async fn commit(
+        &self,
+        model: &ReadModel,
+        partition: u16,
+        position: u64,
+        rows: Vec<(RowKey, Vec<Value>)>,
+    ) {
+        let upserts = rows.into_iter().map(|(key, values)| {
+            let updated_at = Some(moment());
+            (
+                key,
+                Row {
+                    values,
+                    partition: Partition(partition),
+                    position: Position::new(position),
+                    updated_at,
+                },
+            )
+        });
+        let writes = RowWrites {
+            upserts: upserts.collect(),
+            ..RowWrites::default()
+        };
+        self.write(model, partition, position, &writes).await;
+    }
+
+    pub async fn park(&self, model: &ReadModel, partition: u16, position: u64, stream: &StreamId) {
+        let parked = Parked {
+            stream: stream.clone(),
+            partition: Partition(partition),
+            position: Position::new(position),
+            error: "it cannot be read".into(),
+        };
+        let writes = RowWrites {
+            park: vec![parked],
+            ..RowWrites::default()
+        };
+        self.write(model, partition, position, &writes).await;
+    }
+
+    async fn write(&self, model: &ReadModel, partition: u16, position: u64, writes: &RowWrites) {
+        let generation = self.store.live(&model.name).await.unwrap().unwrap();
+        self.write_to(model, &generation, partition, position, writes)
+            .await;
+    }
+
+    pub async fn write_to(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: u16,
+        position: u64,
+        writes: &RowWrites,
+    ) {
+        let (_, checkpoints) = self.store.checkpoints(generation).await.unwrap();
+        let from = checkpoints[usize::from(partition)];
+        let to = Checkpoint {
+            position: Position::new(position),
+            ..from
+        };
+        self.store
+            .commit(model, generation, Partition(partition), from, to, writes)
+            .await
+            .unwrap();
+    }
+
+    /// A personal value of this person, as a row has it.
+    pub async fn sealed(&self, person: Uuid, value: serde_json::Value) -> Value {
+        let key = self.vault.data_key(person).await.unwrap();
+        let stream = StreamId::new("account", &person.to_string()).unwrap();
+        let ciphertext: Ciphertext = key.seal_value(&stream, EventId(Uuid::nil()), "email", &value);
+        (&ciphertext).into()
+    }
+
+    /// An account row of this person at a position.
+    pub async fn account(&self, person: Uuid, position: u64) {
+        let email = self
+            .sealed(person, json!(format!("{person}@example.org")))
+            .await;
+        let custom = self.sealed(person, json!({ "b": 1, "a": [true] })).await;
+        let values = vec![
+            "pending".into(),
+            email,
+            custom,
+            moment().into(),
+            Value::Integer(position as i64),
+        ];
+        self.commit(
+            &accounts(),
+            0,
+            position,
+            vec![(vec![person.into()], values)],
+        )
+        .await;
+    }
+
+    pub fn bearer(&self, account: Uuid, scopes: &[&str]) -> String {
+        let scopes: Vec<_> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        format!(
+            "Bearer {}",
+            self.tokens
+                .issue(account, Uuid::from_u128(5), &scopes, Utc::now())
+                .token
+        )
+    }
+
+    /// A token that has seen a stream of a partition up to a position.
+    pub fn after(&self, partition: u16, stream: &StreamId, position: u64) -> String {
+        self.after_in(LOG, partition, stream, position)
+    }
+
+    pub fn after_in(
+        &self,
+        log: LogIdentity,
+        partition: u16,
+        stream: &StreamId,
+        position: u64,
+    ) -> String {
+        let mut token = PositionToken::new(log);
+        token.note(Partition(partition), stream, Position::new(position));
+        token.seal(&self.keys)
+    }
+
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        send(&self.app, request.body(Body::empty()).unwrap()).await
+    }
+
+    /// As this account, with these scopes.
+    pub async fn get_as(&self, account: Uuid, scopes: &[&str], path: &str) -> Answer {
+        self.get(path, &[("authorization", &self.bearer(account, scopes))])
+            .await
+    }
+
+    /// As this account, after a position token.
+    pub async fn get_after(&self, account: Uuid, path: &str, token: &str) -> Answer {
+        self.get(
+            path,
+            &[
+                ("authorization", &self.bearer(account, &[])),
+                (AFTER_HEADER, token),
+            ],
+        )
+        .await
+    }
+}
+
+pub async fn send(app: &Router, request: Request<Body>) -> Answer {
+    let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        text: String::from_utf8(bytes.to_vec()).unwrap(),
+    }
+}
+
+pub fn moment() -> DateTime<Utc> {
+    "2026-11-22T10:00:00.12345Z".parse().unwrap()
+}
+
+pub fn stream(name: &str) -> StreamId {
+    StreamId::parse(name).unwrap()
+}
+
+pub fn day(text: &str) -> Value {
+    Value::Date(text.parse().unwrap())
+}

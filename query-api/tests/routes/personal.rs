@@ -1,0 +1,132 @@
+//! Personal values: opened for their person and for one scope, with one query of the vault.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{ADA, BOB, EVE, Fixture, moment, notes};
+
+async fn email(fixture: &Fixture, account: uuid::Uuid, scopes: &[&str], of: uuid::Uuid) -> Value {
+    fixture
+        .get_as(account, scopes, &format!("/v1/accounts/{of}"))
+        .await
+        .json()["email"]
+        .clone()
+}
+
+#[tokio::test]
+async fn a_person_sees_their_own_values_and_others_see_null() {
+    let fixture = Fixture::new().await;
+    fixture.account(ADA, 1).await;
+    let plain = json!(format!("{ADA}@example.org"));
+    assert_eq!(email(&fixture, ADA, &[], ADA).await, plain);
+    assert_eq!(
+        email(&fixture, BOB, &["read:accounts"], ADA).await,
+        Value::Null
+    );
+    assert_eq!(email(&fixture, BOB, &["read:*"], ADA).await, Value::Null);
+    assert_eq!(
+        email(&fixture, BOB, &["read:accounts", "read:personal"], ADA).await,
+        plain
+    );
+    // The scope for values opens no rows.
+    assert_eq!(
+        fixture
+            .get_as(BOB, &["read:personal"], &format!("/v1/accounts/{ADA}"))
+            .await
+            .status,
+        404
+    );
+    let custom = fixture.get_as(ADA, &[], "/v1/accounts/me").await.json()["custom"].clone();
+    assert_eq!(custom, json!({ "a": [true], "b": 1 }));
+}
+
+#[tokio::test]
+async fn the_owner_of_a_row_does_not_see_another_persons_value_in_it() {
+    let fixture = Fixture::new().await;
+    let about_bob = fixture.sealed(BOB, json!("Bob is ill")).await;
+    let own = fixture.sealed(ADA, json!("I am well")).await;
+    let rows = vec![
+        (vec![ADA.into(), "bob".into()], vec![about_bob]),
+        (vec![ADA.into(), "own".into()], vec![own]),
+    ];
+    fixture.commit(&notes(), 0, 1, rows).await;
+    let notes = fixture.get_as(ADA, &[], "/v1/notes").await.json();
+    assert_eq!(
+        (&notes[0]["about"], &notes[1]["about"]),
+        (&Value::Null, &json!("I am well"))
+    );
+}
+
+#[tokio::test]
+async fn erased_values_are_null_for_everybody() {
+    let fixture = Fixture::new().await;
+    fixture.account(EVE, 1).await;
+    fixture.vault.erase_person(EVE, moment()).await.unwrap();
+    // The key may be remembered for a second.
+    test_support::eventually(std::time::Duration::from_secs(5), async || {
+        email(&fixture, EVE, &[], EVE).await == Value::Null
+    })
+    .await;
+    assert_eq!(
+        email(&fixture, ADA, &["read:*", "read:personal"], EVE).await,
+        Value::Null
+    );
+}
+
+#[tokio::test]
+async fn a_whole_page_is_opened_with_one_query_of_the_vault() {
+    let fixture = Fixture::new().await;
+    for n in 0..20 {
+        let person = uuid::Uuid::from_u128(1_000 + n);
+        fixture.vault.create_data_key(person).await.unwrap();
+        fixture.account(person, n as u64 + 1).await;
+    }
+    let scopes = ["read:*", "read:personal"];
+    // Keys that were just used to seal are remembered for a second: wait until none is.
+    let (before, rows) = test_support::eventually(std::time::Duration::from_secs(10), async || {
+        let before = fixture.vault.key_queries();
+        let rows = fixture.get_as(ADA, &scopes, "/v1/accounts").await.json();
+        (fixture.vault.key_queries() > before).then_some((before, rows))
+    })
+    .await;
+    assert_eq!(fixture.vault.key_queries(), before + 1);
+    assert_eq!(rows.as_array().unwrap().len(), 20);
+    assert!(
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .all(|row| row["email"].is_string() && row["custom"].is_object())
+    );
+    // Nothing to open, nothing asked.
+    fixture
+        .get_as(ADA, &["read:accounts"], "/v1/accounts")
+        .await;
+    assert_eq!(fixture.vault.key_queries(), before + 1);
+}
+
+#[tokio::test]
+async fn ciphertext_is_never_shown_and_never_opened_for_whom_it_was_not_made() {
+    let fixture = Fixture::new().await;
+    fixture.account(ADA, 1).await;
+    for scopes in [&[][..], &["read:*"], &["read:*", "read:personal"]] {
+        for path in ["/v1/accounts", &format!("/v1/accounts/{ADA}")] {
+            let text = fixture.get_as(BOB, scopes, path).await.text;
+            assert!(!text.contains("enc1."), "{text}");
+        }
+    }
+    // A ciphertext that claims to be Bob's, with the payload of Ada's.
+    let read_models::Value::Text(ada) = fixture.sealed(ADA, json!("secret")).await else {
+        panic!("sealed")
+    };
+    let forged = ada.replace(&ADA.to_string(), &BOB.to_string());
+    fixture
+        .commit(
+            &notes(),
+            0,
+            1,
+            vec![(vec![BOB.into(), "x".into()], vec![forged.into()])],
+        )
+        .await;
+    let answer = fixture.get_as(BOB, &[], "/v1/notes").await;
+    assert_eq!(answer.verdict(), (500, "internal".into()));
+    assert!(!answer.text.contains("secret"));
+}
