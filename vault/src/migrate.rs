@@ -11,8 +11,8 @@ use crate::store::{SCHEMA, Store, within};
 /// What turns a database of format `n` into one of format `n + 1`, one entry a step; never edited once released.
 const SQLITE_STEPS: [&str; 1] = [include_str!("migrations/1.sqlite.sql")];
 const POSTGRES_STEPS: [&str; 1] = [include_str!("migrations/1.postgres.sql")];
-/// Which PostgreSQL advisory lock migrations hold: "vault" in ASCII.
-const MIGRATION_LOCK: i64 = 0x7661_756c_74;
+/// Which PostgreSQL advisory lock migrations hold.
+const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"\0\0\0vault");
 
 /// Brings the database to this program's format, alone, and checks that the keys are the ones it was made with.
 pub(crate) async fn migrate(store: &Store, keys: &Keys) -> Result<(), Error> {
