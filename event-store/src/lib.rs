@@ -1,8 +1,63 @@
 //! The append-only log behind one port. Adapters: SQLite and PostgreSQL. It refuses to interpret events, to know the
 //! queue, and to forget anything.
 
+mod backend;
+mod check;
+mod follow;
+mod heads;
+mod options;
+mod plan;
 mod port;
+mod postgres;
+mod sqlite;
+mod tails;
+mod writer;
 
+use std::sync::Arc;
+
+pub use follow::follow;
+pub use options::Options;
 pub use port::{
-    Append, AppendError, Appended, Error, EventStore, Expected, Fence, Fenced, Filter, Mark, Page, RelayCheckpoint,
+    Append, AppendError, Appended, Error, EventStore, Expected, Fence, Fenced, Filter, Mark, Page,
+    RelayCheckpoint,
 };
+pub use postgres::PostgresEventStore;
+pub use sqlite::SqliteEventStore;
+
+/// The format that this binary writes, and the newest it can read. Every store carries its own.
+const FORMAT: i32 = 1;
+
+/// Opens the event store that a URL names: `sqlite:PATH` or `postgres://…`. A missing log is made, an older format is
+/// migrated, a newer one is refused.
+pub async fn open(url: &str, options: Options) -> Result<Arc<dyn EventStore>, Error> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Arc::new(SqliteEventStore::open(url, options).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(PostgresEventStore::open(url, options).await?)),
+        Some("esdb" | "esdb+discover" | "kurrentdb") => Err(Error::Invalid(
+            "EventStoreDB is not available as an event store yet: write sqlite:PATH or postgres://USER@HOST/DATABASE"
+                .into(),
+        )),
+        // The URL itself is not repeated: it may hold a password.
+        _ => Err(Error::Invalid(
+            "the event store's URL must begin with sqlite: or postgres: (for example sqlite:data/events.db or \
+             postgres://USER@HOST/DATABASE)"
+                .into(),
+        )),
+    }
+}
+
+/// The refusal of a log whose format is newer than this binary.
+fn too_new(format: i32, needs: &str) -> Error {
+    Error::Invalid(format!(
+        "the event store has format {format} and needs showcaller {needs} or newer; this is showcaller {}, which knows \
+         formats up to {FORMAT}",
+        env!("CARGO_PKG_VERSION"),
+    ))
+}
+
+/// The refusal to read a log that is not there.
+fn no_log() -> Error {
+    Error::Invalid(
+        "there is no event log at this URL yet: start the server once, or correct the URL".into(),
+    )
+}

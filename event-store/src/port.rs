@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{
-    CommandId, Digest, Hash, LogIdentity, NewEvent, Partition, Position, RecordedEvent, StreamId, Version,
+    CommandId, Digest, Hash, LogIdentity, NewEvent, Partition, Position, RecordedEvent, StreamId,
+    Version,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -90,12 +91,25 @@ pub struct Filter {
 pub struct Page {
     /// What matched, at most as many as were asked for.
     pub events: Vec<RecordedEvent>,
-    /// Everything up to and including this position has been looked at: where the next page begins.
+    /// Everything up to and including this position has been looked at: where the next page begins. A page without
+    /// events whose `through` moved on is not the end: the filter left out what was looked at. It is the log's head, below
+    /// the position asked for, if that lies beyond the head.
     pub through: Position,
 }
 
+impl Page {
+    /// The page of what was found when everything up to `end` was looked at for at most `limit` events.
+    pub(crate) fn looked_at(events: Vec<RecordedEvent>, limit: usize, end: Position) -> Self {
+        let through = match events.last() {
+            Some(last) if events.len() >= limit => last.position,
+            _ => end,
+        };
+        Self { events, through }
+    }
+}
+
 /// A lease's number: it rises with each new holder, and writes under an old one are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub u64);
 
 /// The lease has another holder now.
@@ -132,7 +146,25 @@ pub struct RelayCheckpoint {
 impl RelayCheckpoint {
     /// Before the first event of a log.
     pub fn start(log: LogIdentity) -> Self {
-        Self { log, position: Position::ZERO, partitions: vec![Mark::default(); usize::from(log.partitions)] }
+        Self {
+            log,
+            position: Position::ZERO,
+            partitions: vec![Mark::default(); usize::from(log.partitions)],
+        }
+    }
+
+    /// As the stores keep it: JSON.
+    pub(crate) fn to_stored(&self) -> Result<String, Error> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::Invalid(format!("the relay's checkpoint: {error}")))
+    }
+
+    pub(crate) fn from_stored(text: &str) -> Result<Self, Error> {
+        serde_json::from_str(text).map_err(|error| {
+            Error::Invalid(format!(
+                "the stored checkpoint of the relay cannot be read: {error}"
+            ))
+        })
     }
 }
 
@@ -153,7 +185,8 @@ pub trait EventStore: Send + Sync + 'static {
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// Where a command's events stand, if it was appended to any stream: with that stream.
-    async fn find_command(&self, command: CommandId) -> Result<Option<(StreamId, Appended)>, Error>;
+    async fn find_command(&self, command: CommandId)
+    -> Result<Option<(StreamId, Appended)>, Error>;
 
     /// Up to `limit` events of a stream after a version.
     async fn read_stream(
@@ -164,8 +197,9 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> Result<Vec<RecordedEvent>, Error>;
 
     /// Up to `limit` events of the log after a position, in its order. `through` never passes an event that is not
-    /// committed yet.
-    async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<Page, Error>;
+    /// committed yet. Fewer events than `limit`, or none, are not the end: only `through` says how far was looked.
+    async fn read_all(&self, after: Position, filter: &Filter, limit: usize)
+    -> Result<Page, Error>;
 
     /// The position of the last committed event.
     async fn head(&self) -> Result<Position, Error>;
@@ -175,7 +209,12 @@ pub trait EventStore: Send + Sync + 'static {
     async fn wait_beyond(&self, position: Position, patience: Duration);
 
     /// Takes or renews the named lease for `ttl`; `None` while another holder's has not run out.
-    async fn acquire_lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<Fence>, Error>;
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        holder: Uuid,
+        ttl: Duration,
+    ) -> Result<Option<Fence>, Error>;
 
     /// Gives the named lease up, if `holder` has it.
     async fn release_lease(&self, name: &str, holder: Uuid) -> Result<(), Error>;
