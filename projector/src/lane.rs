@@ -124,21 +124,27 @@ impl Lane {
         self.mode.load(Ordering::SeqCst) == STOPPED
     }
 
-    /// From now on the queue's consumer brings events.
+    /// From now on the queue's consumer brings events, unless the lane has stopped.
     pub(crate) fn follow(&self) {
-        self.mode.store(FOLLOWING, Ordering::SeqCst);
-        self.board.write(|status| status.state = State::Following);
+        if self.turn(CATCHING_UP, FOLLOWING) {
+            self.board.write(|status| status.state = State::Following);
+        }
     }
 
-    /// From now on the read model's task brings events.
+    /// From now on the read model's task brings events, unless the lane has stopped.
     pub(crate) fn fall_behind(&self) {
-        self.mode.store(CATCHING_UP, Ordering::SeqCst);
-        self.board.write(|status| {
-            if status.state == State::Following {
-                status.state = State::CatchingUp;
-            }
-        });
-        self.fell_behind.notify_one();
+        if self.turn(FOLLOWING, CATCHING_UP) {
+            self.board.write(|status| {
+                if status.state == State::Following {
+                    status.state = State::CatchingUp;
+                }
+            });
+            self.fell_behind.notify_one();
+        }
+    }
+
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.mode.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     fn stop(&self, reason: &str) {

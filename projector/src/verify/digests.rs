@@ -38,9 +38,7 @@ impl Digests {
         for partition in &mut running {
             partition.waiting.make_contiguous().sort_by_key(|(_, checkpoint)| checkpoint.position);
         }
-        let mut digests = Self { partitions: running, parked };
-        digests.parked.shrink_to_fit();
-        digests
+        Self { partitions: running, parked }
     }
 
     pub(super) fn take(&mut self, event: &RecordedEvent, subjects: &mut [Subject<'_>]) {

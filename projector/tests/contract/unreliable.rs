@@ -11,6 +11,7 @@ use events::Partition;
 /// What goes wrong, in percent of messages or calls.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
+    /// Events alone: heartbeats get through.
     pub lost: u64,
     pub repeated: u64,
     pub late: u64,
@@ -92,7 +93,7 @@ impl Subscription for UnreliableSubscription {
             if self.dice.falls(self.faults.broken) {
                 delivery.body.truncate(delivery.body.len() / 2);
             }
-            if self.dice.falls(self.faults.lost) {
+            if !delivery.is_heartbeat() && self.dice.falls(self.faults.lost) {
                 continue;
             }
             if self.dice.falls(self.faults.repeated) {
