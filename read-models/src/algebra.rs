@@ -45,7 +45,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub struct Changes<'m> {
     model: &'m ReadModel,
-    changes: Vec<(RowKey, Change)>,
+    list: Vec<(RowKey, Change)>,
     /// The first mistake; the fold reports it.
     problem: Option<String>,
 }
@@ -87,7 +87,11 @@ pub struct FoldError {
 impl<'m> Changes<'m> {
     /// Nothing yet.
     pub fn new(model: &'m ReadModel) -> Self {
-        Self { model, changes: Vec::new(), problem: None }
+        Self {
+            model,
+            list: Vec::new(),
+            problem: None,
+        }
     }
 
     /// Makes the row if it is not there, and does this to the named columns.
@@ -102,7 +106,11 @@ impl<'m> Changes<'m> {
     }
 
     /// The same, with as many operations as there happen to be.
-    pub fn update_all<'a>(&mut self, key: impl Into<RowKey>, ops: impl IntoIterator<Item = (&'a str, Op)>) {
+    pub fn update_all<'a>(
+        &mut self,
+        key: impl Into<RowKey>,
+        ops: impl IntoIterator<Item = (&'a str, Op)>,
+    ) {
         let ops = self.resolve(ops);
         self.push(key, Change::Update(ops));
     }
@@ -114,18 +122,18 @@ impl<'m> Changes<'m> {
 
     /// The keys of the rows that [`fold`] will need, in the order of the changes; one may come twice.
     pub fn keys(&self) -> impl Iterator<Item = &RowKey> {
-        self.changes.iter().map(|(key, _)| key)
+        self.list.iter().map(|(key, _)| key)
     }
 
     /// The event changes nothing (and made no mistake).
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.problem.is_none()
+        self.list.is_empty() && self.problem.is_none()
     }
 
     fn push(&mut self, key: impl Into<RowKey>, change: Change) {
         let mut key = key.into();
         key.iter_mut().for_each(Value::normalise);
-        self.changes.push((key, change));
+        self.list.push((key, change));
     }
 
     fn resolve<'a>(&mut self, ops: impl IntoIterator<Item = (&'a str, Op)>) -> Vec<(usize, Op)> {
@@ -134,7 +142,10 @@ impl<'m> Changes<'m> {
         for (name, op) in ops {
             match self.model.columns.iter().position(|c| c.name == name) {
                 Some(index) => resolved.push((index, op)),
-                None => _ = self.problem.get_or_insert_with(|| undeclared(self.model, name)),
+                None if self.problem.is_none() => {
+                    self.problem = Some(undeclared(self.model, name));
+                }
+                None => {}
             }
         }
         resolved
@@ -143,7 +154,9 @@ impl<'m> Changes<'m> {
 
 fn undeclared(model: &ReadModel, name: &str) -> String {
     if model.key.iter().any(|c| c.name == name) {
-        format!("the projection writes the key column {name:?}; a key is given with the change and never changes")
+        format!(
+            "the projection writes the key column {name:?}; a key is given with the change and never changes"
+        )
     } else {
         format!("the projection writes the column {name:?}, which is not declared")
     }
@@ -156,8 +169,16 @@ pub type Rows = HashMap<RowKey, Option<Row>>;
 ///
 /// `rows` must hold every key that the changes name ([`Changes::keys`]), with `None` where no row is stored.
 pub fn fold(rows: &mut Rows, changes: Changes<'_>, at: EventPlace) -> Result<(), FoldError> {
-    let Changes { model, mut changes, problem } = changes;
-    let mut fold = Fold { model, at, undo: Vec::new() };
+    let Changes {
+        model,
+        list: mut changes,
+        problem,
+    } = changes;
+    let mut fold = Fold {
+        model,
+        at,
+        undo: Vec::new(),
+    };
     let outcome = match problem {
         Some(problem) => Err(problem),
         None => changes
@@ -171,7 +192,10 @@ pub fn fold(rows: &mut Rows, changes: Changes<'_>, at: EventPlace) -> Result<(),
                 undo.take_back(slot);
             }
         }
-        FoldError { model: model.name.clone(), problem }
+        FoldError {
+            model: model.name.clone(),
+            problem,
+        }
     })
 }
 
@@ -187,7 +211,9 @@ impl Undo {
         match (self, slot) {
             (Self::Row(before), slot) => *slot = before,
             (Self::Column(column, before), Some(row)) => row.values[column] = before,
-            (Self::Touch(position, updated_at), Some(row)) => (row.position, row.updated_at) = (position, updated_at),
+            (Self::Touch(position, updated_at), Some(row)) => {
+                (row.position, row.updated_at) = (position, updated_at);
+            }
             (_, None) => {}
         }
     }
@@ -201,16 +227,25 @@ struct Fold<'m> {
 }
 
 impl Fold<'_> {
-    fn change(&mut self, rows: &mut Rows, index: usize, key: &RowKey, change: &mut Change) -> Result<(), String> {
+    fn change(
+        &mut self,
+        rows: &mut Rows,
+        index: usize,
+        key: &RowKey,
+        change: &mut Change,
+    ) -> Result<(), String> {
         let model = self.model;
         check_key(model, key)?;
         if model.summed && !matches!(change, Change::Upsert(_)) {
             return Err("the projection updates or deletes a row of a summed read model; it may only upsert".into());
         }
-        let slot = rows
-            .get_mut(key)
-            .ok_or_else(|| format!("the row {key:?} was not loaded before folding: a defect of the caller"))?;
-        if let Some(row) = slot.as_ref().filter(|row| row.partition != self.at.partition) {
+        let slot = rows.get_mut(key).ok_or_else(|| {
+            format!("the row {key:?} was not loaded before folding: a defect of the caller")
+        })?;
+        if let Some(row) = slot
+            .as_ref()
+            .filter(|row| row.partition != self.at.partition)
+        {
             return Err(format!(
                 "streams of the partitions {} and {} both change the row {key:?}; make the stream's id part of the key, \
                  or declare the read model summed",
@@ -234,11 +269,17 @@ impl Fold<'_> {
         let Some(row) = slot else {
             // Nothing is there to update; what is wrong in the operations is told all the same, so that the outcome
             // does not hang on what came before.
-            return ops.iter().try_for_each(|(column, op)| check_op(model, *column, op));
+            return ops
+                .iter()
+                .try_for_each(|(column, op)| check_op(model, *column, op));
         };
         if !ops.is_empty() && !made {
-            self.undo.push((index, Undo::Touch(row.position, row.updated_at)));
-            (row.position, row.updated_at) = (self.at.position, self.at.recorded_at.map(crate::value::to_micros));
+            self.undo
+                .push((index, Undo::Touch(row.position, row.updated_at)));
+            (row.position, row.updated_at) = (
+                self.at.position,
+                self.at.recorded_at.map(crate::value::to_micros),
+            );
         }
         for (column, op) in ops {
             check_op(model, column, &op)?;
@@ -252,7 +293,11 @@ impl Fold<'_> {
 }
 
 fn new_row(model: &ReadModel, at: EventPlace) -> Row {
-    let empty = if model.summed { Value::Integer(0) } else { Value::Null };
+    let empty = if model.summed {
+        Value::Integer(0)
+    } else {
+        Value::Null
+    };
     Row {
         values: vec![empty; model.columns.len()],
         partition: at.partition,
@@ -263,7 +308,11 @@ fn new_row(model: &ReadModel, at: EventPlace) -> Row {
 
 fn check_key(model: &ReadModel, key: &RowKey) -> Result<(), String> {
     if key.len() != model.key.len() {
-        return Err(format!("a key has {} values, the projection gave {}", model.key.len(), key.len()));
+        return Err(format!(
+            "a key has {} values, the projection gave {}",
+            model.key.len(),
+            key.len()
+        ));
     }
     let mut text = 0;
     for (column, value) in model.key.iter().zip(key) {
@@ -276,7 +325,9 @@ fn check_key(model: &ReadModel, key: &RowKey) -> Result<(), String> {
         }
     }
     if text > KEY_TEXT_BYTES {
-        return Err(format!("a key has at most {KEY_TEXT_BYTES} bytes of text, this one {text}"));
+        return Err(format!(
+            "a key has at most {KEY_TEXT_BYTES} bytes of text, this one {text}"
+        ));
     }
     Ok(())
 }
@@ -285,11 +336,18 @@ fn check_op(model: &ReadModel, column: usize, op: &Op) -> Result<(), String> {
     let column = &model.columns[column];
     match op {
         Op::Add(_) if column.column_type == ColumnType::Integer => Ok(()),
-        Op::Add(_) => Err(format!("only integers can be added to, and the column {:?} is none", column.name)),
-        _ if model.summed => Err(format!("the column {:?} of a summed read model may only be added to", column.name)),
-        Op::Min(_) | Op::Max(_) if column.column_type == ColumnType::Personal => {
-            Err(format!("the column {:?} is personal: ciphertext has no order", column.name))
-        }
+        Op::Add(_) => Err(format!(
+            "only integers can be added to, and the column {:?} is none",
+            column.name
+        )),
+        _ if model.summed => Err(format!(
+            "the column {:?} of a summed read model may only be added to",
+            column.name
+        )),
+        Op::Min(_) | Op::Max(_) if column.column_type == ColumnType::Personal => Err(format!(
+            "the column {:?} is personal: ciphertext has no order",
+            column.name
+        )),
         Op::Set(value) | Op::Min(value) | Op::Max(value) => column.check(value),
     }
 }
@@ -305,7 +363,9 @@ fn result(before: &Value, op: Op, column: &str) -> Result<Option<Value>, String>
                 Value::Integer(before) => before.checked_add(number),
                 _ => Some(number),
             };
-            Value::Integer(sum.ok_or_else(|| format!("the column {column:?} would leave the range of 64-bit integers"))?)
+            Value::Integer(sum.ok_or_else(|| {
+                format!("the column {column:?} would leave the range of 64-bit integers")
+            })?)
         }
         Op::Min(new) if keeps(&new, std::cmp::Ordering::Less) => return Ok(None),
         Op::Max(new) if keeps(&new, std::cmp::Ordering::Greater) => return Ok(None),

@@ -13,8 +13,7 @@ pub(crate) const FORMAT: i64 = 1;
 /// The version of Showcaller that first wrote each format, by its number from 1.
 const WRITTEN_BY: [&str; 1] = ["0.1.0"];
 
-pub(crate) const GENERATION: &str =
-    "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions FROM generations WHERE ";
+pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions FROM generations WHERE ";
 
 /// One statement, so one snapshot: `kind` 0 is a checkpoint, 1 a parked stream.
 pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.partition, c.position, c.digest, NULL AS stream, NULL AS error \
@@ -37,7 +36,9 @@ pub(crate) fn check_format(stored: i64) -> Result<(), Error> {
 }
 
 pub(crate) fn damaged(what: &str) -> Error {
-    Error::Invalid(format!("the read model database is damaged: {what}; drop it and rebuild from the log"))
+    Error::Invalid(format!(
+        "the read model database is damaged: {what}; drop it and rebuild from the log"
+    ))
 }
 
 /// A row of the table of generations.
@@ -54,7 +55,8 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn parse(self) -> Result<Stored, Error> {
-        let layout: Layout = serde_json::from_str(&self.definition).map_err(|_| damaged("a stored definition"))?;
+        let layout: Layout =
+            serde_json::from_str(&self.definition).map_err(|_| damaged("a stored definition"))?;
         Ok(Stored {
             log: identity(&self.log, &self.epoch, self.partitions)?,
             layout,
@@ -71,7 +73,11 @@ impl Raw {
 pub(crate) fn identity(log: &str, epoch: &str, partitions: i64) -> Result<LogIdentity, Error> {
     let id = |text: &str| text.parse::<Uuid>().map_err(|_| damaged("a log's id"));
     let partitions = u16::try_from(partitions).map_err(|_| damaged("a number of partitions"))?;
-    Ok(LogIdentity { log: id(log)?, epoch: id(epoch)?, partitions })
+    Ok(LogIdentity {
+        log: id(log)?,
+        epoch: id(epoch)?,
+        partitions,
+    })
 }
 
 /// `$show` makes the view of a read model show a table.

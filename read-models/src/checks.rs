@@ -11,7 +11,11 @@ const PARTITIONS: u16 = 32_767;
 
 /// The rows have the definition's columns, and every database can store them.
 pub(crate) fn writes(model: &ReadModel, writes: &RowWrites) -> Result<(), CommitError> {
-    let keys = writes.upserts.iter().map(|(key, _)| key).chain(&writes.deletes);
+    let keys = writes
+        .upserts
+        .iter()
+        .map(|(key, _)| key)
+        .chain(&writes.deletes);
     for key in keys {
         whole(&model.key, key)?;
     }
@@ -23,9 +27,17 @@ pub(crate) fn writes(model: &ReadModel, writes: &RowWrites) -> Result<(), Commit
 
 fn whole(columns: &[Column], values: &[Value]) -> Result<(), CommitError> {
     if columns.len() != values.len() {
-        return Err(CommitError::Refused(format!("{} values for {} columns", values.len(), columns.len())));
+        return Err(CommitError::Refused(format!(
+            "{} values for {} columns",
+            values.len(),
+            columns.len()
+        )));
     }
-    columns.iter().zip(values).try_for_each(|(column, value)| column.check_storable(value)).map_err(CommitError::Refused)
+    columns
+        .iter()
+        .zip(values)
+        .try_for_each(|(column, value)| column.check_storable(value))
+        .map_err(CommitError::Refused)
 }
 
 /// Some rows were not written: they stand in the table for another partition.
@@ -41,19 +53,42 @@ pub(crate) fn all_written(written: u64, expected: usize) -> Result<(), CommitErr
 
 /// A key that a caller asks for fits the definition.
 pub(crate) fn key(model: &ReadModel, key: &RowKey) -> Result<(), Error> {
-    let fits = key.len() == model.key.len()
-        && model.key.iter().zip(key).all(|(column, value)| *value != Value::Null && column.check_storable(value).is_ok());
-    if fits { Ok(()) } else { Err(Error::Invalid(format!("the key does not fit the read model {}", model.name))) }
+    let fits =
+        key.len() == model.key.len()
+            && model.key.iter().zip(key).all(|(column, value)| {
+                *value != Value::Null && column.check_storable(value).is_ok()
+            });
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!(
+            "the key does not fit the read model {}",
+            model.name
+        )))
+    }
 }
 
 /// The columns that a list restricts, with their values.
-pub(crate) fn equals<'a>(model: &'a ReadModel, query: &'a ListQuery) -> Result<Vec<(&'a Column, &'a Value)>, Error> {
+pub(crate) fn equals<'a>(
+    model: &'a ReadModel,
+    query: &'a ListQuery,
+) -> Result<Vec<(&'a Column, &'a Value)>, Error> {
     let find = |(name, value): &'a (String, Value)| {
-        let column = model.key.iter().chain(&model.columns).find(|column| column.name == *name);
+        let column = model
+            .key
+            .iter()
+            .chain(&model.columns)
+            .find(|column| column.name == *name);
         match column {
             Some(column) if column.check_storable(value).is_ok() => Ok((column, value)),
-            Some(column) => Err(Error::Invalid(format!("the column {name:?} is {:?}", column.column_type))),
-            None => Err(Error::Invalid(format!("the read model {} has no column {name:?}", model.name))),
+            Some(column) => Err(Error::Invalid(format!(
+                "the column {name:?} is {:?}",
+                column.column_type
+            ))),
+            None => Err(Error::Invalid(format!(
+                "the read model {} has no column {name:?}",
+                model.name
+            ))),
         }
     };
     query.equals.iter().map(find).collect()
@@ -61,11 +96,16 @@ pub(crate) fn equals<'a>(model: &'a ReadModel, query: &'a ListQuery) -> Result<V
 
 /// The definition and the log can be used.
 pub(crate) fn definition(model: &ReadModel, log: LogIdentity) -> Result<(), Error> {
-    model.validate().map_err(|e| Error::Invalid(e.to_string()))?;
+    model
+        .validate()
+        .map_err(|e| Error::Invalid(e.to_string()))?;
     if (1..=PARTITIONS).contains(&log.partitions) {
         return Ok(());
     }
-    Err(Error::Invalid(format!("a log has 1 to {PARTITIONS} partitions, this one {}", log.partitions)))
+    Err(Error::Invalid(format!(
+        "a log has 1 to {PARTITIONS} partitions, this one {}",
+        log.partitions
+    )))
 }
 
 /// A parked stream's error, as every database can store it.

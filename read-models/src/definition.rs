@@ -54,7 +54,8 @@ pub enum Access {
 }
 
 /// The projection: a pure function from one event to changes of rows. An error is deterministic, and parks the stream.
-pub type Projector = Arc<dyn Fn(&RecordedEvent, &mut Changes<'_>) -> Result<(), DecodeError> + Send + Sync>;
+pub type Projector =
+    Arc<dyn Fn(&RecordedEvent, &mut Changes<'_>) -> Result<(), DecodeError> + Send + Sync>;
 
 /// Why a definition cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,14 +108,20 @@ impl ReadModel {
     /// Adds a column to the key.
     #[must_use]
     pub fn key(mut self, name: &str, column_type: ColumnType) -> Self {
-        self.key.push(Column { name: name.to_owned(), column_type });
+        self.key.push(Column {
+            name: name.to_owned(),
+            column_type,
+        });
         self
     }
 
     /// Adds a column.
     #[must_use]
     pub fn column(mut self, name: &str, column_type: ColumnType) -> Self {
-        self.columns.push(Column { name: name.to_owned(), column_type });
+        self.columns.push(Column {
+            name: name.to_owned(),
+            column_type,
+        });
         self
     }
 

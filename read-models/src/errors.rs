@@ -60,11 +60,16 @@ fn sqlite_meaning(code: i32) -> Meaning {
 
 /// The table does not exist, or the whole database file does not: nothing is built yet.
 pub(crate) fn is_absent(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(database) = error else { return false };
+    let sqlx::Error::Database(database) = error else {
+        return false;
+    };
     if let Some(postgres) = database.try_downcast_ref::<PgDatabaseError>() {
         return matches!(postgres.code(), "42P01" | "3F000");
     }
-    let code: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+    let code: i32 = database
+        .code()
+        .and_then(|code| code.parse().ok())
+        .unwrap_or_default();
     database.try_downcast_ref::<SqliteError>().is_some()
         && (code & 0xff == 14 || (code == 1 && database.message().starts_with("no such table")))
 }
@@ -74,7 +79,9 @@ impl From<sqlx::Error> for Error {
         let text = error.to_string();
         match meaning(&error) {
             Meaning::Unavailable => Self::Unavailable(text),
-            Meaning::Invalid | Meaning::Refused => Self::Invalid(format!("the read model database answers: {text}")),
+            Meaning::Invalid | Meaning::Refused => {
+                Self::Invalid(format!("the read model database answers: {text}"))
+            }
         }
     }
 }

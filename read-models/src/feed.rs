@@ -13,13 +13,18 @@ pub struct ChangeFeed {
 
 impl ChangeFeed {
     pub(crate) fn new(commits: &watch::Sender<u64>, longest_pause: Duration) -> Self {
-        Self { commits: commits.subscribe(), longest_pause }
+        Self {
+            commits: commits.subscribe(),
+            longest_pause,
+        }
     }
 
     /// Returns once checkpoints may have moved since the feed was taken or last returned, or after `patience`.
     pub async fn changed(&mut self, patience: Duration) {
         // An elapsed pause and an ended sender are both answered by looking at the checkpoints.
-        if let Ok(Err(_)) = tokio::time::timeout(patience.min(self.longest_pause), self.commits.changed()).await {
+        if let Ok(Err(_)) =
+            tokio::time::timeout(patience.min(self.longest_pause), self.commits.changed()).await
+        {
             tokio::time::sleep(patience.min(self.longest_pause)).await;
         }
     }

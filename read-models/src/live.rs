@@ -25,18 +25,28 @@ pub(crate) struct LiveTables(Mutex<HashMap<String, Arc<Stored>>>);
 
 impl LiveTables {
     pub(crate) fn find(&self, model: &str) -> Option<Arc<Stored>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(model)
+            .cloned()
     }
 
     pub(crate) fn remember(&self, stored: Stored) -> Arc<Stored> {
         let stored = Arc::new(stored);
         let name = stored.generation.model.clone();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::clone(&stored));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, Arc::clone(&stored));
         stored
     }
 
     pub(crate) fn forget(&self, model: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(model);
     }
 }
 
@@ -56,5 +66,7 @@ pub(crate) fn not_built(model: &str) -> Error {
 }
 
 pub(crate) fn keeps_switching(model: &str) -> Error {
-    Error::Unavailable(format!("the live table of the read model {model} was switched {ATTEMPTS} times during one read"))
+    Error::Unavailable(format!(
+        "the live table of the read model {model} was switched {ATTEMPTS} times during one read"
+    ))
 }

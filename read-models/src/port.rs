@@ -111,7 +111,10 @@ pub trait ReadStore: Send + Sync + 'static {
     async fn live(&self, model: &str) -> Result<Option<Generation>, Error>;
 
     /// The checkpoints of a generation, one a partition, with the log they speak of.
-    async fn checkpoints(&self, generation: &Generation) -> Result<(LogIdentity, Vec<Checkpoint>), Error>;
+    async fn checkpoints(
+        &self,
+        generation: &Generation,
+    ) -> Result<(LogIdentity, Vec<Checkpoint>), Error>;
 
     /// Makes this generation live, if it is at or past the live one in every partition.
     async fn swap(&self, generation: &Generation) -> Result<bool, Error>;
@@ -172,4 +175,3 @@ pub trait ReadStore: Send + Sync + 'static {
     /// Can be reached now; for `/health/ready`.
     async fn check(&self) -> Result<(), Error>;
 }
-

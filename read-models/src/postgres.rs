@@ -1,51 +1,43 @@
 //! Read models in PostgreSQL: tables and bookkeeping in one schema, views for people and their tools in another. It
 //! refuses to run without checking the stored format, and writes nothing when opened read-only.
 
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Connection as _, Postgres as Db, Transaction};
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::bookkeeping::bookkeeping;
 use crate::live::{self, LiveTables, Stored};
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked, ReadModel, ReadStore, Row, RowKey,
-    RowWrites, Status, Value, checks,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked, ReadModel,
+    ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
 };
 
 mod codec;
+mod listen;
+mod pool;
 mod schema;
 
-bookkeeping!(books, sqlx::postgres::PgConnection, sqlx::postgres::PgRow, crate::sql::Dialect::Postgres, crate::postgres::show);
+use listen::{CHANNEL, Listener};
+use pool::within;
 
-/// Connections of one store, beside the one that listens.
-const CONNECTIONS: u32 = 16;
-/// How long a caller waits for a connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is asked whether it still lives before it is used.
-const IDLE_UNCHECKED: Duration = Duration::from_secs(1);
-/// Statements kept prepared on each connection: a dozen for each read model.
-const STATEMENTS: usize = 256;
-/// A worker that is paused within a transaction frees its successor after this.
-const IDLE_IN_TRANSACTION: &str = "5s";
-/// The longest wait for a lock, and for a statement.
-const LOCK: &str = "5s";
-const STATEMENT: &str = "60s";
+bookkeeping!(
+    books,
+    sqlx::postgres::PgConnection,
+    sqlx::postgres::PgRow,
+    crate::sql::Dialect::Postgres,
+    crate::postgres::show
+);
+
 /// How soon a commit is noticed whose notification was lost.
 const FALLBACK: Duration = Duration::from_secs(1);
 /// `wait_for_change` may miss a notification that comes just before it, so it never waits for longer.
 const BLIND_WAIT: Duration = Duration::from_millis(25);
-/// The pause after the listening connection failed.
-const LISTEN_AGAIN: Duration = Duration::from_millis(500);
-const CHANNEL: &str = "showcaller_read_models";
-
 /// A PostgreSQL database of read models.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -56,49 +48,9 @@ pub(crate) struct Postgres {
     live: LiveTables,
 }
 
-/// A task that ends with its owner.
-#[derive(Debug)]
-struct Listener(JoinHandle<()>);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Postgres {
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
-        let wrong = |_| {
-            // The parser's message may quote the URL, which may hold a password.
-            Error::Invalid("the read model database's URL is wrong; write postgres://USER@HOST/DATABASE".into())
-        };
-        let connect = PgConnectOptions::from_str(url)
-            .map_err(wrong)?
-            .application_name("showcaller read models")
-            .statement_cache_capacity(STATEMENTS)
-            .options([
-                ("search_path", sql::SCHEMA),
-                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
-                ("lock_timeout", LOCK),
-                ("statement_timeout", STATEMENT),
-                ("default_transaction_read_only", if options.read_only { "on" } else { "off" }),
-                // A crash of the server may undo the last commits, and that is enough here: rows and checkpoint go back
-                // together, and the log holds what followed. Waiting for the disk would protect what can be rebuilt.
-                ("synchronous_commit", "off"),
-            ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > IDLE_UNCHECKED {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(connect);
+        let pool = pool::lazy(url, options)?;
         let store = Self {
             pool,
             commits: Arc::new(watch::Sender::new(0)),
@@ -116,7 +68,11 @@ impl Postgres {
     }
 
     async fn open_schema(&self, options: Options) -> Result<(), Error> {
-        if options.read_only { schema::check(&self.pool).await } else { schema::migrate(&self.pool).await }
+        if options.read_only {
+            schema::check(&self.pool).await
+        } else {
+            schema::migrate(&self.pool).await
+        }
     }
 
     /// The live table, from memory where it is known.
@@ -141,7 +97,10 @@ impl Postgres {
         values: &[&Value],
     ) -> Result<Vec<Vec<Value>>, Error> {
         for _ in 0..live::ATTEMPTS {
-            let stored = self.find_live(&model.name).await?.ok_or_else(|| live::not_built(&model.name))?;
+            let stored = self
+                .find_live(&model.name)
+                .await?
+                .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
             let table = &stored.generation.table;
             let mut query = sqlx::query(built(statement(table))).bind(table);
@@ -161,70 +120,7 @@ impl Postgres {
         Err(live::keeps_switching(&model.name))
     }
 
-    async fn snapshot(&self) -> Result<Transaction<'static, Db>, Error> {
-        Ok(self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?)
-    }
-}
-
-/// Hears of commits until it is aborted. A connection that was lost may have missed some, so its end counts as one.
-async fn listen(options: PgConnectOptions, commits: Arc<watch::Sender<u64>>) {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_lazy_with(options);
-    loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(CHANNEL).await.is_ok()
-        {
-            commits.send_modify(|count| *count += 1);
-            while listener.try_recv().await.is_ok() {
-                commits.send_modify(|count| *count += 1);
-            }
-            commits.send_modify(|count| *count += 1);
-        }
-        tokio::time::sleep(LISTEN_AGAIN).await;
-    }
-}
-
-/// Makes the view of a read model show this table. Replacing keeps grants and what stands on the view; where the columns
-/// changed too much for that, it is made anew.
-async fn show(connection: &mut PgConnection, generation: &Generation, layout: &Layout) -> Result<(), Error> {
-    let [drop, create] = sql::create_view(Dialect::Postgres, &generation.model, layout, &generation.table);
-    let mut attempt = connection.begin().await?;
-    match sqlx::query(built(create.clone())).execute(&mut *attempt).await {
-        Ok(_) => attempt.commit().await?,
-        Err(_) => {
-            attempt.rollback().await?;
-            sqlx::query(built(drop)).execute(&mut *connection).await?;
-            sqlx::query(built(create)).execute(&mut *connection).await?;
-        }
-    }
-    sqlx::query(built(sql::view_comment(&generation.model))).execute(&mut *connection).await?;
-    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *connection).await?;
-    Ok(())
-}
-
-fn stored_rows(model: &ReadModel, rows: &[PgRow]) -> Result<Vec<(RowKey, Row)>, Error> {
-    rows.iter().map(|row| codec::stored_row(model, row)).collect()
-}
-
-#[async_trait]
-impl ReadStore for Postgres {
-    async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
-        checks::definition(model, log)?;
-        let mut transaction = schema::locked(&self.pool).await?;
-        let generation = books::prepare(&mut transaction, model, log).await?;
-        transaction.commit().await?;
-        Ok(generation)
-    }
-
-    async fn live(&self, model: &str) -> Result<Option<Generation>, Error> {
-        self.live.forget(model);
-        Ok(self.find_live(model).await?.map(|stored| stored.generation.clone()))
-    }
-
-    async fn checkpoints(&self, generation: &Generation) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
-        books::checkpoints(&mut *self.pool.acquire().await?, &generation.table).await
-    }
-
-    async fn swap(&self, generation: &Generation) -> Result<bool, Error> {
+    async fn swap_in(&self, generation: &Generation) -> Result<bool, Error> {
         let mut transaction = schema::locked(&self.pool).await?;
         // The live generation's commits wait until this one is compared and live, so readers never go back.
         sqlx::query(
@@ -239,25 +135,7 @@ impl ReadStore for Postgres {
         Ok(swapped)
     }
 
-    async fn load_rows(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        keys: &[RowKey],
-    ) -> Result<Vec<(RowKey, Row)>, Error> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sql = sql::load_by_arrays(model.into(), &generation.table);
-        let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
-        if model.summed {
-            query = query.bind(codec::small(partition)?);
-        }
-        stored_rows(model, &query.fetch_all(&self.pool).await?)
-    }
-
-    async fn commit(
+    async fn write(
         &self,
         model: &ReadModel,
         generation: &Generation,
@@ -288,12 +166,17 @@ impl ReadStore for Postgres {
         }
         if !writes.upserts.is_empty() {
             let sql = sql::upsert_arrays(model.into(), &generation.table);
-            let query = codec::bind_rows(sqlx::query(built(sql)), model, &writes.upserts).bind(small);
-            checks::all_written(query.execute(&mut *transaction).await?.rows_affected(), writes.upserts.len())?;
+            let query =
+                codec::bind_rows(sqlx::query(built(sql)), model, &writes.upserts).bind(small);
+            checks::all_written(
+                query.execute(&mut *transaction).await?.rows_affected(),
+                writes.upserts.len(),
+            )?;
         }
         if !writes.deletes.is_empty() {
             let sql = sql::delete_arrays(model.into(), &generation.table);
-            let query = codec::bind_keys(sqlx::query(built(sql)), model, &writes.deletes).bind(small);
+            let query =
+                codec::bind_keys(sqlx::query(built(sql)), model, &writes.deletes).bind(small);
             query.execute(&mut *transaction).await?;
         }
         books::park(&mut transaction, &generation.table, &writes.park).await?;
@@ -301,11 +184,7 @@ impl ReadStore for Postgres {
         Ok(())
     }
 
-    async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
-        books::parked(&mut *self.pool.acquire().await?, &generation.table).await
-    }
-
-    async fn scan(
+    async fn scan_page(
         &self,
         model: &ReadModel,
         generation: &Generation,
@@ -316,10 +195,16 @@ impl ReadStore for Postgres {
         if let Some(key) = after {
             checks::key(model, key)?;
         }
-        let mut transaction = self.snapshot().await?;
-        let checkpoint = books::one_checkpoint(&mut transaction, &generation.table, partition).await?;
+        let mut transaction = self
+            .pool
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .await?;
+        let checkpoint =
+            books::one_checkpoint(&mut transaction, &generation.table, partition).await?;
         let sql = sql::scan(model.into(), &generation.table, after.is_some());
-        let mut query = sqlx::query(built(sql)).bind(codec::small(partition)?).bind(i64::from(limit));
+        let mut query = sqlx::query(built(sql))
+            .bind(codec::small(partition)?)
+            .bind(i64::from(limit));
         for value in after.into_iter().flatten() {
             query = codec::bind(query, value);
         }
@@ -327,30 +212,175 @@ impl ReadStore for Postgres {
         Ok((checkpoint, stored_rows(model, &rows)?))
     }
 
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        checks::key(model, key)?;
-        let values: Vec<&Value> = key.iter().collect();
-        let mut rows = self.read_live(model, |table| sql::get(model.into(), table), None, &values).await?;
-        Ok(rows.pop())
-    }
-
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let equals = checks::equals(model, query)?;
-        let columns: Vec<_> = equals.iter().map(|(column, value)| (*column, **value == Value::Null)).collect();
-        let values: Vec<&Value> = equals.iter().map(|(_, value)| *value).filter(|v| **v != Value::Null).collect();
-        let page = Some((query.limit, query.offset));
-        self.read_live(model, |table| sql::list(model.into(), table, &columns), page, &values).await
-    }
-
-    async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
+    async fn live_status(&self, model: &str) -> Result<Option<Status>, Error> {
         for _ in 0..live::ATTEMPTS {
-            let Some(stored) = self.find_live(model).await? else { return Ok(None) };
+            let Some(stored) = self.find_live(model).await? else {
+                return Ok(None);
+            };
             if let Some(status) = books::status(&mut *self.pool.acquire().await?, &stored).await? {
                 return Ok(Some(status));
             }
             self.live.forget(model);
         }
         Err(live::keeps_switching(model))
+    }
+}
+
+/// Makes the view of a read model show this table. Replacing keeps grants and what stands on the view; where the columns
+/// changed too much for that, it is made anew.
+async fn show(
+    connection: &mut PgConnection,
+    generation: &Generation,
+    layout: &Layout,
+) -> Result<(), Error> {
+    let [drop, create] = sql::create_view(
+        Dialect::Postgres,
+        &generation.model,
+        layout,
+        &generation.table,
+    );
+    let mut attempt = connection.begin().await?;
+    let replaced = sqlx::query(built(create.clone()))
+        .execute(&mut *attempt)
+        .await;
+    if replaced.is_ok() {
+        attempt.commit().await?;
+    } else {
+        attempt.rollback().await?;
+        sqlx::query(built(drop)).execute(&mut *connection).await?;
+        sqlx::query(built(create)).execute(&mut *connection).await?;
+    }
+    sqlx::query(built(sql::view_comment(&generation.model)))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("SELECT pg_notify($1, '')")
+        .bind(CHANNEL)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+fn stored_rows(model: &ReadModel, rows: &[PgRow]) -> Result<Vec<(RowKey, Row)>, Error> {
+    rows.iter()
+        .map(|row| codec::stored_row(model, row))
+        .collect()
+}
+
+#[async_trait]
+impl ReadStore for Postgres {
+    async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
+        checks::definition(model, log)?;
+        within(async {
+            let mut transaction = schema::locked(&self.pool).await?;
+            let generation = books::prepare(&mut transaction, model, log).await?;
+            transaction.commit().await?;
+            Ok(generation)
+        })
+        .await
+    }
+
+    async fn live(&self, model: &str) -> Result<Option<Generation>, Error> {
+        self.live.forget(model);
+        Ok(within(self.find_live(model))
+            .await?
+            .map(|stored| stored.generation.clone()))
+    }
+
+    async fn checkpoints(
+        &self,
+        generation: &Generation,
+    ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
+        within(async {
+            books::checkpoints(&mut *self.pool.acquire().await?, &generation.table).await
+        })
+        .await
+    }
+
+    async fn swap(&self, generation: &Generation) -> Result<bool, Error> {
+        within(self.swap_in(generation)).await
+    }
+
+    async fn load_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        keys: &[RowKey],
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = sql::load_by_arrays(model.into(), &generation.table);
+        let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
+        if model.summed {
+            query = query.bind(codec::small(partition)?);
+        }
+        stored_rows(
+            model,
+            &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
+        )
+    }
+
+    async fn commit(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        from: Checkpoint,
+        to: Checkpoint,
+        writes: &RowWrites,
+    ) -> Result<(), CommitError> {
+        within(self.write(model, generation, partition, from, to, writes)).await
+    }
+
+    async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
+        within(async { books::parked(&mut *self.pool.acquire().await?, &generation.table).await })
+            .await
+    }
+
+    async fn scan(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
+        within(self.scan_page(model, generation, partition, after, limit)).await
+    }
+
+    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
+        checks::key(model, key)?;
+        let values: Vec<&Value> = key.iter().collect();
+        let mut rows =
+            within(self.read_live(model, |table| sql::get(model.into(), table), None, &values))
+                .await?;
+        Ok(rows.pop())
+    }
+
+    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
+        let equals = checks::equals(model, query)?;
+        let columns: Vec<_> = equals
+            .iter()
+            .map(|(column, value)| (*column, **value == Value::Null))
+            .collect();
+        let values: Vec<&Value> = equals
+            .iter()
+            .map(|(_, value)| *value)
+            .filter(|v| **v != Value::Null)
+            .collect();
+        let page = Some((query.limit, query.offset));
+        within(self.read_live(
+            model,
+            |table| sql::list(model.into(), table, &columns),
+            page,
+            &values,
+        ))
+        .await
+    }
+
+    async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
+        within(self.live_status(model)).await
     }
 
     async fn wait_for_change(&self, patience: Duration) {
@@ -360,14 +390,19 @@ impl ReadStore for Postgres {
     fn changes(&self) -> ChangeFeed {
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         listener.get_or_insert_with(|| {
-            let options = self.pool.connect_options().as_ref().clone();
-            Listener(tokio::spawn(listen(options, Arc::clone(&self.commits))))
+            Listener::start(
+                self.pool.connect_options().as_ref().clone(),
+                Arc::clone(&self.commits),
+            )
         });
         ChangeFeed::new(&self.commits, FALLBACK)
     }
 
     async fn check(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+        within(async {
+            sqlx::query("SELECT 1").execute(&self.pool).await?;
+            Ok(())
+        })
+        .await
     }
 }

@@ -1,5 +1,6 @@
 //! The SQL that both adapters share. Every identifier in it comes from a validated definition or from the table of
-//! generations, and is quoted all the same; every value is a parameter. It runs nothing itself.
+//! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names, tables and
+//! views; beside it: rows.
 
 use std::fmt::Write as _;
 
@@ -7,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use crate::{Access, Column, ColumnType, ReadModel};
+
+mod rows;
+
+pub(crate) use rows::*;
 
 /// The PostgreSQL schema of tables and bookkeeping.
 pub(crate) const SCHEMA: &str = "showcaller_read_models";
@@ -36,11 +41,19 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn of(model: &ReadModel) -> Self {
-        Self { key: model.key.clone(), columns: model.columns.clone(), summed: model.summed }
+        Self {
+            key: model.key.clone(),
+            columns: model.columns.clone(),
+            summed: model.summed,
+        }
     }
 
     fn shape(&self) -> Shape<'_> {
-        Shape { key: &self.key, columns: &self.columns, summed: self.summed }
+        Shape {
+            key: &self.key,
+            columns: &self.columns,
+            summed: self.summed,
+        }
     }
 
     /// Says why a table of this layout cannot be read as this read model; columns too many do no harm.
@@ -49,7 +62,10 @@ impl Layout {
             return Some("has another key".into());
         }
         let missing = model.columns.iter().find(|c| !self.columns.contains(c))?;
-        Some(format!("has no column {:?} of type {:?}", missing.name, missing.column_type))
+        Some(format!(
+            "has no column {:?} of type {:?}",
+            missing.name, missing.column_type
+        ))
     }
 }
 
@@ -63,7 +79,11 @@ pub(crate) struct Shape<'a> {
 
 impl<'a> From<&'a ReadModel> for Shape<'a> {
     fn from(model: &'a ReadModel) -> Self {
-        Self { key: &model.key, columns: &model.columns, summed: model.summed }
+        Self {
+            key: &model.key,
+            columns: &model.columns,
+            summed: model.summed,
+        }
     }
 }
 
@@ -124,7 +144,11 @@ fn element_type(column_type: ColumnType) -> &'static str {
 
 /// The name of a table: `{name}_{8 digits of the definition's hash}_g{number}`.
 pub(crate) fn table_name(model: &ReadModel, definition_hash: &str, number: u32) -> String {
-    format!("{}_{}_g{number}", model.name.replace('-', "_"), &definition_hash[..8])
+    format!(
+        "{}_{}_g{number}",
+        model.name.replace('-', "_"),
+        &definition_hash[..8]
+    )
 }
 
 /// The name of a read model's view.
@@ -142,7 +166,12 @@ pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> 
     for (index, column) in Shape::from(model).all().enumerate() {
         let key = index < model.key.len();
         let null = if key { " NOT NULL" } else { "" };
-        _ = write!(sql, "{} {}{null}, ", quote(&column.name), sql_type(dialect, column.column_type, key));
+        _ = write!(
+            sql,
+            "{} {}{null}, ",
+            quote(&column.name),
+            sql_type(dialect, column.column_type, key)
+        );
     }
     let (small, big, moment) = match dialect {
         Dialect::Postgres => ("smallint", "bigint", "timestamptz"),
@@ -162,23 +191,50 @@ pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> 
 }
 
 fn comments(model: &ReadModel, table: &str) -> Vec<String> {
-    let table_text = format!("Read model {}, revision {}. Rebuilt from the log: never write here.", model.name, model.revision);
-    let mut statements = vec![format!("COMMENT ON TABLE {} IS {}", quote(table), literal(&table_text))];
+    let table_text = format!(
+        "Read model {}, revision {}. Rebuilt from the log: never write here.",
+        model.name, model.revision
+    );
+    let mut statements = vec![format!(
+        "COMMENT ON TABLE {} IS {}",
+        quote(table),
+        literal(&table_text)
+    )];
     let mut column = |name: &str, text: &str| {
-        statements.push(format!("COMMENT ON COLUMN {}.{} IS {}", quote(table), quote(name), literal(text)));
+        statements.push(format!(
+            "COMMENT ON COLUMN {}.{} IS {}",
+            quote(table),
+            quote(name),
+            literal(text)
+        ));
     };
-    for personal in model.columns.iter().filter(|c| c.column_type == ColumnType::Personal) {
-        column(&personal.name, "Personal: ciphertext, opened by the query API alone.");
+    for personal in model
+        .columns
+        .iter()
+        .filter(|c| c.column_type == ColumnType::Personal)
+    {
+        column(
+            &personal.name,
+            "Personal: ciphertext, opened by the query API alone.",
+        );
     }
-    column("_partition", "The partition of the log that the row belongs to.");
-    column("_position", "The position in the log of the last event that changed the row.");
+    column(
+        "_partition",
+        "The partition of the log that the row belongs to.",
+    );
+    column(
+        "_position",
+        "The position in the log of the last event that changed the row.",
+    );
     column("_updated_at", "When that event was recorded.");
     statements
 }
 
 /// An index on the owner's column, where the primary key does not begin with it.
 pub(crate) fn owner_index(model: &ReadModel, table: &str) -> Option<String> {
-    let Access::Owner { column } = &model.access else { return None };
+    let Access::Owner { column } = &model.access else {
+        return None;
+    };
     let index = Shape::from(model).all().position(|c| c.name == *column)?;
     (index > 0).then(|| {
         format!(
@@ -192,10 +248,17 @@ pub(crate) fn owner_index(model: &ReadModel, table: &str) -> Option<String> {
 
 /// What readers see of a table: sums summed. `condition` restricts the stored rows.
 fn visible(shape: Shape<'_>, table: &str, condition: &str, personal: bool) -> String {
-    let columns = shape.columns.iter().filter(|c| personal || c.column_type != ColumnType::Personal);
+    let columns = shape
+        .columns
+        .iter()
+        .filter(|c| personal || c.column_type != ColumnType::Personal);
     let (key, table) = (names(shape.key.iter()).join(", "), quote(table));
     let mut sql = format!("SELECT {key}");
-    for name in names(columns).iter().map(String::as_str).chain(HIDDEN[1..].iter().copied()) {
+    for name in names(columns)
+        .iter()
+        .map(String::as_str)
+        .chain(HIDDEN[1..].iter().copied())
+    {
         _ = match (shape.summed, name.starts_with("\"_")) {
             (false, _) => write!(sql, ", {name}"),
             (true, false) => write!(sql, ", CAST(SUM({name}) AS bigint) AS {name}"),
@@ -210,193 +273,34 @@ fn visible(shape: Shape<'_>, table: &str, condition: &str, personal: bool) -> St
 }
 
 /// The statements that make the view of a read model show this table: first drop, then create.
-pub(crate) fn create_view(dialect: Dialect, model: &str, layout: &Layout, table: &str) -> [String; 2] {
+pub(crate) fn create_view(
+    dialect: Dialect,
+    model: &str,
+    layout: &Layout,
+    table: &str,
+) -> [String; 2] {
     let view = view_name(dialect, model);
-    let replace = if dialect == Dialect::Postgres { "OR REPLACE " } else { "" };
+    let replace = if dialect == Dialect::Postgres {
+        "OR REPLACE "
+    } else {
+        ""
+    };
     [
         format!("DROP VIEW IF EXISTS {view}"),
-        format!("CREATE {replace}VIEW {view} AS {}", visible(layout.shape(), table, "", false)),
+        format!(
+            "CREATE {replace}VIEW {view} AS {}",
+            visible(layout.shape(), table, "", false)
+        ),
     ]
 }
 
 /// The comment of a view, PostgreSQL only.
 pub(crate) fn view_comment(model: &str) -> String {
-    let text = format!("The read model {model}, as the query API shows it, without personal columns.");
-    format!("COMMENT ON VIEW {} IS {}", view_name(Dialect::Postgres, model), literal(&text))
-}
-
-/// The stored form of a row: key, columns, hidden columns. Restricted by what the caller appends.
-pub(crate) fn select_stored(shape: Shape<'_>, table: &str) -> String {
-    let columns: Vec<String> = shape.all().map(|c| format!("t.{}", quote(&c.name))).collect();
-    let [partition, position, updated_at] = HIDDEN;
-    format!("SELECT {}, t.{partition}, t.{position}, t.{updated_at} FROM {} t", columns.join(", "), quote(table))
-}
-
-/// `$first::type[], …` for the columns.
-fn arrays<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
-    let arrays: Vec<String> =
-        columns.enumerate().map(|(i, c)| format!("${}::{}[]", i + 1, element_type(c.column_type))).collect();
-    arrays.join(", ")
-}
-
-/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if summed, of partition `$n+1`.
-pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
-    let key = names(shape.key.iter());
-    let on: Vec<String> = key.iter().map(|name| format!("t.{name} = k.{name}")).collect();
-    let mut sql = select_stored(shape, table);
-    _ = write!(
-        sql,
-        " JOIN UNNEST({}) AS k({}) ON {}",
-        arrays(shape.key.iter()),
-        key.join(", "),
-        on.join(" AND ")
-    );
-    if shape.summed {
-        _ = write!(sql, " WHERE t.{PARTITION} = ${}", key.len() + 1);
-    }
-    sql
-}
-
-/// SQLite: the rows of `count` keys, their values one after another, then, if summed, of a partition.
-pub(crate) fn load_by_list(shape: Shape<'_>, table: &str, count: usize) -> String {
-    format!("{} WHERE {}", select_stored(shape, table), key_in_list(shape, count, shape.summed))
-}
-
-fn key_in_list(shape: Shape<'_>, count: usize, partition: bool) -> String {
-    let key = names(shape.key.iter()).join(", ");
-    let mut sql = if shape.key.len() == 1 {
-        format!("{key} IN ({})", placeholders(count, "?"))
-    } else {
-        let row = format!("({})", placeholders(shape.key.len(), "?"));
-        format!("({key}) IN (VALUES {})", placeholders(count, &row))
-    };
-    if partition {
-        _ = write!(sql, " AND {PARTITION} = ?");
-    }
-    sql
-}
-
-fn placeholders(count: usize, one: &str) -> String {
-    vec![one; count].join(", ")
-}
-
-/// What to insert: all columns, and on a row that is there, everything but its key. A row of another partition is left
-/// alone, so that the number of rows written tells.
-fn upsert(shape: Shape<'_>, table: &str, source: &str) -> String {
-    let identity = shape.identity();
-    let columns: Vec<String> = names(shape.all()).into_iter().chain(HIDDEN.map(String::from)).collect();
-    let set: Vec<String> =
-        columns.iter().filter(|c| !identity.contains(c)).map(|c| format!("{c} = excluded.{c}")).collect();
-    let table = quote(table);
+    let text =
+        format!("The read model {model}, as the query API shows it, without personal columns.");
     format!(
-        "INSERT INTO {table} ({}) {source} ON CONFLICT ({}) DO UPDATE SET {} WHERE {table}.{PARTITION} = excluded.{PARTITION}",
-        columns.join(", "),
-        identity.join(", "),
-        set.join(", ")
+        "COMMENT ON VIEW {} IS {}",
+        view_name(Dialect::Postgres, model),
+        literal(&text)
     )
-}
-
-/// PostgreSQL: `$1, …` arrays of all columns, of positions and moments, then the partition.
-pub(crate) fn upsert_arrays(shape: Shape<'_>, table: &str) -> String {
-    let columns = names(shape.all());
-    let n = columns.len();
-    let source = format!(
-        "SELECT {}, ${}::smallint, {}, {} FROM UNNEST({}, ${}::bigint[], ${}::timestamptz[]) AS u({}, {}, {})",
-        columns.join(", "),
-        n + 3,
-        HIDDEN[1],
-        HIDDEN[2],
-        arrays(shape.all()),
-        n + 1,
-        n + 2,
-        columns.join(", "),
-        HIDDEN[1],
-        HIDDEN[2],
-    );
-    upsert(shape, table, &source)
-}
-
-/// SQLite: `count` rows, their values (columns, partition, position, moment) one after another.
-pub(crate) fn upsert_list(shape: Shape<'_>, table: &str, count: usize) -> String {
-    let row = format!("({})", placeholders(shape.all().count() + HIDDEN.len(), "?"));
-    upsert(shape, table, &format!("VALUES {}", placeholders(count, &row)))
-}
-
-/// PostgreSQL: the rows of `$1, …` (arrays of the key columns) in partition `$n+1`.
-pub(crate) fn delete_arrays(shape: Shape<'_>, table: &str) -> String {
-    let key = names(shape.key.iter());
-    let on: Vec<String> = key.iter().map(|name| format!("t.{name} = k.{name}")).collect();
-    format!(
-        "DELETE FROM {} t USING UNNEST({}) AS k({}) WHERE {} AND t.{PARTITION} = ${}",
-        quote(table),
-        arrays(shape.key.iter()),
-        key.join(", "),
-        on.join(" AND "),
-        key.len() + 1
-    )
-}
-
-/// SQLite: the rows of `count` keys, their values one after another, then of a partition.
-pub(crate) fn delete_list(shape: Shape<'_>, table: &str, count: usize) -> String {
-    format!("DELETE FROM {} WHERE {}", quote(table), key_in_list(shape, count, true))
-}
-
-/// Stored rows of partition `$1`, at most `$2`, after the key `$3, …` if there is one, in the order of the key.
-pub(crate) fn scan(shape: Shape<'_>, table: &str, after: bool) -> String {
-    let key: Vec<String> = names(shape.key.iter()).iter().map(|name| format!("t.{name}")).collect();
-    let key = key.join(", ");
-    let mut sql = select_stored(shape, table);
-    _ = write!(sql, " WHERE t.{PARTITION} = $1");
-    if after {
-        let values: Vec<String> = (3..3 + shape.key.len()).map(|n| format!("${n}")).collect();
-        _ = write!(sql, " AND ({key}) > ({})", values.join(", "));
-    }
-    _ = write!(sql, " ORDER BY {key} LIMIT $2");
-    sql
-}
-
-/// What readers see of the live table `$1`, under conditions. No row at all says that the table is not live any more; a
-/// row without a key says that nothing was found.
-fn read(shape: Shape<'_>, inner: &str, order: bool) -> String {
-    let columns: Vec<String> =
-        names(shape.all()).iter().map(String::as_str).chain(HIDDEN[1..].iter().copied()).map(|c| format!("r.{c}")).collect();
-    let mut sql = format!(
-        "SELECT {} FROM generations g LEFT JOIN ({inner}) r ON true WHERE g.table_name = $1 AND g.live",
-        columns.join(", ")
-    );
-    if order {
-        _ = write!(sql, " ORDER BY {}", columns[..shape.key.len()].join(", "));
-    }
-    sql
-}
-
-/// The row with the key `$2, …` of the live table `$1`.
-pub(crate) fn get(shape: Shape<'_>, table: &str) -> String {
-    let conditions: Vec<String> =
-        names(shape.key.iter()).iter().enumerate().map(|(i, name)| format!("{name} = ${}", i + 2)).collect();
-    read(shape, &visible(shape, table, &format!(" WHERE {}", conditions.join(" AND ")), true), false)
-}
-
-/// Rows of the live table `$1`: at most `$2`, after `$3` others, whose `equals` columns have the values `$4, …`; `None`
-/// for columns that must be null.
-pub(crate) fn list(shape: Shape<'_>, table: &str, equals: &[(&Column, bool)]) -> String {
-    let (mut stored, mut shown, mut next) = (String::new(), String::new(), 4);
-    for (column, null) in equals {
-        // A sum is known only after grouping; what the key says may be used before.
-        let before = !shape.summed || shape.key.contains(column);
-        let to = if before { &mut stored } else { &mut shown };
-        to.push_str(if to.is_empty() { " WHERE " } else { " AND " });
-        _ = if *null {
-            write!(to, "{} IS NULL", quote(&column.name))
-        } else {
-            next += 1;
-            write!(to, "{} = ${}", quote(&column.name), next - 1)
-        };
-    }
-    let inner = format!(
-        "SELECT * FROM ({}) v{shown} ORDER BY {} LIMIT $2 OFFSET $3",
-        visible(shape, table, &stored, true),
-        names(shape.key.iter()).join(", ")
-    );
-    read(shape, &inner, true)
 }

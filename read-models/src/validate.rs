@@ -2,6 +2,7 @@
 //! Showcaller itself need for something else, so that every identifier in a statement is a checked one.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use events::Category;
 use sha2::{Digest as _, Sha256};
@@ -19,13 +20,25 @@ const COLUMNS: usize = 100;
 /// Tables of Showcaller's own, beside which the SQLite views of the read models stand.
 const RESERVED_MODELS: [&str; 4] = ["checkpoints", "format", "generations", "parked"];
 /// Query parameters with a meaning of their own, so that no column could be filtered by such a name.
-const RESERVED_COLUMNS: [&str; 9] =
-    ["and", "columns", "limit", "not", "offset", "on_conflict", "or", "order", "select"];
+const RESERVED_COLUMNS: [&str; 9] = [
+    "and",
+    "columns",
+    "limit",
+    "not",
+    "offset",
+    "on_conflict",
+    "or",
+    "order",
+    "select",
+];
 
 impl ReadModel {
     /// Checks the definition. Whatever passes makes valid SQL in every database.
     pub fn validate(&self) -> Result<(), InvalidDefinition> {
-        self.check().map_err(|problem| InvalidDefinition { name: self.name.clone(), problem })
+        self.check().map_err(|problem| InvalidDefinition {
+            name: self.name.clone(),
+            problem,
+        })
     }
 
     fn check(&self) -> Result<(), String> {
@@ -43,8 +56,15 @@ impl ReadModel {
                 return Err(format!("the column {:?} is declared twice", column.name));
             }
         }
-        if let Some(column) = self.key.iter().find(|c| c.column_type == ColumnType::Personal) {
-            return Err(format!("the key column {:?} is personal; ciphertext identifies nothing", column.name));
+        if let Some(column) = self
+            .key
+            .iter()
+            .find(|c| c.column_type == ColumnType::Personal)
+        {
+            return Err(format!(
+                "the key column {:?} is personal; ciphertext identifies nothing",
+                column.name
+            ));
         }
         for category in &self.categories {
             Category::new(category).map_err(|e| e.to_string())?;
@@ -63,7 +83,11 @@ impl ReadModel {
         if self.columns.is_empty() {
             return Err("it is summed and has nothing to sum; add an integer column".into());
         }
-        match self.columns.iter().find(|c| c.column_type != ColumnType::Integer) {
+        match self
+            .columns
+            .iter()
+            .find(|c| c.column_type != ColumnType::Integer)
+        {
             Some(column) => Err(format!(
                 "it is summed, and the column {:?} is {:?}; every column outside the key must be Integer",
                 column.name, column.column_type
@@ -73,9 +97,17 @@ impl ReadModel {
     }
 
     fn check_owner(&self, name: &str) -> Result<(), String> {
-        match self.key.iter().chain(&self.columns).find(|c| c.name == name) {
+        match self
+            .key
+            .iter()
+            .chain(&self.columns)
+            .find(|c| c.name == name)
+        {
             Some(column) if column.column_type == ColumnType::Uuid => Ok(()),
-            Some(column) => Err(format!("the owner's column {name:?} is {:?}; make it Uuid", column.column_type)),
+            Some(column) => Err(format!(
+                "the owner's column {name:?} is {:?}; make it Uuid",
+                column.column_type
+            )),
             None => Err(format!("the owner's column {name:?} is not declared")),
         }
     }
@@ -101,7 +133,11 @@ impl ReadModel {
         }
         part(&self.categories.len().to_string());
         self.categories.iter().for_each(|category| part(category));
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hex = String::with_capacity(64);
+        for byte in hasher.finalize() {
+            _ = write!(hex, "{byte:02x}");
+        }
+        hex
     }
 }
 
@@ -120,17 +156,23 @@ fn type_name(column_type: ColumnType) -> &'static str {
 
 fn check_model_name(name: &str) -> Result<(), String> {
     let parts_ok = name.split('-').all(|part| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     });
     if !parts_ok || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Err("its name must be lower-case letters and digits, with single '-' between, beginning with a letter".into());
     }
     if name.len() > NAME_BYTES {
-        return Err(format!("its name has {} bytes; at most {NAME_BYTES} fit into a table's name", name.len()));
+        return Err(format!(
+            "its name has {} bytes; at most {NAME_BYTES} fit into a table's name",
+            name.len()
+        ));
     }
-    let like_a_table = name
-        .rsplit_once("-g")
-        .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+    let like_a_table = name.rsplit_once("-g").is_some_and(|(_, digits)| {
+        !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+    });
     if RESERVED_MODELS.contains(&name) || name.starts_with("sqlite") || like_a_table {
         return Err("its name is reserved; choose another".into());
     }
@@ -139,17 +181,27 @@ fn check_model_name(name: &str) -> Result<(), String> {
 
 fn check_column_name(name: &str) -> Result<(), String> {
     if name.starts_with('_') {
-        return Err(format!("the column {name:?} begins with '_', which is kept for Showcaller's own columns"));
+        return Err(format!(
+            "the column {name:?} begins with '_', which is kept for Showcaller's own columns"
+        ));
     }
-    let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let letters = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if !letters || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return Err(format!("the column {name:?} must be lower-case letters, digits and '_', beginning with a letter"));
+        return Err(format!(
+            "the column {name:?} must be lower-case letters, digits and '_', beginning with a letter"
+        ));
     }
     if name.len() > COLUMN_BYTES {
-        return Err(format!("the column {name:?} has more than {COLUMN_BYTES} bytes"));
+        return Err(format!(
+            "the column {name:?} has more than {COLUMN_BYTES} bytes"
+        ));
     }
     if RESERVED_COLUMNS.contains(&name) {
-        return Err(format!("the column {name:?} could not be filtered: {name} is a query parameter; choose another name"));
+        return Err(format!(
+            "the column {name:?} could not be filtered: {name} is a query parameter; choose another name"
+        ));
     }
     Ok(())
 }
@@ -164,7 +216,9 @@ mod tests {
             .column("status", ColumnType::Text)
             .column("email", ColumnType::Personal)
             .category("account")
-            .readable_by(Access::Owner { column: "account_id".into() })
+            .readable_by(Access::Owner {
+                column: "account_id".into(),
+            })
     }
 
     fn refused(model: &ReadModel, word: &str) {
@@ -176,23 +230,40 @@ mod tests {
     fn a_plain_definition_is_accepted() {
         accounts().validate().unwrap();
         let longest = format!("a{}", "-b".repeat(17));
-        ReadModel::new(&longest).key("k", ColumnType::Text).validate().unwrap();
+        ReadModel::new(&longest)
+            .key("k", ColumnType::Text)
+            .validate()
+            .unwrap();
     }
 
     #[test]
     fn names_that_sql_or_urls_need_otherwise_are_refused() {
-        for name in ["", "Accounts", "a_b", "1a", "-a", "a-", "a--b", "a\"b", "ü", "a b"] {
-            refused(&ReadModel::new(name).key("k", ColumnType::Text), "lower-case");
+        for name in [
+            "", "Accounts", "a_b", "1a", "-a", "a-", "a--b", "a\"b", "ü", "a b",
+        ] {
+            refused(
+                &ReadModel::new(name).key("k", ColumnType::Text),
+                "lower-case",
+            );
         }
         for name in ["checkpoints", "sqlite-x", "accounts-12345678-g7"] {
             refused(&ReadModel::new(name).key("k", ColumnType::Text), "reserved");
         }
-        refused(&ReadModel::new(&"a".repeat(37)).key("k", ColumnType::Text), "at most 36");
+        refused(
+            &ReadModel::new(&"a".repeat(37)).key("k", ColumnType::Text),
+            "at most 36",
+        );
         refused(&accounts().column("_position", ColumnType::Integer), "'_'");
         for name in ["", "A", "a-b", "a\"b", "9"] {
-            refused(&accounts().column(name, ColumnType::Text), "must be lower-case");
+            refused(
+                &accounts().column(name, ColumnType::Text),
+                "must be lower-case",
+            );
         }
-        refused(&accounts().column("order", ColumnType::Text), "query parameter");
+        refused(
+            &accounts().column("order", ColumnType::Text),
+            "query parameter",
+        );
         refused(&accounts().column(&"a".repeat(64), ColumnType::Text), "63");
         refused(&accounts().category("a.b"), "category");
     }
@@ -200,20 +271,41 @@ mod tests {
     #[test]
     fn keys_sums_and_owners_must_make_sense() {
         refused(&ReadModel::new("a"), "no key");
-        refused(&ReadModel::new("a").key("k", ColumnType::Personal), "personal");
+        refused(
+            &ReadModel::new("a").key("k", ColumnType::Personal),
+            "personal",
+        );
         refused(&accounts().column("status", ColumnType::Text), "twice");
         refused(&accounts().key("status", ColumnType::Text), "twice");
         refused(&accounts().summed(), "summed");
-        refused(&ReadModel::new("a").key("k", ColumnType::Text).summed(), "nothing to sum");
-        refused(&accounts().readable_by(Access::Owner { column: "status".into() }), "Uuid");
-        refused(&accounts().readable_by(Access::Owner { column: "nobody".into() }), "not declared");
-        let wide = (0..100).fold(accounts(), |m, i| m.column(&format!("c{i}"), ColumnType::Text));
+        refused(
+            &ReadModel::new("a").key("k", ColumnType::Text).summed(),
+            "nothing to sum",
+        );
+        refused(
+            &accounts().readable_by(Access::Owner {
+                column: "status".into(),
+            }),
+            "Uuid",
+        );
+        refused(
+            &accounts().readable_by(Access::Owner {
+                column: "nobody".into(),
+            }),
+            "not declared",
+        );
+        let wide = (0..100).fold(accounts(), |m, i| {
+            m.column(&format!("c{i}"), ColumnType::Text)
+        });
         refused(&wide, "more than 100");
     }
 
     #[test]
     fn the_hash_of_a_definition_never_changes() {
-        assert_eq!(accounts().definition_hash(), "2f136b4281bf54c2d52e23a30d0fd3ddf7558720c76ed721278061aead36be83");
+        assert_eq!(
+            accounts().definition_hash(),
+            "2f136b4281bf54c2d52e23a30d0fd3ddf7558720c76ed721278061aead36be83"
+        );
     }
 
     #[test]
@@ -225,10 +317,16 @@ mod tests {
             accounts().key("x", ColumnType::Text),
             accounts().category("session"),
             accounts().summed(),
-            ReadModel { name: "b".into(), ..accounts() },
+            ReadModel {
+                name: "b".into(),
+                ..accounts()
+            },
         ];
         let hashes: HashSet<_> = others.iter().map(ReadModel::definition_hash).collect();
         assert!(hashes.len() == others.len() && !hashes.contains(&base));
-        assert_eq!(accounts().readable_by(Access::Scope).definition_hash(), base);
+        assert_eq!(
+            accounts().readable_by(Access::Scope).definition_hash(),
+            base
+        );
     }
 }

@@ -48,7 +48,10 @@ impl Column {
         if let (ColumnType::Personal, Value::Text(text)) = (self.column_type, value)
             && events::Ciphertext::parse(text).is_err()
         {
-            return Err(format!("the column {:?} is personal, and the value for it is not ciphertext", self.name));
+            return Err(format!(
+                "the column {:?} is personal, and the value for it is not ciphertext",
+                self.name
+            ));
         }
         self.check_storable(value)
     }
@@ -58,15 +61,15 @@ impl Column {
         use ColumnType as T;
         let name = &self.name;
         match (self.column_type, value) {
-            (T::Text | T::Personal, Value::Text(text)) if text.contains('\0') => {
-                Err(format!("the text for the column {name:?} holds a NUL character, which PostgreSQL cannot store"))
-            }
-            (T::Timestamp, Value::Timestamp(moment)) if !YEARS.contains(&moment.year()) => {
-                Err(format!("the moment for the column {name:?} is not in the years 1 to 9999"))
-            }
-            (T::Date, Value::Date(day)) if !YEARS.contains(&day.year()) => {
-                Err(format!("the day for the column {name:?} is not in the years 1 to 9999"))
-            }
+            (T::Text | T::Personal, Value::Text(text)) if text.contains('\0') => Err(format!(
+                "the text for the column {name:?} holds a NUL character, which PostgreSQL cannot store"
+            )),
+            (T::Timestamp, Value::Timestamp(moment)) if !YEARS.contains(&moment.year()) => Err(
+                format!("the moment for the column {name:?} is not in the years 1 to 9999"),
+            ),
+            (T::Date, Value::Date(day)) if !YEARS.contains(&day.year()) => Err(format!(
+                "the day for the column {name:?} is not in the years 1 to 9999"
+            )),
             (_, Value::Null)
             | (T::Text | T::Personal, Value::Text(_))
             | (T::Integer, Value::Integer(_))
@@ -74,7 +77,9 @@ impl Column {
             | (T::Timestamp, Value::Timestamp(_))
             | (T::Date, Value::Date(_))
             | (T::Uuid, Value::Uuid(_)) => Ok(()),
-            (column_type, _) => Err(format!("the column {name:?} is {column_type:?}, and the value for it is not")),
+            (column_type, _) => Err(format!(
+                "the column {name:?} is {column_type:?}, and the value for it is not"
+            )),
         }
     }
 }

@@ -21,11 +21,18 @@ fn seats() -> ReadModel {
 }
 
 fn per_day() -> ReadModel {
-    ReadModel::new("per-day").key("day", ColumnType::Date).column("count", ColumnType::Integer).summed()
+    ReadModel::new("per-day")
+        .key("day", ColumnType::Date)
+        .column("count", ColumnType::Integer)
+        .summed()
 }
 
 fn at(position: u64) -> EventPlace {
-    EventPlace { partition: Partition(3), position: Position::new(position), recorded_at: Some(moment(position as i64)) }
+    EventPlace {
+        partition: Partition(3),
+        position: Position::new(position),
+        recorded_at: Some(moment(position as i64)),
+    }
 }
 
 fn moment(second: i64) -> DateTime<Utc> {
@@ -44,7 +51,11 @@ struct Given<'m> {
 }
 
 fn given(model: &ReadModel) -> Given<'_> {
-    Given { model, rows: Rows::new(), position: 0 }
+    Given {
+        model,
+        rows: Rows::new(),
+        position: 0,
+    }
 }
 
 impl Given<'_> {
@@ -77,7 +88,12 @@ impl Given<'_> {
     }
 
     fn value(&self, column: &str) -> Value {
-        let index = self.model.columns.iter().position(|c| c.name == column).unwrap();
+        let index = self
+            .model
+            .columns
+            .iter()
+            .position(|c| c.name == column)
+            .unwrap();
         self.then("yoga").unwrap().values[index].clone()
     }
 }
@@ -89,8 +105,15 @@ fn an_upsert_makes_the_row_and_the_event_sets_its_hidden_columns() {
     let row = then.then("yoga").unwrap();
     assert_eq!(row.values[1], "Yoga".into());
     assert_eq!(row.values[0], Value::Null);
-    assert_eq!((row.partition, row.position), (Partition(3), Position::new(1)));
-    assert_eq!(row.updated_at.unwrap().timestamp_subsec_nanos(), 123_456_000, "cut to the microsecond");
+    assert_eq!(
+        (row.partition, row.position),
+        (Partition(3), Position::new(1))
+    );
+    assert_eq!(
+        row.updated_at.unwrap().timestamp_subsec_nanos(),
+        123_456_000,
+        "cut to the microsecond"
+    );
 }
 
 #[test]
@@ -125,10 +148,37 @@ fn adding_counts_nothing_as_zero() {
 fn min_and_max_take_the_first_value_then_the_better_one() {
     let model = seats();
     let then = given(&model)
-        .when(|c| c.upsert(key("yoga"), [("first", Op::Min(moment(9).into())), ("title", Op::Max("b".into()))]))
-        .when(|c| c.update(key("yoga"), [("first", Op::Min(moment(12).into())), ("title", Op::Max("a".into()))]))
-        .when(|c| c.update(key("yoga"), [("first", Op::Min(moment(4).into())), ("title", Op::Max(Value::Null))]));
-    assert_eq!(then.value("first"), crate::value::to_micros(moment(4)).into());
+        .when(|c| {
+            c.upsert(
+                key("yoga"),
+                [
+                    ("first", Op::Min(moment(9).into())),
+                    ("title", Op::Max("b".into())),
+                ],
+            );
+        })
+        .when(|c| {
+            c.update(
+                key("yoga"),
+                [
+                    ("first", Op::Min(moment(12).into())),
+                    ("title", Op::Max("a".into())),
+                ],
+            );
+        })
+        .when(|c| {
+            c.update(
+                key("yoga"),
+                [
+                    ("first", Op::Min(moment(4).into())),
+                    ("title", Op::Max(Value::Null)),
+                ],
+            );
+        });
+    assert_eq!(
+        then.value("first"),
+        crate::value::to_micros(moment(4)).into()
+    );
     assert_eq!(then.value("title"), "b".into());
     assert_eq!(then.then("yoga").unwrap().position, Position::new(3));
 }
@@ -146,7 +196,9 @@ fn one_event_may_change_a_row_twice() {
 #[test]
 fn a_change_without_operations_touches_nothing_that_is_there() {
     let model = seats();
-    let then = given(&model).when(|c| c.upsert(key("yoga"), [])).when(|c| c.upsert(key("yoga"), []));
+    let then = given(&model)
+        .when(|c| c.upsert(key("yoga"), []))
+        .when(|c| c.upsert(key("yoga"), []));
     assert_eq!(then.then("yoga").unwrap().position, Position::new(1));
 }
 
@@ -155,12 +207,21 @@ fn a_value_of_another_type_is_refused() {
     let model = seats();
     let text = || Value::from("5");
     for column in ["taken", "first", "day", "open", "owner"] {
-        assert!(given(&model).then_refused(|c| c.upsert(key("yoga"), [(column, Op::Set(text()))])).contains(column));
-        assert!(given(&model).then_refused(|c| c.update(key("yoga"), [(column, Op::Max(text()))])).contains(column));
+        assert!(
+            given(&model)
+                .then_refused(|c| c.upsert(key("yoga"), [(column, Op::Set(text()))]))
+                .contains(column)
+        );
+        assert!(
+            given(&model)
+                .then_refused(|c| c.update(key("yoga"), [(column, Op::Max(text()))]))
+                .contains(column)
+        );
     }
     given(&model).then_refused(|c| c.upsert(key("yoga"), [("title", Op::Add(1))]));
     given(&model).then_refused(|c| c.upsert(key("yoga"), [("nothing", Op::Set(Value::Null))]));
-    let problem = given(&model).then_refused(|c| c.upsert(key("yoga"), [("class", Op::Set("x".into()))]));
+    let problem =
+        given(&model).then_refused(|c| c.upsert(key("yoga"), [("class", Op::Set("x".into()))]));
     assert!(problem.contains("key column"), "{problem}");
 }
 
@@ -188,22 +249,39 @@ fn what_a_database_cannot_store_is_refused() {
 #[test]
 fn a_personal_column_takes_ciphertext_alone() {
     let model = seats();
-    let then = given(&model).when(|c| c.upsert(key("yoga"), [("teacher", Op::Set(CIPHERTEXT.into()))]));
+    let then =
+        given(&model).when(|c| c.upsert(key("yoga"), [("teacher", Op::Set(CIPHERTEXT.into()))]));
     assert_eq!(then.value("teacher"), CIPHERTEXT.into());
     given(&model).then_refused(|c| c.upsert(key("yoga"), [("teacher", Op::Set("Ada".into()))]));
-    given(&model).then_refused(|c| c.upsert(key("yoga"), [("teacher", Op::Max(CIPHERTEXT.into()))]));
+    given(&model)
+        .then_refused(|c| c.upsert(key("yoga"), [("teacher", Op::Max(CIPHERTEXT.into()))]));
 }
 
 #[test]
 fn leaving_the_range_of_integers_is_refused_and_takes_the_whole_event_back() {
     let model = seats();
     given(&model)
-        .when(|c| c.upsert(key("yoga"), [("taken", Op::Set(i64::MAX.into())), ("title", Op::Set("Yoga".into()))]))
+        .when(|c| {
+            c.upsert(
+                key("yoga"),
+                [
+                    ("taken", Op::Set(i64::MAX.into())),
+                    ("title", Op::Set("Yoga".into())),
+                ],
+            );
+        })
         .when(|c| c.upsert(key("judo"), []))
         .then_refused(|c| {
             c.delete(key("judo"));
             c.upsert(key("golf"), [("taken", Op::Add(1))]);
-            c.update(key("yoga"), [("title", Op::Set("x".into())), ("title", Op::Set("y".into())), ("taken", Op::Add(1))]);
+            c.update(
+                key("yoga"),
+                [
+                    ("title", Op::Set("x".into())),
+                    ("title", Op::Set("y".into())),
+                    ("taken", Op::Add(1)),
+                ],
+            );
         });
 }
 
@@ -211,7 +289,9 @@ fn leaving_the_range_of_integers_is_refused_and_takes_the_whole_event_back() {
 fn a_summed_read_model_is_only_added_to() {
     let model = per_day();
     let day = || vec![Value::from(NaiveDate::from_ymd_opt(2026, 11, 22).unwrap())];
-    let then = given(&model).when(|c| c.upsert(day(), [])).when(|c| c.upsert(day(), [("count", Op::Add(2))]));
+    let then = given(&model)
+        .when(|c| c.upsert(day(), []))
+        .when(|c| c.upsert(day(), [("count", Op::Add(2))]));
     assert_eq!(then.rows[&day()].as_ref().unwrap().values, [2.into()]);
     given(&model).then_refused(|c| c.upsert(day(), [("count", Op::Set(2.into()))]));
     given(&model).then_refused(|c| c.update(day(), [("count", Op::Add(2))]));
@@ -224,8 +304,16 @@ fn a_row_that_streams_of_two_partitions_change_is_refused() {
     let mut given = given(&model).when(|c| c.upsert(key("yoga"), []));
     let mut changes = Changes::new(&model);
     changes.delete(key("yoga"));
-    let elsewhere = EventPlace { partition: Partition(4), ..at(9) };
-    assert!(fold(&mut given.rows, changes, elsewhere).unwrap_err().problem.contains("summed"));
+    let elsewhere = EventPlace {
+        partition: Partition(4),
+        ..at(9)
+    };
+    assert!(
+        fold(&mut given.rows, changes, elsewhere)
+            .unwrap_err()
+            .problem
+            .contains("summed")
+    );
 }
 
 #[test]
@@ -236,7 +324,11 @@ fn folding_event_by_event_equals_folding_in_batches_of_any_size() {
         let one_by_one = table_after(&model, &events, 1);
         assert!(one_by_one.values().any(Option::is_some));
         for batch in [2, 7, 100, 300] {
-            assert_eq!(table_after(&model, &events, batch), one_by_one, "seed {seed}, batches of {batch}");
+            assert_eq!(
+                table_after(&model, &events, batch),
+                one_by_one,
+                "seed {seed}, batches of {batch}"
+            );
         }
     }
 }
@@ -252,7 +344,11 @@ fn table_after(model: &ReadModel, events: &[Event], batch: usize) -> Rows {
             rows.insert(key.clone(), table.get(key).cloned().flatten());
         }
         for (offset, event) in batch_events.iter().enumerate() {
-            let changes = Changes { model, changes: event.clone(), problem: None };
+            let changes = Changes {
+                model,
+                list: event.clone(),
+                problem: None,
+            };
             _ = fold(&mut rows, changes, at((index * batch + offset) as u64 + 1));
         }
         table.extend(rows);
@@ -263,7 +359,9 @@ fn table_after(model: &ReadModel, events: &[Event], batch: usize) -> Rows {
 fn random_events(seed: u64, count: usize) -> Vec<Event> {
     let mut state = seed;
     let mut draw = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let op = move |draw: &mut dyn FnMut(u64) -> u64| match draw(6) {
@@ -276,7 +374,7 @@ fn random_events(seed: u64, count: usize) -> Vec<Event> {
     };
     (0..count)
         .map(|_| {
-            (0..1 + draw(3))
+            (0..=draw(3))
                 .map(|_| {
                     let row = key(&draw(6).to_string());
                     let ops = (0..draw(4)).map(|_| op(&mut draw)).collect();

@@ -12,24 +12,35 @@ use crate::{ColumnType, Error, ReadModel, Row, RowKey, Value, bookkeeping};
 type Sql<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 pub(super) fn small(partition: Partition) -> Result<i16, Error> {
-    i16::try_from(partition.0).map_err(|_| Error::Invalid(format!("there is no partition {partition}")))
+    i16::try_from(partition.0)
+        .map_err(|_| Error::Invalid(format!("there is no partition {partition}")))
 }
 
 /// Binds one array for each key column.
 pub(super) fn bind_keys<'q>(query: Sql<'q>, model: &ReadModel, keys: &[RowKey]) -> Sql<'q> {
     let columns = model.key.iter().enumerate();
-    columns.fold(query, |query, (i, column)| bind_array(query, column.column_type, keys.iter().map(|key| &key[i])))
+    columns.fold(query, |query, (i, column)| {
+        bind_array(query, column.column_type, keys.iter().map(|key| &key[i]))
+    })
 }
 
 /// Binds one array for each column, then the positions and the moments.
 pub(super) fn bind_rows<'q>(query: Sql<'q>, model: &ReadModel, rows: &[(RowKey, Row)]) -> Sql<'q> {
     let key = model.key.iter().enumerate();
     let query = key.fold(query, |query, (i, column)| {
-        bind_array(query, column.column_type, rows.iter().map(|(key, _)| &key[i]))
+        bind_array(
+            query,
+            column.column_type,
+            rows.iter().map(|(key, _)| &key[i]),
+        )
     });
     let columns = model.columns.iter().enumerate();
     let query = columns.fold(query, |query, (i, column)| {
-        bind_array(query, column.column_type, rows.iter().map(|(_, row)| &row.values[i]))
+        bind_array(
+            query,
+            column.column_type,
+            rows.iter().map(|(_, row)| &row.values[i]),
+        )
     });
     let positions: Vec<i64> = rows.iter().map(|(_, row)| row.position.as_i64()).collect();
     let moments: Vec<Option<DateTime<Utc>>> = rows.iter().map(|(_, row)| row.updated_at).collect();
@@ -37,11 +48,22 @@ pub(super) fn bind_rows<'q>(query: Sql<'q>, model: &ReadModel, rows: &[(RowKey, 
 }
 
 /// Values of another type have been refused before ([`crate::checks::writes`]); what is left over is null.
-fn bind_array<'q, 'v>(query: Sql<'q>, column_type: ColumnType, values: impl Iterator<Item = &'v Value>) -> Sql<'q> {
+fn bind_array<'q, 'v>(
+    query: Sql<'q>,
+    column_type: ColumnType,
+    values: impl Iterator<Item = &'v Value>,
+) -> Sql<'q> {
     macro_rules! array {
         ($variant:ident, $type:ty, $value:ident => $taken:expr) => {{
-            let array: Vec<Option<$type>> =
-                values.map(|value| if let Value::$variant($value) = value { Some($taken) } else { None }).collect();
+            let array: Vec<Option<$type>> = values
+                .map(|value| {
+                    if let Value::$variant($value) = value {
+                        Some($taken)
+                    } else {
+                        None
+                    }
+                })
+                .collect();
             query.bind(array)
         }};
     }
@@ -91,17 +113,41 @@ pub(super) fn stored_row(model: &ReadModel, row: &PgRow) -> Result<(RowKey, Row)
     }
     let hidden = key.len() + values.len();
     let partition: i16 = row.try_get(hidden)?;
-    let partition = Partition(u16::try_from(partition).map_err(|_| bookkeeping::damaged("a partition"))?);
+    let partition =
+        Partition(u16::try_from(partition).map_err(|_| bookkeeping::damaged("a partition"))?);
     let position = Position::from_i64(row.try_get(hidden + 1)?);
     let updated_at = row.try_get(hidden + 2)?;
-    Ok((key, Row { values, partition, position, updated_at }))
+    Ok((
+        key,
+        Row {
+            values,
+            partition,
+            position,
+            updated_at,
+        },
+    ))
 }
 
 /// Rows as readers see them, without the row that says that nothing was found.
 pub(super) fn shown_rows(model: &ReadModel, rows: &[PgRow]) -> Result<Vec<Vec<Value>>, Error> {
-    let types = model.key.iter().chain(&model.columns).map(|column| column.column_type);
-    let types: Vec<ColumnType> = types.chain([ColumnType::Integer, ColumnType::Timestamp]).collect();
-    let shown = |row| types.iter().enumerate().map(|(index, of)| read(row, index, *of)).collect::<Result<Vec<_>, _>>();
+    let types = model
+        .key
+        .iter()
+        .chain(&model.columns)
+        .map(|column| column.column_type);
+    let types: Vec<ColumnType> = types
+        .chain([ColumnType::Integer, ColumnType::Timestamp])
+        .collect();
+    let shown = |row| {
+        types
+            .iter()
+            .enumerate()
+            .map(|(index, of)| read(row, index, *of))
+            .collect::<Result<Vec<_>, _>>()
+    };
     let all: Vec<Vec<Value>> = rows.iter().map(shown).collect::<Result<_, _>>()?;
-    Ok(all.into_iter().filter(|row| row[0] != Value::Null).collect())
+    Ok(all
+        .into_iter()
+        .filter(|row| row[0] != Value::Null)
+        .collect())
 }

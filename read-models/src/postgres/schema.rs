@@ -30,30 +30,43 @@ const SCHEMA: [&str; 8] = [
 /// A transaction that holds the lock. What it commits must outlast a crash: workers believe in the tables they prepared.
 pub(super) async fn locked(pool: &PgPool) -> Result<Transaction<'static, Db>, Error> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("SET LOCAL synchronous_commit = on").execute(&mut *transaction).await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    sqlx::query("SET LOCAL synchronous_commit = on")
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(&mut *transaction)
+        .await?;
     Ok(transaction)
 }
 
 pub(super) async fn migrate(pool: &PgPool) -> Result<(), Error> {
     let mut transaction = locked(pool).await?;
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('showcaller_read_models.format') IS NOT NULL")
-        .fetch_one(&mut *transaction)
-        .await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('showcaller_read_models.format') IS NOT NULL")
+            .fetch_one(&mut *transaction)
+            .await?;
     if exists {
-        let version: i64 = sqlx::query_scalar("SELECT version FROM format").fetch_one(&mut *transaction).await?;
+        let version: i64 = sqlx::query_scalar("SELECT version FROM format")
+            .fetch_one(&mut *transaction)
+            .await?;
         return bookkeeping::check_format(version);
     }
     for statement in SCHEMA {
         sqlx::query(statement).execute(&mut *transaction).await?;
     }
-    sqlx::query("INSERT INTO format (version) VALUES ($1)").bind(bookkeeping::FORMAT).execute(&mut *transaction).await?;
+    sqlx::query("INSERT INTO format (version) VALUES ($1)")
+        .bind(bookkeeping::FORMAT)
+        .execute(&mut *transaction)
+        .await?;
     Ok(transaction.commit().await?)
 }
 
 /// For readers: a schema that is not there yet is no fault.
 pub(super) async fn check(pool: &PgPool) -> Result<(), Error> {
-    let found = sqlx::query_scalar::<_, i64>("SELECT version FROM format").fetch_one(pool).await;
+    let found = sqlx::query_scalar::<_, i64>("SELECT version FROM format")
+        .fetch_one(pool)
+        .await;
     match found {
         Err(error) if errors::is_absent(&error) => Ok(()),
         found => bookkeeping::check_format(found?),

@@ -19,7 +19,9 @@ const PARAMETERS: usize = 16_000;
 pub(super) fn chunks<T>(rows: &[T], columns: usize) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
-        let fits = |size: &&usize| **size <= rest.len() && (**size == 1 || *size * (columns + 3) <= PARAMETERS);
+        let fits = |size: &&usize| {
+            **size <= rest.len() && (**size == 1 || *size * (columns + 3) <= PARAMETERS)
+        };
         let size = SIZES.iter().find(fits)?;
         let (chunk, others) = rest.split_at(*size);
         rest = others;
@@ -28,17 +30,37 @@ pub(super) fn chunks<T>(rows: &[T], columns: usize) -> impl Iterator<Item = &[T]
 }
 
 /// Chunks that are bound with their last key repeated up to the size given, which changes nothing inside `IN (…)`.
-pub(super) fn padded_chunks(keys: &[RowKey], columns: usize) -> impl Iterator<Item = (&[RowKey], usize)> {
-    let greatest = *SIZES.iter().find(|size| *size * columns <= PARAMETERS).unwrap_or(&1);
+pub(super) fn padded_chunks(
+    keys: &[RowKey],
+    columns: usize,
+) -> impl Iterator<Item = (&[RowKey], usize)> {
+    let greatest = *SIZES
+        .iter()
+        .find(|size| *size * columns <= PARAMETERS)
+        .unwrap_or(&1);
     keys.chunks(greatest).map(move |chunk| {
-        let size = SIZES.iter().rev().find(|size| **size >= chunk.len()).unwrap_or(&greatest);
+        let size = SIZES
+            .iter()
+            .rev()
+            .find(|size| **size >= chunk.len())
+            .unwrap_or(&greatest);
         (chunk, *size)
     })
 }
 
-pub(super) fn bind_keys<'q>(mut query: Sql<'q>, keys: &[RowKey], size: usize, partition: Option<Partition>) -> Sql<'q> {
+pub(super) fn bind_keys<'q>(
+    mut query: Sql<'q>,
+    keys: &[RowKey],
+    size: usize,
+    partition: Option<Partition>,
+) -> Sql<'q> {
     let last = keys.last();
-    for value in keys.iter().chain(last.into_iter().cycle()).take(size).flatten() {
+    for value in keys
+        .iter()
+        .chain(last.into_iter().cycle())
+        .take(size)
+        .flatten()
+    {
         query = bind(query, value);
     }
     match partition {
@@ -47,7 +69,11 @@ pub(super) fn bind_keys<'q>(mut query: Sql<'q>, keys: &[RowKey], size: usize, pa
     }
 }
 
-pub(super) fn bind_rows<'q>(mut query: Sql<'q>, rows: &[(RowKey, Row)], partition: Partition) -> Sql<'q> {
+pub(super) fn bind_rows<'q>(
+    mut query: Sql<'q>,
+    rows: &[(RowKey, Row)],
+    partition: Partition,
+) -> Sql<'q> {
     for (key, row) in rows {
         for value in key.iter().chain(&row.values) {
             query = bind(query, value);
@@ -86,10 +112,14 @@ fn read(row: &SqliteRow, index: usize, column_type: ColumnType) -> Result<Value,
             (Some(number), _) => Value::Integer(number),
         });
     }
-    let Some(text) = row.try_get::<Option<String>, _>(index)? else { return Ok(Value::Null) };
+    let Some(text) = row.try_get::<Option<String>, _>(index)? else {
+        return Ok(Value::Null);
+    };
     let value = match column_type {
         ColumnType::Uuid => text.parse().ok().map(Value::Uuid),
-        ColumnType::Timestamp => DateTime::parse_from_rfc3339(&text).ok().map(|m| Value::Timestamp(m.to_utc())),
+        ColumnType::Timestamp => DateTime::parse_from_rfc3339(&text)
+            .ok()
+            .map(|m| Value::Timestamp(m.to_utc())),
         ColumnType::Date => text.parse::<NaiveDate>().ok().map(Value::Date),
         _ => Some(Value::Text(text)),
     };
@@ -113,15 +143,39 @@ pub(super) fn stored_row(model: &ReadModel, row: &SqliteRow) -> Result<(RowKey, 
         _ => None,
     };
     let position = Position::from_i64(row.try_get(hidden + 1)?);
-    let partition = Partition(u16::try_from(partition).map_err(|_| bookkeeping::damaged("a partition"))?);
-    Ok((key, Row { values, partition, position, updated_at }))
+    let partition =
+        Partition(u16::try_from(partition).map_err(|_| bookkeeping::damaged("a partition"))?);
+    Ok((
+        key,
+        Row {
+            values,
+            partition,
+            position,
+            updated_at,
+        },
+    ))
 }
 
 /// Rows as readers see them, without the row that says that nothing was found.
 pub(super) fn shown_rows(model: &ReadModel, rows: &[SqliteRow]) -> Result<Vec<Vec<Value>>, Error> {
-    let types = model.key.iter().chain(&model.columns).map(|column| column.column_type);
-    let types: Vec<ColumnType> = types.chain([ColumnType::Integer, ColumnType::Timestamp]).collect();
-    let shown = |row| types.iter().enumerate().map(|(index, of)| read(row, index, *of)).collect::<Result<Vec<_>, _>>();
+    let types = model
+        .key
+        .iter()
+        .chain(&model.columns)
+        .map(|column| column.column_type);
+    let types: Vec<ColumnType> = types
+        .chain([ColumnType::Integer, ColumnType::Timestamp])
+        .collect();
+    let shown = |row| {
+        types
+            .iter()
+            .enumerate()
+            .map(|(index, of)| read(row, index, *of))
+            .collect::<Result<Vec<_>, _>>()
+    };
     let all: Vec<Vec<Value>> = rows.iter().map(shown).collect::<Result<_, _>>()?;
-    Ok(all.into_iter().filter(|row| row[0] != Value::Null).collect())
+    Ok(all
+        .into_iter()
+        .filter(|row| row[0] != Value::Null)
+        .collect())
 }

@@ -6,7 +6,9 @@ use events::{Partition, Position, StreamId};
 use read_models::{CommitError, Parked, RowWrites};
 use test_support::eventually;
 
-use crate::database::{Database, account, accounts, at, deletes, id, on_both, prepared, row, upserts};
+use crate::database::{
+    Database, account, accounts, at, deletes, id, on_both, prepared, row, upserts,
+};
 
 on_both!(
     rows_and_checkpoint_are_written_together,
@@ -24,9 +26,27 @@ on_both!(
 
 async fn rows_and_checkpoint_are_written_together(database: Database) {
     let p = prepared(database, accounts()).await;
-    p.commit(0, 3, &upserts([account(1, 2, "open"), account(2, 3, "open")])).await.unwrap();
-    p.commit(3, 5, &RowWrites { deletes: vec![id(1)], ..upserts([account(2, 5, "closed")]) }).await.unwrap();
-    assert_eq!(p.stored(0, &[id(1), id(2), id(3)]).await, [account(2, 5, "closed")]);
+    p.commit(
+        0,
+        3,
+        &upserts([account(1, 2, "open"), account(2, 3, "open")]),
+    )
+    .await
+    .unwrap();
+    p.commit(
+        3,
+        5,
+        &RowWrites {
+            deletes: vec![id(1)],
+            ..upserts([account(2, 5, "closed")])
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        p.stored(0, &[id(1), id(2), id(3)]).await,
+        [account(2, 5, "closed")]
+    );
     assert_eq!(p.checkpoint(0).await, at(5));
     assert_eq!(p.checkpoint(1).await, at(0));
     p.commit(5, 6, &RowWrites::default()).await.unwrap();
@@ -35,12 +55,24 @@ async fn rows_and_checkpoint_are_written_together(database: Database) {
 
 async fn a_commit_from_another_checkpoint_is_fenced_and_writes_nothing(database: Database) {
     let p = prepared(database, accounts()).await;
-    p.commit(0, 3, &upserts([account(1, 3, "open")])).await.unwrap();
+    p.commit(0, 3, &upserts([account(1, 3, "open")]))
+        .await
+        .unwrap();
     let wrong_position = p.commit(2, 4, &upserts([account(1, 4, "x")])).await;
     assert!(matches!(wrong_position, Err(CommitError::Fenced)));
     let mut wrong_digest = at(3);
     wrong_digest.digest = at(9).digest;
-    let refused = p.store.commit(&p.model, &p.generation, Partition(0), wrong_digest, at(4), &deletes([id(1)])).await;
+    let refused = p
+        .store
+        .commit(
+            &p.model,
+            &p.generation,
+            Partition(0),
+            wrong_digest,
+            at(4),
+            &deletes([id(1)]),
+        )
+        .await;
     assert!(matches!(refused, Err(CommitError::Fenced)));
     assert_eq!(p.stored(0, &[id(1)]).await, [account(1, 3, "open")]);
 }
@@ -50,57 +82,130 @@ async fn two_workers_on_one_partition_double_nothing(database: Database) {
     let p = prepared(database, accounts()).await;
     let successor = p.database.open().await;
     let writes = |who: &str| upserts([account(1, 7, who)]);
-    successor.commit(&p.model, &p.generation, Partition(0), at(0), at(7), &writes("successor")).await.unwrap();
-    assert!(matches!(p.commit(0, 7, &writes("paused")).await, Err(CommitError::Fenced)));
+    successor
+        .commit(
+            &p.model,
+            &p.generation,
+            Partition(0),
+            at(0),
+            at(7),
+            &writes("successor"),
+        )
+        .await
+        .unwrap();
+    assert!(matches!(
+        p.commit(0, 7, &writes("paused")).await,
+        Err(CommitError::Fenced)
+    ));
 
     // And at the same moment, many times over: exactly one of them gets each step.
     let nothing = RowWrites::default();
     for step in 7..27 {
         let (one, other) = tokio::join!(
             p.commit(step, step + 1, &nothing),
-            successor.commit(&p.model, &p.generation, Partition(0), at(step), at(step + 1), &nothing),
+            successor.commit(
+                &p.model,
+                &p.generation,
+                Partition(0),
+                at(step),
+                at(step + 1),
+                &nothing
+            ),
         );
-        let fenced = [&one, &other].iter().filter(|r| matches!(r, Err(CommitError::Fenced))).count();
-        assert!(fenced == 1 && (one.is_ok() || other.is_ok()), "{one:?} {other:?}");
+        let fenced = [&one, &other]
+            .iter()
+            .filter(|r| matches!(r, Err(CommitError::Fenced)))
+            .count();
+        assert!(
+            fenced == 1 && (one.is_ok() || other.is_ok()),
+            "{one:?} {other:?}"
+        );
     }
     assert_eq!(p.stored(0, &[id(1)]).await, [account(1, 7, "successor")]);
 }
 
 async fn ten_thousand_rows_go_in_change_and_come_out_again(database: Database) {
     let p = prepared(database, accounts()).await;
-    let rows = |position, status: &str| (0..10_000).map(|n| account(n, position, status)).collect::<Vec<_>>();
+    let rows = |position, status: &str| {
+        (0..10_000)
+            .map(|n| account(n, position, status))
+            .collect::<Vec<_>>()
+    };
     p.commit(0, 1, &upserts(rows(1, "open"))).await.unwrap();
     p.commit(1, 2, &upserts(rows(2, "closed"))).await.unwrap();
     let keys: Vec<_> = (0..10_001).map(id).collect();
     assert_eq!(p.stored(0, &keys).await, rows(2, "closed"));
-    p.commit(2, 3, &deletes(keys.iter().take(9_999).cloned())).await.unwrap();
+    p.commit(2, 3, &deletes(keys.iter().take(9_999).cloned()))
+        .await
+        .unwrap();
     assert_eq!(p.stored(0, &keys).await, rows(2, "closed")[9_999..]);
 }
 
 async fn rows_that_cannot_be_stored_are_refused_and_nothing_is_written(database: Database) {
     let p = prepared(database, accounts()).await;
     let nul = upserts([account(1, 1, "fine"), account(2, 1, "a\0b")]);
-    assert!(matches!(p.commit(0, 1, &nul).await, Err(CommitError::Refused(_))));
+    assert!(matches!(
+        p.commit(0, 1, &nul).await,
+        Err(CommitError::Refused(_))
+    ));
     let wrong_type = upserts([(id(1), row(0, 1, [1.into(), 1.into(), 1.into()]))]);
-    assert!(matches!(p.commit(0, 1, &wrong_type).await, Err(CommitError::Refused(_))));
+    assert!(matches!(
+        p.commit(0, 1, &wrong_type).await,
+        Err(CommitError::Refused(_))
+    ));
     let too_few = upserts([(id(1), row(0, 1, []))]);
-    assert!(matches!(p.commit(0, 1, &too_few).await, Err(CommitError::Refused(_))));
+    assert!(matches!(
+        p.commit(0, 1, &too_few).await,
+        Err(CommitError::Refused(_))
+    ));
     assert_eq!(p.stored(0, &[id(1), id(2)]).await, []);
     assert_eq!(p.checkpoint(0).await, at(0));
     // What the database itself says of the rows is a refusal too: here an operator's own constraint.
-    p.database.run(&format!("CREATE UNIQUE INDEX once ON \"{}\" (status)", p.generation.table)).await;
+    p.database
+        .run(&format!(
+            "CREATE UNIQUE INDEX once ON \"{}\" (status)",
+            p.generation.table
+        ))
+        .await;
     let twice = upserts([account(1, 1, "same"), account(2, 1, "same")]);
-    assert!(matches!(p.commit(0, 1, &twice).await, Err(CommitError::Refused(_))));
+    assert!(matches!(
+        p.commit(0, 1, &twice).await,
+        Err(CommitError::Refused(_))
+    ));
     // A fault of the database is not.
-    p.database.run(&format!("DROP TABLE \"{}\"{}", p.generation.table, if p.database.is_sqlite() { "" } else { " CASCADE" })).await;
-    assert!(matches!(p.commit(0, 1, &upserts([account(1, 1, "x")])).await, Err(CommitError::Fault(_))));
+    p.database
+        .run(&format!(
+            "DROP TABLE \"{}\"{}",
+            p.generation.table,
+            if p.database.is_sqlite() {
+                ""
+            } else {
+                " CASCADE"
+            }
+        ))
+        .await;
+    assert!(matches!(
+        p.commit(0, 1, &upserts([account(1, 1, "x")])).await,
+        Err(CommitError::Fault(_))
+    ));
 }
 
 async fn a_row_of_another_partition_is_never_overwritten(database: Database) {
     let p = prepared(database, accounts()).await;
-    p.commit_to(0, 0, 1, &upserts([account(1, 1, "zero")])).await.unwrap();
-    let stolen = p.commit_to(1, 0, 2, &upserts([account(2, 2, "one"), account(1, 2, "one")])).await;
-    assert!(matches!(stolen, Err(CommitError::Refused(problem)) if problem.contains("another partition")));
+    p.commit_to(0, 0, 1, &upserts([account(1, 1, "zero")]))
+        .await
+        .unwrap();
+    let stolen = p
+        .commit_to(
+            1,
+            0,
+            2,
+            &upserts([account(2, 2, "one"), account(1, 2, "one")]),
+        )
+        .await;
+    assert!(
+        matches!(stolen, Err(CommitError::Refused(problem)) if problem.contains("another partition"))
+    );
     p.commit_to(1, 0, 2, &deletes([id(1)])).await.unwrap();
     assert_eq!(p.stored(0, &[id(1), id(2)]).await, [account(1, 1, "zero")]);
 }
@@ -115,7 +220,11 @@ async fn a_commit_that_is_dropped_half_way_leaves_nothing(database: Database) {
             Err(_) => cut += 1,
             Ok(_) => break,
         }
-        let (checkpoint, rows) = p.store.scan(&p.model, &p.generation, Partition(0), None, 10_000).await.unwrap();
+        let (checkpoint, rows) = p
+            .store
+            .scan(&p.model, &p.generation, Partition(0), None, 10_000)
+            .await
+            .unwrap();
         if checkpoint == at(1) {
             // It was cut off after the commit was sent: then all of it is there.
             assert_eq!(rows.len(), 5_000);
@@ -125,7 +234,12 @@ async fn a_commit_that_is_dropped_half_way_leaves_nothing(database: Database) {
     }
     assert!(cut > 0, "nothing was cut off");
     _ = p.commit(0, 1, &writes).await;
-    assert_eq!(p.database.number("SELECT COUNT(*) FROM {view}accounts").await, 5_000);
+    assert_eq!(
+        p.database
+            .number("SELECT COUNT(*) FROM {view}accounts")
+            .await,
+        5_000
+    );
 }
 
 async fn parked_streams_are_kept_with_their_first_reason(database: Database) {
@@ -136,13 +250,37 @@ async fn parked_streams_are_kept_with_their_first_reason(database: Database) {
         position: Position::new(position),
         error: error.into(),
     };
-    let park = |streams: Vec<Parked>| RowWrites { park: streams, ..RowWrites::default() };
-    p.commit(0, 1, &park(vec![parked("account-ü'\"", 1, "no\0 such \u{1f600}")])).await.unwrap();
-    p.commit(1, 9, &park(vec![parked("account-ü'\"", 9, "later"), parked("account-2", 8, &"x".repeat(9_999))])).await.unwrap();
+    let park = |streams: Vec<Parked>| RowWrites {
+        park: streams,
+        ..RowWrites::default()
+    };
+    p.commit(
+        0,
+        1,
+        &park(vec![parked("account-ü'\"", 1, "no\0 such \u{1f600}")]),
+    )
+    .await
+    .unwrap();
+    p.commit(
+        1,
+        9,
+        &park(vec![
+            parked("account-ü'\"", 9, "later"),
+            parked("account-2", 8, &"x".repeat(9_999)),
+        ]),
+    )
+    .await
+    .unwrap();
     let kept = p.store.parked(&p.generation).await.unwrap();
-    assert_eq!(kept[0], parked("account-ü'\"", 1, "no\u{fffd} such \u{1f600}"));
+    assert_eq!(
+        kept[0],
+        parked("account-ü'\"", 1, "no\u{fffd} such \u{1f600}")
+    );
     assert_eq!((kept.len(), kept[1].error.len()), (2, 2_000));
-    assert_eq!(p.store.status("accounts").await.unwrap().unwrap().parked, kept);
+    assert_eq!(
+        p.store.status("accounts").await.unwrap().unwrap().parked,
+        kept
+    );
 }
 
 async fn partitions_commit_beside_each_other(database: Database) {
@@ -150,17 +288,43 @@ async fn partitions_commit_beside_each_other(database: Database) {
     let other = p.database.open().await;
     let rows = |partition: u16, step: u64| {
         let key = id(u128::from(partition) * 1000 + u128::from(step));
-        upserts([(key, row(partition, step + 1, ["x".into(), None::<String>.into(), 1.into()]))])
+        upserts([(
+            key,
+            row(
+                partition,
+                step + 1,
+                ["x".into(), None::<String>.into(), 1.into()],
+            ),
+        )])
     };
     let run = async |partition: u16| {
-        let store = if partition.is_multiple_of(2) { &p.store } else { &other };
+        let store = if partition.is_multiple_of(2) {
+            &p.store
+        } else {
+            &other
+        };
         for step in 0..50 {
             let writes = rows(partition, step);
-            store.commit(&p.model, &p.generation, Partition(partition), at(step), at(step + 1), &writes).await.unwrap();
+            store
+                .commit(
+                    &p.model,
+                    &p.generation,
+                    Partition(partition),
+                    at(step),
+                    at(step + 1),
+                    &writes,
+                )
+                .await
+                .unwrap();
         }
     };
     tokio::join!(run(0), run(1), run(2), run(3));
-    assert_eq!(p.database.number("SELECT COUNT(*) FROM {view}accounts").await, 200);
+    assert_eq!(
+        p.database
+            .number("SELECT COUNT(*) FROM {view}accounts")
+            .await,
+        200
+    );
 }
 
 async fn waiters_hear_of_a_commit(database: Database) {
@@ -171,13 +335,17 @@ async fn waiters_hear_of_a_commit(database: Database) {
     let mut changes = reader.changes();
     let mut seen = 0;
     for step in 0..5 {
-        p.commit(step, step + 1, &RowWrites::default()).await.unwrap();
+        p.commit(step, step + 1, &RowWrites::default())
+            .await
+            .unwrap();
         let position = || async {
             let status = reader.status("accounts").await.unwrap().unwrap();
             status.checkpoints[0].position.get()
         };
         while position().await <= seen {
-            tokio::time::timeout(long, changes.changed(long)).await.expect("a waiter was left waiting");
+            tokio::time::timeout(long, changes.changed(long))
+                .await
+                .expect("a waiter was left waiting");
         }
         seen = position().await;
     }
@@ -192,6 +360,16 @@ async fn waiters_hear_of_a_commit(database: Database) {
 async fn a_generation_that_is_gone_is_told(database: Database) {
     let p = prepared(database, accounts()).await;
     p.database.run(&format!("DELETE FROM checkpoints WHERE generation = '{0}'; DELETE FROM generations WHERE table_name = '{0}'", p.generation.table)).await;
-    assert!(matches!(p.commit(0, 1, &RowWrites::default()).await, Err(CommitError::Fenced)));
-    assert!(p.store.checkpoints(&p.generation).await.unwrap_err().to_string().contains("not there any more"));
+    assert!(matches!(
+        p.commit(0, 1, &RowWrites::default()).await,
+        Err(CommitError::Fenced)
+    ));
+    assert!(
+        p.store
+            .checkpoints(&p.generation)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("not there any more")
+    );
 }

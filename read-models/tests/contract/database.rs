@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::{Digest, LogIdentity, Partition, Position};
 use read_models::{
-    Access, Checkpoint, ColumnType, CommitError, Generation, Options, ReadModel, ReadStore, Row, RowKey, RowWrites, Value,
+    Access, Checkpoint, ColumnType, CommitError, Generation, Options, ReadModel, ReadStore, Row,
+    RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use test_support::{Postgres, TempDir, temp_dir};
@@ -38,12 +39,21 @@ pub struct Database {
 impl Database {
     pub fn sqlite() -> Self {
         let folder = temp_dir();
-        let url = format!("sqlite:{}", folder.path().join("data/read-models.db").display());
-        Self { url, _folder: Some(folder) }
+        let url = format!(
+            "sqlite:{}",
+            folder.path().join("data/read-models.db").display()
+        );
+        Self {
+            url,
+            _folder: Some(folder),
+        }
     }
 
     pub async fn postgres() -> Self {
-        Self { url: Postgres::shared().await.fresh_database().await, _folder: None }
+        Self {
+            url: Postgres::shared().await.fresh_database().await,
+            _folder: None,
+        }
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -51,22 +61,35 @@ impl Database {
     }
 
     pub async fn open(&self) -> Arc<dyn ReadStore> {
-        read_models::open(&self.url, Options::default()).await.unwrap()
+        read_models::open(&self.url, Options::default())
+            .await
+            .unwrap()
     }
 
     pub async fn open_read_only(&self) -> Arc<dyn ReadStore> {
-        read_models::open(&self.url, Options { read_only: true }).await.unwrap()
+        read_models::open(&self.url, Options { read_only: true })
+            .await
+            .unwrap()
     }
 
     /// Runs statements as an operator would, beside the store.
     pub async fn run(&self, sql: &str) {
         if self.is_sqlite() {
             let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql))
+                .execute(&mut connection)
+                .await
+                .unwrap();
         } else {
             let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            sqlx::query("SET search_path = showcaller_read_models").execute(&mut connection).await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            sqlx::query("SET search_path = showcaller_read_models")
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql))
+                .execute(&mut connection)
+                .await
+                .unwrap();
         }
     }
 
@@ -75,18 +98,31 @@ impl Database {
         if self.is_sqlite() {
             let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
             let sql = AssertSqlSafe(sql.replace("{view}", ""));
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(sql)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap()
         } else {
             let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            sqlx::query("SET search_path = showcaller_read_models").execute(&mut connection).await.unwrap();
+            sqlx::query("SET search_path = showcaller_read_models")
+                .execute(&mut connection)
+                .await
+                .unwrap();
             let sql = AssertSqlSafe(sql.replace("{view}", "dashboards."));
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(sql)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap()
         }
     }
 }
 
 pub fn log(n: u128) -> LogIdentity {
-    LogIdentity { log: Uuid::from_u128(n), epoch: Uuid::from_u128(n + 1000), partitions: 4 }
+    LogIdentity {
+        log: Uuid::from_u128(n),
+        epoch: Uuid::from_u128(n + 1000),
+        partitions: 4,
+    }
 }
 
 pub fn accounts() -> ReadModel {
@@ -95,7 +131,9 @@ pub fn accounts() -> ReadModel {
         .column("status", ColumnType::Text)
         .column("email", ColumnType::Personal)
         .column("logins", ColumnType::Integer)
-        .readable_by(Access::Owner { column: "account_id".into() })
+        .readable_by(Access::Owner {
+            column: "account_id".into(),
+        })
 }
 
 pub fn sign_ups() -> ReadModel {
@@ -124,20 +162,40 @@ pub fn row(partition: u16, position: u64, values: impl Into<Vec<Value>>) -> Row 
 }
 
 pub fn account(n: u128, position: u64, status: &str) -> (RowKey, Row) {
-    (id(n), row(0, position, [status.into(), "enc1.k.s.e.f.p".into(), 1.into()]))
+    (
+        id(n),
+        row(
+            0,
+            position,
+            [status.into(), "enc1.k.s.e.f.p".into(), 1.into()],
+        ),
+    )
 }
 
 pub fn at(position: u64) -> Checkpoint {
-    let digest = if position == 0 { Digest::ZERO } else { Digest::from_bytes(&[position as u8; 32]).unwrap() };
-    Checkpoint { position: Position::new(position), digest }
+    let digest = if position == 0 {
+        Digest::ZERO
+    } else {
+        Digest::from_bytes(&[position as u8; 32]).unwrap()
+    };
+    Checkpoint {
+        position: Position::new(position),
+        digest,
+    }
 }
 
 pub fn upserts(rows: impl IntoIterator<Item = (RowKey, Row)>) -> RowWrites {
-    RowWrites { upserts: rows.into_iter().collect(), ..RowWrites::default() }
+    RowWrites {
+        upserts: rows.into_iter().collect(),
+        ..RowWrites::default()
+    }
 }
 
 pub fn deletes(keys: impl IntoIterator<Item = RowKey>) -> RowWrites {
-    RowWrites { deletes: keys.into_iter().collect(), ..RowWrites::default() }
+    RowWrites {
+        deletes: keys.into_iter().collect(),
+        ..RowWrites::default()
+    }
 }
 
 /// A store with one prepared read model.
@@ -151,7 +209,12 @@ pub struct Prepared {
 pub async fn prepared(database: Database, model: ReadModel) -> Prepared {
     let store = database.open().await;
     let generation = store.prepare(&model, log(1)).await.unwrap();
-    Prepared { database, store, model, generation }
+    Prepared {
+        database,
+        store,
+        model,
+        generation,
+    }
 }
 
 impl Prepared {
@@ -160,8 +223,23 @@ impl Prepared {
         self.commit_to(0, from, to, writes).await
     }
 
-    pub async fn commit_to(&self, partition: u16, from: u64, to: u64, writes: &RowWrites) -> Result<(), CommitError> {
-        self.store.commit(&self.model, &self.generation, Partition(partition), at(from), at(to), writes).await
+    pub async fn commit_to(
+        &self,
+        partition: u16,
+        from: u64,
+        to: u64,
+        writes: &RowWrites,
+    ) -> Result<(), CommitError> {
+        self.store
+            .commit(
+                &self.model,
+                &self.generation,
+                Partition(partition),
+                at(from),
+                at(to),
+                writes,
+            )
+            .await
     }
 
     pub async fn get(&self, key: &RowKey) -> Option<Vec<Value>> {
@@ -169,7 +247,10 @@ impl Prepared {
     }
 
     pub async fn stored(&self, partition: u16, keys: &[RowKey]) -> Vec<(RowKey, Row)> {
-        let loaded = self.store.load_rows(&self.model, &self.generation, Partition(partition), keys).await;
+        let loaded = self
+            .store
+            .load_rows(&self.model, &self.generation, Partition(partition), keys)
+            .await;
         let mut rows = loaded.unwrap();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         rows

@@ -21,23 +21,51 @@ async fn a_reader_may_start_before_anything_is_built(database: Database) {
     assert!(reader.status("accounts").await.unwrap().is_none());
     let not_built = |answer| matches!(answer, Err(Error::Unavailable(reason)) if reason == "the read model accounts is not built yet");
     assert!(not_built(reader.get(&accounts(), &id(1)).await.map(drop)));
-    assert!(not_built(reader.list(&accounts(), &ListQuery::default()).await.map(drop)));
+    assert!(not_built(
+        reader
+            .list(&accounts(), &ListQuery::default())
+            .await
+            .map(drop)
+    ));
     reader.wait_for_change(Duration::from_secs(20)).await;
     // The same store sees what is built later on.
     let p = prepared(database, accounts()).await;
     assert_eq!(reader.get(&p.model, &id(1)).await.unwrap(), None);
-    p.commit(0, 1, &upserts([account(1, 1, "open")])).await.unwrap();
-    assert_eq!(reader.get(&p.model, &id(1)).await.unwrap().unwrap()[1], "open".into());
+    p.commit(0, 1, &upserts([account(1, 1, "open")]))
+        .await
+        .unwrap();
+    assert_eq!(
+        reader.get(&p.model, &id(1)).await.unwrap().unwrap()[1],
+        "open".into()
+    );
     reader.check().await.unwrap();
 }
 
 async fn a_read_only_store_writes_nothing(database: Database) {
     let p = prepared(database, accounts()).await;
     let reader = p.database.open_read_only().await;
-    assert!(matches!(reader.prepare(&accounts().revision(2), log(1)).await, Err(Error::Invalid(_))));
-    let commit = reader.commit(&p.model, &p.generation, events::Partition(0), at(0), at(1), &RowWrites::default()).await;
-    assert!(matches!(commit, Err(CommitError::Fault(Error::Invalid(_)))), "{commit:?}");
-    assert!(matches!(reader.swap(&p.generation).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        reader.prepare(&accounts().revision(2), log(1)).await,
+        Err(Error::Invalid(_))
+    ));
+    let commit = reader
+        .commit(
+            &p.model,
+            &p.generation,
+            events::Partition(0),
+            at(0),
+            at(1),
+            &RowWrites::default(),
+        )
+        .await;
+    assert!(
+        matches!(commit, Err(CommitError::Fault(Error::Invalid(_)))),
+        "{commit:?}"
+    );
+    assert!(matches!(
+        reader.swap(&p.generation).await,
+        Err(Error::Invalid(_))
+    ));
     assert_eq!(p.checkpoint(0).await, at(0));
 }
 
@@ -45,8 +73,13 @@ async fn a_reader_notices_that_everything_was_dropped(database: Database) {
     let p = prepared(database, accounts()).await;
     let reader = p.database.open_read_only().await;
     assert_eq!(reader.get(&p.model, &id(1)).await.unwrap(), None);
-    p.database.run("DELETE FROM checkpoints; DELETE FROM generations").await;
-    assert!(matches!(reader.get(&p.model, &id(1)).await, Err(Error::Unavailable(_))));
+    p.database
+        .run("DELETE FROM checkpoints; DELETE FROM generations")
+        .await;
+    assert!(matches!(
+        reader.get(&p.model, &id(1)).await,
+        Err(Error::Unavailable(_))
+    ));
     assert!(reader.status("accounts").await.unwrap().is_none());
 }
 
@@ -55,26 +88,51 @@ async fn a_newer_format_is_refused_by_writers_and_readers(database: Database) {
     let p = prepared(database, accounts()).await;
     p.database.run("UPDATE format SET version = 7").await;
     for read_only in [false, true] {
-        let refused = open(&p.database.url, Options { read_only }).await.map(drop).unwrap_err();
-        assert!(matches!(&refused, Error::Invalid(text) if text.contains("knows format 7")), "{refused}");
+        let refused = open(&p.database.url, Options { read_only })
+            .await
+            .map(drop)
+            .unwrap_err();
+        assert!(
+            matches!(&refused, Error::Invalid(text) if text.contains("knows format 7")),
+            "{refused}"
+        );
     }
     // A reader that was there before the format was finds it out at its first look.
-    assert!(matches!(early.get(&p.model, &id(1)).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        early.get(&p.model, &id(1)).await,
+        Err(Error::Invalid(_))
+    ));
 }
 
 async fn opening_again_finds_what_was_written(database: Database) {
     let p = prepared(database, accounts()).await;
-    p.commit(0, 1, &upserts([account(1, 1, "open")])).await.unwrap();
+    p.commit(0, 1, &upserts([account(1, 1, "open")]))
+        .await
+        .unwrap();
     drop(p.store);
     let store = p.database.open().await;
-    assert_eq!(store.get(&p.model, &id(1)).await.unwrap().unwrap()[1], "open".into());
+    assert_eq!(
+        store.get(&p.model, &id(1)).await.unwrap().unwrap()[1],
+        "open".into()
+    );
 }
 
 #[tokio::test]
 async fn urls_that_cannot_work_are_refused_with_what_to_write() {
-    for url in ["", "mysql://u:secret@h/d", "postgres", "sqlite::memory:", "sqlite:", "sqlite:x?mode=memory", "postgres://h:secret/d"] {
+    for url in [
+        "",
+        "mysql://u:secret@h/d",
+        "postgres",
+        "sqlite::memory:",
+        "sqlite:",
+        "sqlite:x?mode=memory",
+        "postgres://h:secret/d",
+    ] {
         let refused = open(url, Options::default()).await.map(drop).unwrap_err();
-        assert!(matches!(&refused, Error::Invalid(text) if text.contains("write ")), "{url}: {refused}");
+        assert!(
+            matches!(&refused, Error::Invalid(text) if text.contains("write ")),
+            "{url}: {refused}"
+        );
         assert!(!refused.to_string().contains("secret"));
     }
 }
@@ -86,7 +144,10 @@ async fn a_database_that_is_down_stops_a_writer_and_not_a_reader() {
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     let reader = open(&url, Options { read_only: true }).await.unwrap();
     assert!(matches!(reader.check().await, Err(Error::Unavailable(_))));
-    assert!(matches!(reader.get(&accounts(), &id(1)).await, Err(Error::Unavailable(_))));
+    assert!(matches!(
+        reader.get(&accounts(), &id(1)).await,
+        Err(Error::Unavailable(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,5 +164,8 @@ async fn a_restarted_postgres_is_found_again() {
     let commit = || store.commit(&model, &generation, partition, at(0), at(1), &writes);
     test_support::eventually(Duration::from_secs(30), commit).await;
     changes.changed(Duration::from_secs(20)).await;
-    assert_eq!(store.get(&model, &id(1)).await.unwrap().unwrap()[1], "after".into());
+    assert_eq!(
+        store.get(&model, &id(1)).await.unwrap().unwrap()[1],
+        "after".into()
+    );
 }

@@ -6,7 +6,11 @@ use uuid::Uuid;
 
 use crate::database::{Database, on_both, prepared, row, upserts};
 
-on_both!(every_type_comes_back_as_it_went_in, hostile_text_is_data, keys_of_every_type_are_in_the_order_of_their_values);
+on_both!(
+    every_type_comes_back_as_it_went_in,
+    hostile_text_is_data,
+    keys_of_every_type_are_in_the_order_of_their_values
+);
 
 const HOSTILE: [&str; 12] = [
     "",
@@ -24,13 +28,28 @@ const HOSTILE: [&str; 12] = [
 ];
 
 fn types() -> Vec<(ColumnType, Vec<Value>)> {
-    let moment = |seconds, nanos| DateTime::<Utc>::from_timestamp(seconds, nanos).unwrap().into();
+    let moment = |seconds, nanos| {
+        DateTime::<Utc>::from_timestamp(seconds, nanos)
+            .unwrap()
+            .into()
+    };
     let day = |year| NaiveDate::from_ymd_opt(year, 2, 28).unwrap().into();
     let long = "x".repeat(200_000);
     vec![
-        (ColumnType::Text, HOSTILE.iter().map(|text| Value::from(*text)).collect()),
-        (ColumnType::Personal, vec!["enc1.a.b.c.d.e".into(), long.into()]),
-        (ColumnType::Integer, [i64::MIN, -1, 0, 1, 1 << 53, i64::MAX].map(Value::from).to_vec()),
+        (
+            ColumnType::Text,
+            HOSTILE.iter().map(|text| Value::from(*text)).collect(),
+        ),
+        (
+            ColumnType::Personal,
+            vec!["enc1.a.b.c.d.e".into(), long.into()],
+        ),
+        (
+            ColumnType::Integer,
+            [i64::MIN, -1, 0, 1, 1 << 53, i64::MAX]
+                .map(Value::from)
+                .to_vec(),
+        ),
         (ColumnType::Boolean, vec![false.into(), true.into()]),
         (
             ColumnType::Timestamp,
@@ -43,8 +62,18 @@ fn types() -> Vec<(ColumnType, Vec<Value>)> {
                 moment(253_402_300_799, 999_999_000),
             ],
         ),
-        (ColumnType::Date, vec![day(1), day(1969), day(2026), day(9999)]),
-        (ColumnType::Uuid, vec![Uuid::nil().into(), Uuid::from_u128(1 << 90).into(), Uuid::max().into()]),
+        (
+            ColumnType::Date,
+            vec![day(1), day(1969), day(2026), day(9999)],
+        ),
+        (
+            ColumnType::Uuid,
+            vec![
+                Uuid::nil().into(),
+                Uuid::from_u128(1 << 90).into(),
+                Uuid::max().into(),
+            ],
+        ),
     ]
 }
 
@@ -54,10 +83,19 @@ async fn every_type_comes_back_as_it_went_in(database: Database) {
         |model, (i, (column_type, _))| model.column(&format!("c{i}"), *column_type),
     );
     let p = prepared(database, model).await;
-    let value = |values: &[Value], n: usize| if n == 0 { Value::Null } else { values[n % values.len()].clone() };
+    let value = |values: &[Value], n: usize| {
+        if n == 0 {
+            Value::Null
+        } else {
+            values[n % values.len()].clone()
+        }
+    };
     let rows: Vec<_> = (0..30_i64)
         .map(|n| {
-            let values: Vec<Value> = types().iter().map(|(_, values)| value(values, n as usize)).collect();
+            let values: Vec<Value> = types()
+                .iter()
+                .map(|(_, values)| value(values, n as usize))
+                .collect();
             let mut row = row(0, 1, values);
             row.updated_at = row.updated_at.filter(|_| n % 2 == 0);
             (vec![Value::from(n)], row)
@@ -74,29 +112,72 @@ async fn every_type_comes_back_as_it_went_in(database: Database) {
 }
 
 async fn hostile_text_is_data(database: Database) {
-    let model = ReadModel::new("select").key("table", ColumnType::Text).key("from", ColumnType::Text).column("where", ColumnType::Text);
+    let model = ReadModel::new("select")
+        .key("table", ColumnType::Text)
+        .key("from", ColumnType::Text)
+        .column("where", ColumnType::Text);
     let p = prepared(database, model).await;
     let rows: Vec<_> = HOSTILE
         .iter()
-        .flat_map(|a| HOSTILE.iter().map(move |b| (vec![Value::from(*a), (*b).into()], row(0, 1, [(*b).into()]))))
+        .flat_map(|a| {
+            HOSTILE
+                .iter()
+                .map(move |b| (vec![Value::from(*a), (*b).into()], row(0, 1, [(*b).into()])))
+        })
         .collect();
     p.commit(0, 1, &upserts(rows.clone())).await.unwrap();
     for (key, row) in rows {
         assert_eq!(p.get(&key).await.unwrap()[2], row.values[0]);
     }
-    assert_eq!(p.database.number("SELECT COUNT(*) FROM {view}\"select\"").await, 144);
+    assert_eq!(
+        p.database
+            .number("SELECT COUNT(*) FROM {view}\"select\"")
+            .await,
+        144
+    );
 }
 
 async fn keys_of_every_type_are_in_the_order_of_their_values(database: Database) {
     let store = database.open().await;
-    for (n, (column_type, mut values)) in types().into_iter().filter(|(t, _)| *t != ColumnType::Personal).enumerate() {
-        let model = ReadModel::new(&format!("order-{n}")).key("k", column_type).key("n", ColumnType::Integer);
-        let generation = store.prepare(&model, crate::database::log(1)).await.unwrap();
+    for (n, (column_type, mut values)) in types()
+        .into_iter()
+        .filter(|(t, _)| *t != ColumnType::Personal)
+        .enumerate()
+    {
+        let model = ReadModel::new(&format!("order-{n}"))
+            .key("k", column_type)
+            .key("n", ColumnType::Integer);
+        let generation = store
+            .prepare(&model, crate::database::log(1))
+            .await
+            .unwrap();
         let (from, to) = (crate::database::at(0), crate::database::at(1));
-        let rows = values.iter().rev().map(|value| (vec![value.clone(), 1.into()], row(0, 1, [])));
-        store.commit(&model, &generation, events::Partition(0), from, to, &upserts(rows)).await.unwrap();
-        let query = ListQuery { limit: 99, ..ListQuery::default() };
-        let listed: Vec<Value> = store.list(&model, &query).await.unwrap().into_iter().map(|mut r| r.remove(0)).collect();
+        let rows = values
+            .iter()
+            .rev()
+            .map(|value| (vec![value.clone(), 1.into()], row(0, 1, [])));
+        store
+            .commit(
+                &model,
+                &generation,
+                events::Partition(0),
+                from,
+                to,
+                &upserts(rows),
+            )
+            .await
+            .unwrap();
+        let query = ListQuery {
+            limit: 99,
+            ..ListQuery::default()
+        };
+        let listed: Vec<Value> = store
+            .list(&model, &query)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|mut r| r.remove(0))
+            .collect();
         values.sort();
         assert_eq!(listed, values);
     }
