@@ -188,6 +188,36 @@ async fn prepare(
     Ok((identity, head))
 }
 
+/// How many broken connections of the pool are tried before a caller is told: after a restart of the server all are.
+const BROKEN: usize = 10;
+
+/// Runs something that may be run twice, again if the pool's connection turns out to be broken. Testing each connection
+/// before it is used would cost every read a round trip.
+pub(super) async fn again<T, F>(run: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match run().await {
+            Err(error) if tries < BROKEN && is_broken(&error) => {}
+            done => return done.map_err(|error| fault(&error)),
+        }
+    }
+}
+
+fn is_broken(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // Ended by the administrator or by a crash, or a connection exception.
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| code.starts_with("08") || code == "57P01" || code == "57P02"),
+        _ => false,
+    }
+}
+
 /// The fault behind a database error: what trying again may help against, and what it will not.
 pub(super) fn fault(error: &sqlx::Error) -> Error {
     let text = format!("PostgreSQL: {error}");

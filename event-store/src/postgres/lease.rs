@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use super::connect::fault;
+use super::connect::again;
 use crate::{Error, Fence, Fenced, RelayCheckpoint};
 
 const ACQUIRE: &str = "INSERT INTO showcaller_events.leases AS l (name, holder, fence, expires_at) \
@@ -33,32 +33,27 @@ pub(super) async fn acquire(
     holder: Uuid,
     ttl: Duration,
 ) -> Result<Option<Fence>, Error> {
-    let row = sqlx::query(ACQUIRE)
-        .bind(name)
-        .bind(holder)
-        .bind(ttl.as_millis() as i64)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| fault(&error))?;
-    Ok(row.first().map(|row| Fence(row.get::<i64, _>(0) as u64)))
+    let millis = ttl.as_millis() as i64;
+    let rows = again(|| {
+        sqlx::query(ACQUIRE)
+            .bind(name)
+            .bind(holder)
+            .bind(millis)
+            .fetch_all(pool)
+    })
+    .await?;
+    Ok(rows.first().map(|row| Fence(row.get::<i64, _>(0) as u64)))
 }
 
 pub(super) async fn release(pool: &PgPool, name: &str, holder: Uuid) -> Result<(), Error> {
-    let query = sqlx::query(RELEASE).bind(name).bind(holder);
-    query
-        .execute(pool)
+    again(|| sqlx::query(RELEASE).bind(name).bind(holder).execute(pool))
         .await
         .map(drop)
-        .map_err(|error| fault(&error))
 }
 
 pub(super) async fn load_checkpoint(pool: &PgPool) -> Result<Option<RelayCheckpoint>, Error> {
-    let stored: Option<String> = sqlx::query_scalar(
-        "SELECT checkpoint FROM showcaller_events.relay_checkpoint WHERE id = 1",
-    )
-    .fetch_optional(pool)
-    .await
-    .map_err(|error| fault(&error))?;
+    let load = "SELECT checkpoint FROM showcaller_events.relay_checkpoint WHERE id = 1";
+    let stored: Option<String> = again(|| sqlx::query_scalar(load).fetch_optional(pool)).await?;
     stored
         .map(|stored| RelayCheckpoint::from_stored(&stored))
         .transpose()
@@ -70,12 +65,15 @@ pub(super) async fn save_checkpoint(
     fence: Fence,
     checkpoint: &RelayCheckpoint,
 ) -> Result<(), Fenced> {
-    let query = sqlx::query(SAVE)
-        .bind(name)
-        .bind(fence.0 as i64)
-        .bind(checkpoint.to_stored()?);
-    let done = query.execute(pool).await.map_err(|error| fault(&error))?;
-    if done.rows_affected() == 0 {
+    let stored = checkpoint.to_stored()?;
+    let save = || {
+        sqlx::query(SAVE)
+            .bind(name)
+            .bind(fence.0 as i64)
+            .bind(&stored)
+            .execute(pool)
+    };
+    if again(save).await?.rows_affected() == 0 {
         Err(Fenced::Lost)
     } else {
         Ok(())

@@ -49,7 +49,7 @@ async fn hear(pool: &PgPool, heads: &Heads) -> Result<(), sqlx::Error> {
 pub(super) async fn poll(pool: PgPool, heads: Arc<Heads>) {
     loop {
         heads.someone_waits().await;
-        match super::head(&pool).await {
+        match super::read::head(&pool).await {
             Ok(head) => heads.raise(head),
             Err(error) => tracing::debug!(%error, "the head cannot be read; trying again"),
         }

@@ -103,7 +103,7 @@ async fn lock(connection: &mut SqliteConnection) -> Result<(), Failure> {
         {
             Ok(_) => return Ok(()),
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(LOCK_PAUSE).await
+                tokio::time::sleep(LOCK_PAUSE).await;
             }
             Err(error) => return Err(failure(&error)),
         }

@@ -368,7 +368,7 @@ pub async fn a_full_queue_refuses_instead_of_growing(log: Log) {
         match append.await.unwrap() {
             Ok(_) => taken += 1,
             Err(AppendError::Fault(Error::Unavailable(why))) => {
-                assert!(why.contains("waiting"), "{why}")
+                assert!(why.contains("waiting"), "{why}");
             }
             Err(error) => panic!("{error}"),
         }
