@@ -104,14 +104,17 @@ impl Link {
         })
     }
 
-    /// A new channel.
+    /// A new channel. Opening one asks nothing of any queue, so silence is the end of the connection.
     pub(super) async fn channel(&self) -> Result<Channel, Error> {
         self.check()?;
-        self.ask("open a channel", self.connection.create_channel())
-            .await
+        let opened = self
+            .ask("open a channel", self.connection.create_channel())
+            .await;
+        opened.inspect_err(|_| self.fail())
     }
 
-    /// Waits for an answer. Silence is the end of the whole connection; a refusal only that of the channel.
+    /// Waits for an answer. Silence is not held against the connection, on which other queues may answer: its heartbeats
+    /// tell whether it is lost.
     pub(super) async fn ask<T>(
         &self,
         what: &str,
@@ -120,12 +123,9 @@ impl Link {
         match timeout(RPC_TIMEOUT, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(unavailable(&format!("cannot {what}"), &error)),
-            Err(_) => {
-                self.fail();
-                Err(Error::Unavailable(format!(
-                    "cannot {what}: no answer within {RPC_TIMEOUT:?}"
-                )))
-            }
+            Err(_) => Err(Error::Unavailable(format!(
+                "cannot {what}: no answer within {RPC_TIMEOUT:?}"
+            ))),
         }
     }
 
@@ -146,11 +146,10 @@ impl Link {
         let goodbyes = self.goodbyes.clone();
         goodbyes.spawn_on(
             async move {
+                // Without an answer, the broker closes the channel when it comes to it.
                 let closed = channel.close(REPLY_SUCCESS, "done".into());
-                if timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-                    self.fail();
-                }
-                drop(kept);
+                let _ = timeout(CLOSE_TIMEOUT, closed).await;
+                drop((kept, self));
             },
             &runtime,
         );

@@ -37,24 +37,20 @@ impl RabbitMqSubscription {
         partition: Partition,
     ) -> Result<Self, Error> {
         let channel = link.channel().await?;
-        declare_exchange(&link, &channel).await?;
-        let queue = declare_queue(&link, &channel, options, group, partition).await?;
-        let limited = channel.basic_qos(options.prefetch, BasicQosOptions::default());
-        link.ask("set the prefetch", limited).await?;
-        let consuming = channel.basic_consume(
-            queue.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = link.ask("consume", consuming).await?;
-        Ok(Self {
-            link,
-            channel,
-            consumer: Some(consumer),
-            queue,
-            ended: None,
-        })
+        match consume(&link, &channel, options, group, partition).await {
+            Ok((queue, consumer)) => Ok(Self {
+                link,
+                channel,
+                consumer: Some(consumer),
+                queue,
+                ended: None,
+            }),
+            Err(error) => {
+                // An answer that comes late would leave a consumer behind that is active and that nobody reads.
+                link.close_channel(channel, ());
+                Err(error)
+            }
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -135,6 +131,28 @@ impl Drop for RabbitMqSubscription {
             .clone()
             .close_channel(self.channel.clone(), self.consumer.take());
     }
+}
+
+/// Declares the queue and consumes it.
+async fn consume(
+    link: &Link,
+    channel: &Channel,
+    options: &RabbitMqOptions,
+    group: &Group,
+    partition: Partition,
+) -> Result<(String, Consumer), Error> {
+    declare_exchange(link, channel).await?;
+    let queue = declare_queue(link, channel, options, group, partition).await?;
+    let limited = channel.basic_qos(options.prefetch, BasicQosOptions::default());
+    link.ask("set the prefetch", limited).await?;
+    let consuming = channel.basic_consume(
+        queue.as_str().into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    let consumer = link.ask("consume", consuming).await?;
+    Ok((queue, consumer))
 }
 
 fn convert(delivery: lapin::message::Delivery) -> Delivery {

@@ -141,10 +141,12 @@ async fn no_confirmed_message_is_lost_when_the_broker_is_killed_stopped_and_cut_
     });
     server.drop_connections().await;
     fails(idle.as_mut()).await;
-    server.kill().await;
-    server.restart().await;
     server.stop_app().await;
     server.start_app().await;
+    // Killed last: RabbitMQ 3.10 loses a queue that is killed within a second of being declared, and an orderly stop
+    // puts the declaration on disk.
+    server.kill().await;
+    server.restart().await;
     timeout(2 * DEADLINE, publishing)
         .await
         .expect("all confirmed")
@@ -267,6 +269,33 @@ async fn a_deleted_queue_ends_its_subscription_alone_and_is_made_anew() {
     publish(&broker, [messages(0, 0..3), messages(1, 0..3)].concat()).await;
     assert_eq!(consume(anew.as_mut(), 3).await, [0, 1, 2]);
     assert_eq!(consume(other.as_mut(), 3).await, [0, 1, 2]);
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_does_not_answer_fails_its_own_subscription_alone() {
+    let server = RabbitMq::start().await;
+    let broker = RabbitMqBroker::new(&server.url()).unwrap();
+    drop(subscribe(&broker, "group", 0).await);
+    let mut other = subscribe(&broker, "group", 1).await;
+    let process = "{N, _} <- ra_directory:list_registered(quorum_queues), \
+                   string:find(atom_to_list(N), \"group.0\") =/= nomatch";
+    server
+        .rabbitmqctl(&["eval", &format!("[sys:suspend(N) || {process}].")])
+        .await;
+    let name = group("group");
+    let silent = timeout(CONNECT_BOUND, broker.subscribe(&name, Partition(0))).await;
+    let silent = silent.expect("within the bound").err();
+    assert!(matches!(silent, Some(Error::Unavailable(_))), "{silent:?}");
+    publish(&broker, messages(1, 0..3)).await;
+    assert_eq!(consume(other.as_mut(), 3).await, [0, 1, 2]);
+
+    server
+        .rabbitmqctl(&["eval", &format!("[sys:resume(N) || {process}].")])
+        .await;
+    let mut answers = eventually(DEADLINE, || broker.subscribe(&name, Partition(0))).await;
+    publish(&broker, messages(0, 0..3)).await;
+    assert_eq!(consume(answers.as_mut(), 3).await, [0, 1, 2]);
     broker.close().await;
 }
 

@@ -297,12 +297,13 @@ async fn one_of_two_relays_leads_and_the_other_takes_over_when_it_dies() {
     let head = log.head().await;
     first.until(|status| status.position == head).await;
     // Longer than the lease lasts: it was renewed.
-    let leads = timeout(
+    let leads_alone = timeout(
         Duration::from_secs(2),
         second.status.wait_for(|status| status.leading),
     )
-    .await;
-    assert!(leads.is_err(), "both lead");
+    .await
+    .is_err();
+    assert!(leads_alone, "both lead");
     first.kill().await;
     log.append(1_000).await;
     second.until(|status| status.leading).await;
@@ -372,6 +373,9 @@ async fn a_broker_that_is_killed_under_the_relay_costs_no_event() {
     let server = RabbitMq::start().await;
     let broker: Arc<dyn Broker> = Arc::new(RabbitMqBroker::new(&server.url()).expect("a URL"));
     drop(subscribe_all(broker.as_ref()).await);
+    // RabbitMQ 3.10 loses a queue that is killed within a second of being declared; an orderly stop puts it on disk.
+    server.stop_app().await;
+    server.start_app().await;
     let mut log = Log::fresh().await;
     log.append(20_000).await;
     // Small pages: the broker is killed in the middle.
