@@ -155,3 +155,16 @@ impl From<CommandError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_in_docs_errors() {
+        let page = include_str!("../../docs/errors.md");
+        let missing: Vec<_> =
+            codes::ALL.iter().filter(|code| !page.contains(&format!("`{code}`"))).collect();
+        assert!(missing.is_empty(), "docs/errors.md does not explain {missing:?}");
+    }
+}
