@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// The clock of this machine.
-#[allow(clippy::disallowed_methods, reason = "the door")]
+#[expect(clippy::disallowed_methods, reason = "the door")]
 pub(crate) fn system() -> Clock {
     Arc::new(Utc::now)
 }

@@ -64,7 +64,6 @@ async fn raw(body: Body) -> Result<String, Problem> {
     Ok(bytes.len().to_string())
 }
 
-#[expect(clippy::unused_async, reason = "a handler")]
 async fn panics() -> String {
     panic!("a handler with the secret 42")
 }
