@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chrono::{DateTime, Utc};
 use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
-    Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ReadModel, ReadStore, RowKey, RowWrites,
-    Rows, fold,
+    Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ReadModel, ReadStore,
+    RowKey, RowWrites, Rows, fold,
 };
 use serde::Deserialize;
 
@@ -76,21 +76,38 @@ impl Ahead {
     pub(crate) fn park(&mut self, partition: Partition, event: &RecordedEvent, reason: &str) {
         let (stream, position) = (event.stream.clone(), event.position);
         // What a database refuses in a row must not make it refuse the reason too.
-        let error: String = reason.chars().filter(|c| *c != '\0').take(REASON_CHARS).collect();
+        let error: String = reason
+            .chars()
+            .filter(|c| *c != '\0')
+            .take(REASON_CHARS)
+            .collect();
         tracing::error!(%partition, %stream, %position, error, "stream parked: its events wait from here on");
         self.parked.insert(stream.clone(), position);
-        self.to_park.push(Parked { stream, partition, position, error });
+        self.to_park.push(Parked {
+            stream,
+            partition,
+            position,
+            error,
+        });
     }
 
     /// This event waits behind one that could not be projected.
     pub(crate) fn is_parked(&self, event: &RecordedEvent) -> bool {
-        let first = if self.parked.is_empty() { None } else { self.parked.get(&event.stream) };
+        let first = if self.parked.is_empty() {
+            None
+        } else {
+            self.parked.get(&event.stream)
+        };
         first.is_some_and(|first| event.position >= *first)
     }
 
     /// Takes in events of the partition, every one after `reached`, in order. An event that cannot be projected parks
     /// its stream; nothing is written yet.
-    pub(crate) async fn absorb(&mut self, table: &Table<'_>, events: &[RecordedEvent]) -> Result<(), Error> {
+    pub(crate) async fn absorb(
+        &mut self,
+        table: &Table<'_>,
+        events: &[RecordedEvent],
+    ) -> Result<(), Error> {
         let mut changes = Vec::with_capacity(events.len());
         for event in events {
             self.reached.digest = self.reached.digest.then(&event.hash);
@@ -119,7 +136,11 @@ impl Ahead {
     }
 
     /// Brings every row that the changes name: from memory, and the others from the table in one call.
-    async fn load(&mut self, table: &Table<'_>, changes: &[(&RecordedEvent, Changes<'_>)]) -> Result<(), Error> {
+    async fn load(
+        &mut self,
+        table: &Table<'_>,
+        changes: &[(&RecordedEvent, Changes<'_>)],
+    ) -> Result<(), Error> {
         let mut missing: Vec<RowKey> = Vec::new();
         for key in changes.iter().flat_map(|(_, made)| made.keys()) {
             if !self.rows.contains_key(key) {
@@ -131,9 +152,17 @@ impl Ahead {
             }
         }
         if !missing.is_empty() {
-            let Table { store, model, generation, partition } = *table;
-            let found = store.load_rows(model, generation, partition, &missing).await?;
-            self.rows.extend(found.into_iter().map(|(key, row)| (key, Some(row))));
+            let Table {
+                store,
+                model,
+                generation,
+                partition,
+            } = *table;
+            let found = store
+                .load_rows(model, generation, partition, &missing)
+                .await?;
+            self.rows
+                .extend(found.into_iter().map(|(key, row)| (key, Some(row))));
         }
         Ok(())
     }
@@ -144,15 +173,32 @@ impl Ahead {
         if !self.is_ahead() {
             return Ok(());
         }
-        let mut writes = RowWrites { park: std::mem::take(&mut self.to_park), ..RowWrites::default() };
+        let mut writes = RowWrites {
+            park: std::mem::take(&mut self.to_park),
+            ..RowWrites::default()
+        };
         for (key, row) in self.rows.drain() {
             match row {
                 Some(row) => writes.upserts.push((key, row)),
                 None => writes.deletes.push(key),
             }
         }
-        let Table { store, model, generation, partition } = *table;
-        store.commit(model, generation, partition, self.stored, self.reached, &writes).await?;
+        let Table {
+            store,
+            model,
+            generation,
+            partition,
+        } = *table;
+        store
+            .commit(
+                model,
+                generation,
+                partition,
+                self.stored,
+                self.reached,
+                &writes,
+            )
+            .await?;
         self.stored = self.reached;
         self.events = 0;
         for (key, row) in writes.upserts {
@@ -167,16 +213,26 @@ impl Ahead {
 
 /// The read model takes events of this one's category.
 pub(crate) fn takes(model: &ReadModel, event: &RecordedEvent) -> bool {
-    model.categories.is_empty() || model.categories.iter().any(|category| category == event.stream.category())
+    model.categories.is_empty()
+        || model
+            .categories
+            .iter()
+            .any(|category| category == event.stream.category())
 }
 
 /// Runs the projection. A panic is as deterministic as an error, and must not take the process with it.
-pub(crate) fn project<'m>(model: &'m ReadModel, event: &RecordedEvent) -> Result<Changes<'m>, String> {
+pub(crate) fn project<'m>(
+    model: &'m ReadModel,
+    event: &RecordedEvent,
+) -> Result<Changes<'m>, String> {
     let mut changes = Changes::new(model);
     match catch_unwind(AssertUnwindSafe(|| (model.project)(event, &mut changes))) {
         Ok(Ok(())) => Ok(changes),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the projection panicked at {} version {}", event.stream, event.version)),
+        Err(_) => Err(format!(
+            "the projection panicked at {} version {}",
+            event.stream, event.version
+        )),
     }
 }
 
@@ -188,5 +244,9 @@ pub(crate) fn place(partition: Partition, event: &RecordedEvent) -> EventPlace {
     }
     // Only this field: parsing all metadata of every event would cost more than the projection.
     let time = serde_json::from_str(&event.metadata).ok();
-    EventPlace { partition, position: event.position, recorded_at: time.map(|Time { recorded_at }| recorded_at) }
+    EventPlace {
+        partition,
+        position: event.position,
+        recorded_at: time.map(|Time { recorded_at }| recorded_at),
+    }
 }

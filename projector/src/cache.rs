@@ -29,6 +29,10 @@ impl Cache {
     }
 
     /// Takes a row out: `Some(None)` says that the table has no such row, `None` that only the table knows.
+    #[expect(
+        clippy::option_option,
+        reason = "unknown, known to be absent, and there are three things"
+    )]
     pub(crate) fn take(&mut self, key: &RowKey) -> Option<Option<Row>> {
         let found = self.young.remove(key).or_else(|| self.old.remove(key));
         found.or(self.complete.then_some(None))
@@ -61,7 +65,11 @@ mod tests {
         }
         assert_eq!(cache.take(&key(9)), Some(None));
         cache.put(key(4), None);
-        assert_eq!(cache.take(&key(9)), None, "rows were forgotten, so only the table knows");
+        assert_eq!(
+            cache.take(&key(9)),
+            None,
+            "rows were forgotten, so only the table knows"
+        );
         assert_eq!(cache.take(&key(4)), Some(None));
     }
 

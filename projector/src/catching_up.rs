@@ -13,8 +13,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::context::Context;
 use crate::healing::heal;
-use crate::lane::{Context, Lane, Pace, Taken};
+use crate::lane::{Lane, Pace, Taken};
 use crate::options::{LOG_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
 use crate::status::Status;
 
@@ -42,7 +43,12 @@ impl CatchingUp {
     pub(crate) async fn run(mut self) {
         let mut pauses = Pauses::new();
         while !self.context.shutdown.is_cancelled() {
-            let behind: Vec<_> = self.lanes.iter().filter(|lane| lane.is_catching_up()).cloned().collect();
+            let behind: Vec<_> = self
+                .lanes
+                .iter()
+                .filter(|lane| lane.is_catching_up())
+                .cloned()
+                .collect();
             if behind.is_empty() {
                 pauses = Pauses::new();
                 self.live = self.live || self.swap().await;
@@ -78,14 +84,23 @@ impl CatchingUp {
     /// speed. False when one of them lost its place: begin again.
     async fn pass(&self, lanes: &[Arc<Lane>]) -> bool {
         let places = join_all(lanes.iter().map(|lane| lane.locate())).await;
-        if places.iter().any(|place| matches!(place, Err(Taken::Failing | Taken::Shutdown))) {
+        if places
+            .iter()
+            .any(|place| matches!(place, Err(Taken::Failing | Taken::Shutdown)))
+        {
             return false;
         }
-        let Some(start) = places.iter().filter_map(|place| place.as_ref().ok()).min().copied() else {
+        let Some(start) = places
+            .iter()
+            .filter_map(|place| place.as_ref().ok())
+            .min()
+            .copied()
+        else {
             return true; // All have stopped.
         };
         let mut workers = JoinSet::new();
-        let mut queues: Vec<Option<mpsc::Sender<Slice>>> = self.lanes.iter().map(|_| None).collect();
+        let mut queues: Vec<Option<mpsc::Sender<Slice>>> =
+            self.lanes.iter().map(|_| None).collect();
         for lane in lanes {
             let (sender, receiver) = mpsc::channel(WAITING_SLICES);
             queues[usize::from(lane.partition.0)] = Some(sender);
@@ -137,7 +152,15 @@ impl CatchingUp {
             }
             for (queue, events) in queues.iter().zip(slices) {
                 let Some(queue) = queue else { continue };
-                if queue.send(Slice { after, through, events }).await.is_err() {
+                if queue
+                    .send(Slice {
+                        after,
+                        through,
+                        events,
+                    })
+                    .await
+                    .is_err()
+                {
                     return false;
                 }
             }
@@ -157,7 +180,11 @@ impl CatchingUp {
         let (model, generation) = (&self.generation.model, self.generation.number);
         match self.context.store.swap(&self.generation).await {
             Ok(true) => {
-                tracing::info!(model, generation, "the new build is live; the old one is no longer fed");
+                tracing::info!(
+                    model,
+                    generation,
+                    "the new build is live; the old one is no longer fed"
+                );
                 self.status.send_modify(|status| {
                     if let Some(model) = status.read_models.get_mut(self.model) {
                         model.live = true;
@@ -176,7 +203,12 @@ impl CatchingUp {
 
 /// Brings one lane its slices, then commits the rest.
 async fn work(lane: Arc<Lane>, mut slices: mpsc::Receiver<Slice>) -> Taken {
-    while let Some(Slice { after, through, events }) = slices.recv().await {
+    while let Some(Slice {
+        after,
+        through,
+        events,
+    }) = slices.recv().await
+    {
         let taken = lane.take(after, through, &events, Pace::WhenFull).await;
         if taken == Taken::Stopped {
             // The others go on: keep taking slices off their hands.
@@ -201,7 +233,13 @@ struct Progress<'a> {
 impl<'a> Progress<'a> {
     fn new(model: &'a str, start: Position) -> Self {
         let now = Instant::now();
-        Self { model, start, events: 0, began: now, said: now }
+        Self {
+            model,
+            start,
+            events: 0,
+            began: now,
+            said: now,
+        }
     }
 
     fn count(&mut self, events: usize, position: Position) {

@@ -10,8 +10,9 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
+use crate::context::Context;
 use crate::healing::{following, heal, sort_out};
-use crate::lane::{Context, Lane, Pace, Taken};
+use crate::lane::{Lane, Pace, Taken};
 use crate::options::{LOG_PAUSE, Pauses, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
@@ -34,7 +35,9 @@ impl Consumer {
             self.report(false);
             match end {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(partition = %self.partition, %error, "subscription lost"),
+                Err(error) => {
+                    tracing::warn!(partition = %self.partition, %error, "subscription lost");
+                }
             }
         }
     }
@@ -53,7 +56,9 @@ impl Consumer {
     }
 
     async fn connect(&self) -> Option<Box<dyn Subscription>> {
-        let group = Group { name: self.context.options.group.clone() };
+        let group = Group {
+            name: self.context.options.group.clone(),
+        };
         let (mut pauses, mut complaints) = (Pauses::new(), Complaints::default());
         loop {
             tokio::select! {
@@ -105,7 +110,9 @@ impl Consumer {
         for Stretch { after, events } in &batch.stretches {
             let lanes = following(&self.lanes);
             let through = events.last().map_or(*after, |event| event.position);
-            let taking = lanes.iter().map(|lane| lane.take(*after, through, events, Pace::Now));
+            let taking = lanes
+                .iter()
+                .map(|lane| lane.take(*after, through, events, Pace::Now));
             let outcomes = join_all(taking).await;
             if !sort_out(&lanes, &outcomes) {
                 return false;

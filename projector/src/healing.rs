@@ -8,7 +8,8 @@ use event_store::{Filter, Page};
 use events::{Partition, Position};
 use futures::future::join_all;
 
-use crate::lane::{Context, Lane, Pace, Taken};
+use crate::context::Context;
+use crate::lane::{Lane, Pace, Taken};
 use crate::options::{HEALING_PAGES, Pauses};
 
 /// Takes the log into those lanes of a partition that follow it, at least up to `target` and in any case to the log's
@@ -21,12 +22,20 @@ pub(crate) async fn heal(context: &Context, lanes: &[Arc<Lane>], target: Positio
             return true;
         };
         if attempt == 0 {
-            let Some(head) = head(context).await else { return false };
+            let Some(head) = head(context).await else {
+                return false;
+            };
             target = target.max(head);
         }
         let found = join_all(following.iter().map(|lane| lane.locate())).await;
         let Some(after) = sort_out(&following, &found.iter().map(outcome).collect::<Vec<_>>())
-            .then(|| found.iter().filter_map(|found| found.as_ref().ok()).min().copied())
+            .then(|| {
+                found
+                    .iter()
+                    .filter_map(|found| found.as_ref().ok())
+                    .min()
+                    .copied()
+            })
         else {
             return false;
         };
@@ -34,7 +43,9 @@ pub(crate) async fn heal(context: &Context, lanes: &[Arc<Lane>], target: Positio
         let Some(page) = read(context, after, partition, context.options.healing_page).await else {
             return false;
         };
-        let taking = following.iter().map(|lane| lane.take(after, page.through, &page.events, Pace::Now));
+        let taking = following
+            .iter()
+            .map(|lane| lane.take(after, page.through, &page.events, Pace::Now));
         if !sort_out(&following, &join_all(taking).await) {
             return false;
         }
@@ -51,7 +62,11 @@ pub(crate) async fn heal(context: &Context, lanes: &[Arc<Lane>], target: Positio
 
 /// The lanes that the partition's consumer feeds.
 pub(crate) fn following(lanes: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
-    lanes.iter().filter(|lane| lane.is_following()).cloned().collect()
+    lanes
+        .iter()
+        .filter(|lane| lane.is_following())
+        .cloned()
+        .collect()
 }
 
 /// Hands failing lanes over. False when the projector is to stop.
@@ -83,13 +98,23 @@ async fn head(context: &Context) -> Option<Position> {
 }
 
 /// Reads a page, trying again until it comes or the projector is to stop.
-async fn read(context: &Context, after: Position, partition: Partition, limit: usize) -> Option<Page> {
-    let filter = Filter { partition: Some(partition), categories: Vec::new() };
+async fn read(
+    context: &Context,
+    after: Position,
+    partition: Partition,
+    limit: usize,
+) -> Option<Page> {
+    let filter = Filter {
+        partition: Some(partition),
+        categories: Vec::new(),
+    };
     let mut pauses = Pauses::new();
     loop {
         match context.log.read_all(after, &filter, limit).await {
             Ok(page) => return Some(page),
-            Err(error) => tracing::warn!(%partition, %error, "the log cannot be read; trying again"),
+            Err(error) => {
+                tracing::warn!(%partition, %error, "the log cannot be read; trying again");
+            }
         }
         if !context.pause(pauses.next()).await {
             return None;

@@ -7,6 +7,7 @@ mod ahead;
 mod cache;
 mod catching_up;
 mod consumer;
+mod context;
 mod healing;
 mod lane;
 mod options;
@@ -16,8 +17,8 @@ mod status;
 mod stretch;
 mod verify;
 
+pub use self::read_models::built_in;
 pub use options::Options;
 pub use projector::{Projector, StartError};
-pub use self::read_models::built_in;
 pub use status::{PartitionStatus, ReadModelStatus, State, Status};
 pub use verify::{Fault, LogReport, Problems, Progress, ReadModelReport, Report, Rows, verify};

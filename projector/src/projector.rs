@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catching_up::CatchingUp;
 use crate::consumer::Consumer;
-use crate::lane::{Context, Lane};
+use crate::context::Context;
+use crate::lane::Lane;
 use crate::options::{Options, Pauses};
 use crate::status::{Board, PartitionStatus, ReadModelStatus, Status};
 
@@ -42,7 +43,14 @@ impl Projector {
         models: Vec<ReadModel>,
         options: Options,
     ) -> Self {
-        Self { log, broker, store, models, options, status: watch::Sender::default() }
+        Self {
+            log,
+            broker,
+            store,
+            models,
+            options,
+            status: watch::Sender::default(),
+        }
     }
 
     /// How it stands, and will.
@@ -53,9 +61,21 @@ impl Projector {
     /// Projects until `shutdown`, then finishes the batches in hand, acknowledges them, and returns. Databases and
     /// brokers that are down are waited for; only what waiting cannot mend is an error.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { log, broker, store, models, options, status } = self;
+        let Self {
+            log,
+            broker,
+            store,
+            models,
+            options,
+            status,
+        } = self;
         // Tasks end with this one, however it ends.
-        let context = Arc::new(Context { log, store, options, shutdown });
+        let context = Arc::new(Context {
+            log,
+            store,
+            options,
+            shutdown,
+        });
         let Some(prepared) = prepare(&context, models).await? else {
             return Ok(());
         };
@@ -63,10 +83,22 @@ impl Projector {
         status.send_replace(first_status(&prepared, partitions));
         let mut tasks = JoinSet::new();
         let mut columns: Vec<Vec<Arc<Lane>>> = (0..partitions).map(|_| Vec::new()).collect();
-        for (index, Prepared { model, generation, live }) in prepared.into_iter().enumerate() {
+        for (
+            index,
+            Prepared {
+                model,
+                generation,
+                live,
+            },
+        ) in prepared.into_iter().enumerate()
+        {
             let fell_behind = Arc::new(Notify::new());
             let lane = |partition: u16| {
-                let board = Board { status: status.clone(), model: index, partition: usize::from(partition) };
+                let board = Board {
+                    status: status.clone(),
+                    model: index,
+                    partition: usize::from(partition),
+                };
                 Arc::new(Lane::new(
                     Arc::clone(&context),
                     Arc::clone(&model),
@@ -81,11 +113,32 @@ impl Projector {
                 column.push(Arc::clone(lane));
             }
             let (context, status) = (Arc::clone(&context), status.clone());
-            tasks.spawn(CatchingUp { context, generation, lanes, fell_behind, model: index, live, status }.run());
+            tasks.spawn(
+                CatchingUp {
+                    context,
+                    generation,
+                    lanes,
+                    fell_behind,
+                    model: index,
+                    live,
+                    status,
+                }
+                .run(),
+            );
         }
         for (partition, lanes) in (0..).map(Partition).zip(columns) {
-            let (context, broker, status) = (Arc::clone(&context), Arc::clone(&broker), status.clone());
-            tasks.spawn(Consumer { context, broker, partition, lanes, status }.run());
+            let (context, broker, status) =
+                (Arc::clone(&context), Arc::clone(&broker), status.clone());
+            tasks.spawn(
+                Consumer {
+                    context,
+                    broker,
+                    partition,
+                    lanes,
+                    status,
+                }
+                .run(),
+            );
         }
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
@@ -103,7 +156,10 @@ struct Prepared {
 }
 
 /// Finds or makes the generation of every read model. `None` at shutdown.
-async fn prepare(context: &Context, models: Vec<ReadModel>) -> Result<Option<Vec<Prepared>>, StartError> {
+async fn prepare(
+    context: &Context,
+    models: Vec<ReadModel>,
+) -> Result<Option<Vec<Prepared>>, StartError> {
     let mut prepared = Vec::with_capacity(models.len());
     for model in models {
         let mut pauses = Pauses::new();
@@ -111,13 +167,19 @@ async fn prepare(context: &Context, models: Vec<ReadModel>) -> Result<Option<Vec
             match prepare_one(context, &model).await {
                 Ok(found) => break found,
                 Err(Error::Invalid(problem)) => return Err(StartError(problem)),
-                Err(error) => tracing::warn!(model = model.name, %error, "waiting for the read model database"),
+                Err(error) => {
+                    tracing::warn!(model = model.name, %error, "waiting for the read model database");
+                }
             }
             if !context.pause(pauses.next()).await {
                 return Ok(None);
             }
         };
-        prepared.push(Prepared { model: Arc::new(model), generation: Arc::new(generation), live });
+        prepared.push(Prepared {
+            model: Arc::new(model),
+            generation: Arc::new(generation),
+            live,
+        });
     }
     Ok(Some(prepared))
 }
@@ -128,17 +190,30 @@ async fn prepare_one(context: &Context, model: &ReadModel) -> Result<(Generation
     let is_live = live.as_ref() == Some(&generation);
     if !is_live {
         let (name, number) = (&model.name, generation.number);
-        tracing::info!(model = name, generation = number, "building a changed read model beside the live one");
+        tracing::info!(
+            model = name,
+            generation = number,
+            "building a changed read model beside the live one"
+        );
     }
     Ok((generation, is_live))
 }
 
 fn first_status(prepared: &[Prepared], partitions: u16) -> Status {
-    let read_models = prepared.iter().map(|Prepared { model, generation, live }| ReadModelStatus {
-        name: model.name.clone(),
-        generation: generation.number,
-        live: *live,
-        partitions: vec![PartitionStatus::default(); usize::from(partitions)],
-    });
-    Status { read_models: read_models.collect(), subscribed: vec![false; usize::from(partitions)] }
+    let read_models = prepared.iter().map(
+        |Prepared {
+             model,
+             generation,
+             live,
+         }| ReadModelStatus {
+            name: model.name.clone(),
+            generation: generation.number,
+            live: *live,
+            partitions: vec![PartitionStatus::default(); usize::from(partitions)],
+        },
+    );
+    Status {
+        read_models: read_models.collect(),
+        subscribed: vec![false; usize::from(partitions)],
+    }
 }

@@ -83,7 +83,8 @@ impl Board {
     pub(crate) fn write(&self, change: impl FnOnce(&mut PartitionStatus)) {
         self.status.send_if_modified(|status| {
             let model = status.read_models.get_mut(self.model);
-            let Some(place) = model.and_then(|model| model.partitions.get_mut(self.partition)) else {
+            let Some(place) = model.and_then(|model| model.partitions.get_mut(self.partition))
+            else {
                 return false;
             };
             let before = place.clone();

@@ -52,7 +52,10 @@ impl Batch {
 
     /// The highest position heard of.
     pub(crate) fn target(&self) -> Position {
-        let event = self.stretches.last().and_then(|stretch| stretch.events.last());
+        let event = self
+            .stretches
+            .last()
+            .and_then(|stretch| stretch.events.last());
         let beat = self.heartbeat.as_ref().map(|beat| beat.position);
         event
             .map(|event| event.position)
@@ -61,13 +64,19 @@ impl Batch {
     }
 
     fn beat(&mut self, beat: Heartbeat) {
-        if self.heartbeat.as_ref().is_none_or(|known| known.position <= beat.position) {
+        if self
+            .heartbeat
+            .as_ref()
+            .is_none_or(|known| known.position <= beat.position)
+        {
             self.heartbeat = Some(beat);
         }
     }
 
     fn complain(&mut self, cause: impl fmt::Display) {
-        let complaint = self.unreadable.get_or_insert_with(|| (0, cause.to_string()));
+        let complaint = self
+            .unreadable
+            .get_or_insert_with(|| (0, cause.to_string()));
         complaint.0 += 1;
     }
 }
@@ -85,10 +94,18 @@ fn stretches(mut messages: Vec<Message>) -> Vec<Stretch> {
     messages.sort_by_key(|message| message.event.position);
     messages.dedup_by_key(|message| message.event.position);
     let mut stretches: Vec<Stretch> = Vec::new();
-    for Message { previous, event, .. } in messages {
+    for Message {
+        previous, event, ..
+    } in messages
+    {
         match stretches.last_mut() {
-            Some(last) if last.events.last().is_some_and(|e| e.position == previous) => last.events.push(event),
-            _ => stretches.push(Stretch { after: previous, events: vec![event] }),
+            Some(last) if last.events.last().is_some_and(|e| e.position == previous) => {
+                last.events.push(event);
+            }
+            _ => stretches.push(Stretch {
+                after: previous,
+                events: vec![event],
+            }),
         }
     }
     stretches
@@ -101,7 +118,11 @@ mod tests {
 
     use super::*;
 
-    const LOG: LogIdentity = LogIdentity { log: Uuid::from_u128(1), epoch: Uuid::from_u128(2), partitions: 4 };
+    const LOG: LogIdentity = LogIdentity {
+        log: Uuid::from_u128(1),
+        epoch: Uuid::from_u128(2),
+        partitions: 4,
+    };
 
     fn message(previous: u64, position: u64) -> Message {
         Message {
@@ -124,12 +145,22 @@ mod tests {
     }
 
     fn delivery(message: &Message) -> Delivery {
-        Delivery { tag: 1, routing_key: message.routing_key(), traceparent: None, body: message.to_json().unwrap() }
+        Delivery {
+            tag: 1,
+            routing_key: message.routing_key(),
+            traceparent: None,
+            body: message.to_json().unwrap(),
+        }
     }
 
     fn beat(position: u64) -> Delivery {
         let (log, partition, position) = (LOG, Partition(3), Position::new(position));
-        let beat = Heartbeat { log, partition, position, digest: Digest::ZERO };
+        let beat = Heartbeat {
+            log,
+            partition,
+            position,
+            digest: Digest::ZERO,
+        };
         Delivery {
             tag: 1,
             routing_key: beat.routing_key(),
@@ -139,7 +170,12 @@ mod tests {
     }
 
     fn shape(batch: &Batch) -> Vec<(u64, Vec<u64>)> {
-        let of = |s: &Stretch| (s.after.get(), s.events.iter().map(|e| e.position.get()).collect());
+        let of = |s: &Stretch| {
+            (
+                s.after.get(),
+                s.events.iter().map(|e| e.position.get()).collect(),
+            )
+        };
         batch.stretches.iter().map(of).collect()
     }
 
@@ -158,14 +194,22 @@ mod tests {
         foreign.epoch = Uuid::nil();
         let mut broken = delivery(&message(0, 1));
         broken.body.truncate(20);
-        let batch = Batch::read(&[delivery(&foreign), broken, delivery(&message(1, 2))], LOG, Partition(3));
+        let batch = Batch::read(
+            &[delivery(&foreign), broken, delivery(&message(1, 2))],
+            LOG,
+            Partition(3),
+        );
         assert_eq!(shape(&batch), [(1, vec![2])]);
         assert_eq!(batch.unreadable.map(|(n, _)| n), Some(2));
     }
 
     #[test]
     fn the_furthest_heartbeat_counts() {
-        let batch = Batch::read(&[beat(7), beat(5), delivery(&message(1, 2))], LOG, Partition(3));
+        let batch = Batch::read(
+            &[beat(7), beat(5), delivery(&message(1, 2))],
+            LOG,
+            Partition(3),
+        );
         assert_eq!(batch.target(), Position::new(7));
     }
 }

@@ -71,7 +71,11 @@ mod tests {
     #[test]
     fn events_of_an_account_and_of_its_sessions_have_a_row_each() {
         let closed = account(7, "AccountClosed", json!({}));
-        let ended = session(9, "SessionEnded", json!({"account_id": Uuid::from_u128(7), "reason": "account_closed"}));
+        let ended = session(
+            9,
+            "SessionEnded",
+            json!({"account_id": Uuid::from_u128(7), "reason": "account_closed"}),
+        );
         let ids = [closed.id.0, ended.id.0];
         given(&read_model(), [closed, ended]).then(&[
             &[

@@ -80,11 +80,9 @@ fn profile(change: &ProfileChange) -> impl Iterator<Item = (&'static str, Op)> {
     let name = change.display_name.as_ref();
     name.map(|name| ("display_name", set(name)))
         .into_iter()
-        .chain(
-            optional.into_iter().filter_map(|(column, field)| {
-                Some((column, set(field.as_ref()?.as_ref().map(Value::from))))
-            }),
-        )
+        .chain(optional.into_iter().filter_map(|(column, field)| {
+            Some((column, set(field.as_ref()?.as_ref().map(Value::from))))
+        }))
 }
 
 fn settings(change: &Settings) -> impl Iterator<Item = (&'static str, Op)> {
@@ -117,7 +115,11 @@ mod tests {
 
     #[test]
     fn a_registered_account_is_pending_and_keeps_ciphertexts_as_they_are() {
-        given(&read_model(), [account(7, "AccountRegistered", registered())]).then(&[&[
+        given(
+            &read_model(),
+            [account(7, "AccountRegistered", registered())],
+        )
+        .then(&[&[
             ("account_id", uuid::Uuid::from_u128(7).into()),
             ("status", "pending".into()),
             ("email", sealed("email").into()),
@@ -134,7 +136,11 @@ mod tests {
             &read_model(),
             [
                 account(7, "AccountRegistered", registered()),
-                account(7, "ProfileUpdated", json!({"change": {"phone": null, "address": sealed("home")}})),
+                account(
+                    7,
+                    "ProfileUpdated",
+                    json!({"change": {"phone": null, "address": sealed("home")}}),
+                ),
             ],
         )
         .then(&[&[
@@ -183,8 +189,10 @@ mod tests {
         let mut event = account(7, "AccountClosed", json!({}));
         event.stream = events::StreamId::parse("account-seven").unwrap();
         given(&read_model(), [event]).then_error("\"seven\" is no UUID");
-        given(&read_model(), [account(7, "AccountPainted", json!({}))]).then_error("AccountPainted");
-        let plain = json!({"email": "ada@example.org", "credential_id": uuid::Uuid::nil(), "profile": {}});
+        given(&read_model(), [account(7, "AccountPainted", json!({}))])
+            .then_error("AccountPainted");
+        let plain =
+            json!({"email": "ada@example.org", "credential_id": uuid::Uuid::nil(), "profile": {}});
         given(&read_model(), [account(7, "AccountRegistered", plain)]).then_error("ciphertext");
     }
 }

@@ -36,9 +36,15 @@ impl Digests {
             parked.push(streams.map(|p| (p.stream.clone(), p.position)).collect());
         }
         for partition in &mut running {
-            partition.waiting.make_contiguous().sort_by_key(|(_, checkpoint)| checkpoint.position);
+            partition
+                .waiting
+                .make_contiguous()
+                .sort_by_key(|(_, checkpoint)| checkpoint.position);
         }
-        Self { partitions: running, parked }
+        Self {
+            partitions: running,
+            parked,
+        }
     }
 
     pub(super) fn take(&mut self, event: &RecordedEvent, subjects: &mut [Subject<'_>]) {
@@ -54,11 +60,17 @@ impl Digests {
             running.judge_here(partition, event.position, subjects);
         }
         for ((parked, subject), index) in self.parked.iter().zip(subjects).zip(0..) {
-            if parked.is_empty() || parked.get(&event.stream).is_none_or(|first| event.position < *first) {
+            if parked.is_empty()
+                || parked
+                    .get(&event.stream)
+                    .is_none_or(|first| event.position < *first)
+            {
                 continue;
             }
             // Beyond its checkpoint nothing waits for this read model yet.
-            if running.waiting.iter().any(|(waiting, _)| *waiting == index) || subject.stands_at(partition) == event.position {
+            if running.waiting.iter().any(|(waiting, _)| *waiting == index)
+                || subject.stands_at(partition) == event.position
+            {
                 subject.report.parked_events += 1;
             }
         }
@@ -85,7 +97,10 @@ impl Digests {
 impl Running {
     /// Judges everyone who stands before `position`.
     fn judge(&mut self, partition: Partition, position: Position, subjects: &mut [Subject<'_>]) {
-        while let Some((index, checkpoint)) = self.waiting.pop_front_if(|(_, checkpoint)| checkpoint.position < position) {
+        while let Some((index, checkpoint)) = self
+            .waiting
+            .pop_front_if(|(_, checkpoint)| checkpoint.position < position)
+        {
             let report = &mut subjects[index].report;
             if checkpoint.position == Position::ZERO {
                 compare(report, partition, checkpoint, Digest::ZERO);
@@ -96,15 +111,33 @@ impl Running {
     }
 
     /// Judges everyone who stands at the event just taken in.
-    fn judge_here(&mut self, partition: Partition, position: Position, subjects: &mut [Subject<'_>]) {
-        while let Some((index, checkpoint)) = self.waiting.pop_front_if(|(_, checkpoint)| checkpoint.position == position) {
+    fn judge_here(
+        &mut self,
+        partition: Partition,
+        position: Position,
+        subjects: &mut [Subject<'_>],
+    ) {
+        while let Some((index, checkpoint)) = self
+            .waiting
+            .pop_front_if(|(_, checkpoint)| checkpoint.position == position)
+        {
             subjects[index].report.events += self.events;
-            compare(&mut subjects[index].report, partition, checkpoint, self.digest);
+            compare(
+                &mut subjects[index].report,
+                partition,
+                checkpoint,
+                self.digest,
+            );
         }
     }
 }
 
-fn compare(report: &mut super::ReadModelReport, partition: Partition, checkpoint: Checkpoint, digest: Digest) {
+fn compare(
+    report: &mut super::ReadModelReport,
+    partition: Partition,
+    checkpoint: Checkpoint,
+    digest: Digest,
+) {
     if checkpoint.digest == digest {
         report.proven += 1;
     } else {
@@ -124,7 +157,12 @@ fn not_an_event(report: &mut super::ReadModelReport, partition: Partition, posit
 
 impl Subject<'_> {
     fn stands_at(&self, partition: Partition) -> Position {
-        let checkpoint = self.status.as_ref().and_then(|status| status.checkpoints.get(usize::from(partition.0)));
-        checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default()
+        let checkpoint = self
+            .status
+            .as_ref()
+            .and_then(|status| status.checkpoints.get(usize::from(partition.0)));
+        checkpoint
+            .map(|checkpoint| checkpoint.position)
+            .unwrap_or_default()
     }
 }

@@ -18,16 +18,28 @@ pub(super) struct LogCheck {
 
 impl LogCheck {
     pub(super) fn new(gapless: bool) -> Self {
-        Self { gapless, position: Position::ZERO, streams: HashMap::new(), report: LogReport::default() }
+        Self {
+            gapless,
+            position: Position::ZERO,
+            streams: HashMap::new(),
+            report: LogReport::default(),
+        }
     }
 
     pub(super) fn take(&mut self, event: &RecordedEvent) {
-        let RecordedEvent { position, stream, version, .. } = event;
+        let RecordedEvent {
+            position,
+            stream,
+            version,
+            ..
+        } = event;
         self.report.events += 1;
         let expected = self.position.get() + 1;
         if *position <= self.position || (self.gapless && position.get() != expected) {
             let last = self.position;
-            self.report.problems.add(format!("position {position} follows position {last}"));
+            self.report
+                .problems
+                .add(format!("position {position} follows position {last}"));
         }
         self.position = *position;
         let known = self.streams.get(stream).copied();
@@ -80,13 +92,18 @@ mod tests {
             *hash = event.hash;
             event
         };
-        let streams: Vec<&'static str> = streams.iter().map(|name| if *name == "a" { "a-1" } else { "b-1" }).collect();
+        let streams: Vec<&'static str> = streams
+            .iter()
+            .map(|name| if *name == "a" { "a-1" } else { "b-1" })
+            .collect();
         (1..).zip(&streams).map(event).collect()
     }
 
     fn problems(events: &[RecordedEvent], gapless: bool) -> Vec<String> {
         let mut check = LogCheck::new(gapless);
-        events.iter().for_each(|event| check.take(event));
+        for event in events {
+            check.take(event);
+        }
         check.finish().problems.first
     }
 
@@ -107,11 +124,17 @@ mod tests {
         missing.remove(2);
         assert_eq!(
             problems(&missing, true),
-            ["position 4 follows position 2", "position 4: version 3 of a-1 follows version 1"]
+            [
+                "position 4 follows position 2",
+                "position 4: version 3 of a-1 follows version 1"
+            ]
         );
         let sparse: Vec<_> = log(&["a", "b"])
             .into_iter()
-            .map(|event| RecordedEvent { position: Position::new(event.position.get() * 100), ..event })
+            .map(|event| RecordedEvent {
+                position: Position::new(event.position.get() * 100),
+                ..event
+            })
             .collect();
         assert!(problems(&sparse, false).is_empty());
         assert_eq!(problems(&sparse, true).len(), 2);

@@ -74,7 +74,11 @@ pub async fn verify(
         }
     }
     let read_models = subjects.into_iter().map(|subject| subject.report).collect();
-    Ok(Report { head, log: log_report, read_models })
+    Ok(Report {
+        head,
+        log: log_report,
+        read_models,
+    })
 }
 
 /// A read model that is looked at.
@@ -94,7 +98,9 @@ impl<'m> Subject<'m> {
                 None
             }
             Some(status) if status.log != log.identity() => {
-                report.problems.add("its checkpoints speak of another log: rebuild it");
+                report
+                    .problems
+                    .add("its checkpoints speak of another log: rebuild it");
                 None
             }
             Some(status) => {
@@ -103,7 +109,11 @@ impl<'m> Subject<'m> {
                 Some(status)
             }
         };
-        Self { model, status, report }
+        Self {
+            model,
+            status,
+            report,
+        }
     }
 }
 
@@ -119,7 +129,11 @@ async fn read_log(
     let mut after = Position::ZERO;
     while after < head {
         let page = log.read_all(after, &Filter::default(), PAGE).await?;
-        for event in page.events.iter().take_while(|event| event.position <= head) {
+        for event in page
+            .events
+            .iter()
+            .take_while(|event| event.position <= head)
+        {
             chains.take(event);
             digests.take(event, subjects);
         }
@@ -127,7 +141,11 @@ async fn read_log(
             break;
         }
         after = page.through;
-        progress(Progress { stage: "the log".into(), position: after.min(head), head });
+        progress(Progress {
+            stage: "the log".into(),
+            position: after.min(head),
+            head,
+        });
     }
     digests.finish(head, subjects);
     Ok(chains.finish())

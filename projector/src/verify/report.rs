@@ -31,7 +31,11 @@ impl Problems {
             writeln!(f, "  WRONG: {problem}")?;
         }
         let rest = self.count - self.first.len() as u64;
-        if rest > 0 { writeln!(f, "  WRONG: {rest} more") } else { Ok(()) }
+        if rest > 0 {
+            writeln!(f, "  WRONG: {rest} more")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -102,18 +106,42 @@ pub struct Report {
 impl Report {
     /// Nothing is wrong. Parked streams are not wrong: they wait for an operator, and are counted.
     pub fn is_clean(&self) -> bool {
-        self.log.problems.count == 0 && self.read_models.iter().all(|model| model.problems.count == 0)
+        self.log.problems.count == 0
+            && self
+                .read_models
+                .iter()
+                .all(|model| model.problems.count == 0)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LogReport { events, streams, problems } = &self.log;
-        let verdict = if problems.count == 0 { "every hash and version in place" } else { "BROKEN" };
-        writeln!(f, "log: {events} events in {streams} streams up to position {}: {verdict}", self.head)?;
+        let LogReport {
+            events,
+            streams,
+            problems,
+        } = &self.log;
+        let verdict = if problems.count == 0 {
+            "every hash and version in place"
+        } else {
+            "BROKEN"
+        };
+        writeln!(
+            f,
+            "log: {events} events in {streams} streams up to position {}: {verdict}",
+            self.head
+        )?;
         problems.write(f)?;
         self.read_models.iter().try_for_each(|model| model.fmt(f))?;
-        writeln!(f, "{}", if self.is_clean() { "clean" } else { "NOT CLEAN" })
+        writeln!(
+            f,
+            "{}",
+            if self.is_clean() {
+                "clean"
+            } else {
+                "NOT CLEAN"
+            }
+        )
     }
 }
 
@@ -121,8 +149,19 @@ impl fmt::Display for ReadModelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
         if let Some(generation) = self.generation {
-            let skipped = if self.problems.count == 0 { "0" } else { "perhaps some" };
-            let Self { events, proven, parked_events, parked_streams, discarded, .. } = self;
+            let skipped = if self.problems.count == 0 {
+                "0"
+            } else {
+                "perhaps some"
+            };
+            let Self {
+                events,
+                proven,
+                parked_events,
+                parked_streams,
+                discarded,
+                ..
+            } = self;
             write!(
                 f,
                 " (generation {generation}): {events} events, digests right in {proven} partitions: {skipped} skipped, \

@@ -20,15 +20,21 @@ pub(super) async fn compare(
     subject: &mut Subject<'_>,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(), Fault> {
-    let Some(status) = &subject.status else { return Ok(()) };
+    let Some(status) = &subject.status else {
+        return Ok(());
+    };
     if status.generation.definition_hash != subject.model.definition_hash() {
-        subject.report.notes.push("its definition has changed and the live build is of the old one: rows not compared".into());
+        subject.report.notes.push(
+            "its definition has changed and the live build is of the old one: rows not compared"
+                .into(),
+        );
         return Ok(());
     }
     let mut compared = 0;
     for partition in (0..log.identity().partitions).map(Partition) {
         let (problems, model) = (&mut subject.report.problems, subject.model);
-        compared += compare_partition(log, store, model, status, partition, problems, progress).await?;
+        compared +=
+            compare_partition(log, store, model, status, partition, problems, progress).await?;
     }
     subject.report.rows = Some(compared);
     Ok(())
@@ -43,11 +49,19 @@ async fn compare_partition(
     problems: &mut Problems,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<u64, Fault> {
-    let (checkpoint, stored) = store.scan(model, &status.generation, partition, None, ALL).await?;
+    let (checkpoint, stored) = store
+        .scan(model, &status.generation, partition, None, ALL)
+        .await?;
     // Later than the rows: what was parked meanwhile lies beyond the checkpoint, and changes nothing here.
     let parked = store.parked(&status.generation).await?;
     let parked = parked.into_iter().map(|p| (p.stream, p.position)).collect();
-    let folded = Folded { log, model, partition, checkpoint, parked };
+    let folded = Folded {
+        log,
+        model,
+        partition,
+        checkpoint,
+        parked,
+    };
     let mut expected = folded.rows(problems, progress).await?;
     let compared = stored.len() as u64;
     for (key, row) in stored {
@@ -55,12 +69,19 @@ async fn compare_partition(
             Some(right) if right == row => {}
             Some(right) => {
                 let columns = differing(model, &right, &row).join(", ");
-                problems.add(format!("row {}: {columns} not as the log says", shown(&key)));
+                problems.add(format!(
+                    "row {}: {columns} not as the log says",
+                    shown(&key)
+                ));
             }
             None => problems.add(format!("row {}: the log knows of no such row", shown(&key))),
         }
     }
-    let mut missing: Vec<_> = expected.into_iter().filter(|(_, row)| row.is_some()).map(|(key, _)| key).collect();
+    let mut missing: Vec<_> = expected
+        .into_iter()
+        .filter(|(_, row)| row.is_some())
+        .map(|(key, _)| key)
+        .collect();
     missing.sort();
     for key in missing {
         problems.add(format!("row {}: missing", shown(&key)));
@@ -83,13 +104,30 @@ impl Folded<'_> {
         problems: &mut Problems,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Rows, Fault> {
-        let Self { log, model, partition, checkpoint, .. } = self;
-        let filter = Filter { partition: Some(partition), categories: model.categories.clone() };
+        let Self {
+            log,
+            model,
+            partition,
+            checkpoint,
+            ..
+        } = self;
+        let filter = Filter {
+            partition: Some(partition),
+            categories: model.categories.clone(),
+        };
         let (mut rows, mut after) = (Rows::new(), Position::ZERO);
         while after < checkpoint.position {
             let page = log.read_all(after, &filter, PAGE).await?;
-            for event in page.events.iter().take_while(|event| event.position <= checkpoint.position) {
-                if self.parked.get(&event.stream).is_some_and(|first| event.position >= *first) {
+            for event in page
+                .events
+                .iter()
+                .take_while(|event| event.position <= checkpoint.position)
+            {
+                if self
+                    .parked
+                    .get(&event.stream)
+                    .is_some_and(|first| event.position >= *first)
+                {
                     continue;
                 }
                 let folded = project(model, event).and_then(|changes| {
@@ -98,10 +136,14 @@ impl Folded<'_> {
                             rows.insert(key.clone(), None);
                         }
                     }
-                    fold(&mut rows, changes, place(partition, event)).map_err(|error| error.to_string())
+                    fold(&mut rows, changes, place(partition, event))
+                        .map_err(|error| error.to_string())
                 });
                 if let Err(error) = folded {
-                    problems.add(format!("position {}: not parked, though {error}", event.position));
+                    problems.add(format!(
+                        "position {}: not parked, though {error}",
+                        event.position
+                    ));
                     self.parked.insert(event.stream.clone(), event.position);
                 }
             }
@@ -110,7 +152,11 @@ impl Folded<'_> {
             }
             after = page.through;
             let stage = format!("the rows of {}, partition {partition}", model.name);
-            progress(Progress { stage, position: after.min(checkpoint.position), head: checkpoint.position });
+            progress(Progress {
+                stage,
+                position: after.min(checkpoint.position),
+                head: checkpoint.position,
+            });
         }
         Ok(rows)
     }
@@ -119,7 +165,11 @@ impl Folded<'_> {
 /// The names of the columns that differ.
 fn differing<'m>(model: &'m ReadModel, right: &Row, found: &Row) -> Vec<&'m str> {
     let pairs = right.values.iter().zip(&found.values);
-    let named = model.columns.iter().zip(pairs).filter(|(_, (right, found))| right != found);
+    let named = model
+        .columns
+        .iter()
+        .zip(pairs)
+        .filter(|(_, (right, found))| right != found);
     let hidden = [
         ("_partition", right.partition != found.partition),
         ("_position", right.position != found.position),
@@ -127,7 +177,12 @@ fn differing<'m>(model: &'m ReadModel, right: &Row, found: &Row) -> Vec<&'m str>
     ];
     named
         .map(|(column, _)| column.name.as_str())
-        .chain(hidden.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name))
+        .chain(
+            hidden
+                .into_iter()
+                .filter(|(_, differs)| *differs)
+                .map(|(name, _)| name),
+        )
         .collect()
 }
 

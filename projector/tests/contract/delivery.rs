@@ -8,8 +8,9 @@ use chrono::NaiveDate;
 use projector::Options;
 use read_models::Value;
 
+use crate::samples::{account, key, settings};
 use crate::unreliable::{Faults, Unreliable};
-use crate::world::{SOON, World, account, key, settings};
+use crate::world::{SOON, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_become_rows_of_all_three_read_models() {
@@ -21,21 +22,34 @@ pub async fn rows_come_out_right(world: &World) {
     let (relay, projector) = (world.relay(), world.projector());
     world.history(1, 20).await;
     world.caught_up().await;
-    let row = world.row("accounts", key(7)).await.expect("the account has a row");
+    let row = world
+        .row("accounts", key(7))
+        .await
+        .expect("the account has a row");
     assert_eq!(row["status"], Value::from("pending"));
     assert_eq!(row["locale"], Value::from("l8"));
     assert_eq!(row["version"], Value::Integer(9));
     let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
-    let row = world.row("sign-ups-per-day", [day.into()]).await.expect("the day has a row");
+    let row = world
+        .row("sign-ups-per-day", [day.into()])
+        .await
+        .expect("the day has a row");
     assert_eq!(row["sign_ups"], Value::Integer(20));
     let tables = world.tables().await;
-    assert_eq!(tables[1].rows.len(), 200, "account-history has a row an event");
+    assert_eq!(
+        tables[1].rows.len(),
+        200,
+        "account-history has a row an event"
+    );
     assert_eq!(tables, world.rebuilt().await);
     let mut status = projector.status.clone();
-    tokio::time::timeout(SOON, status.wait_for(|status| status.is_following() && status.subscribed.iter().all(|s| *s)))
-        .await
-        .expect("everything follows")
-        .expect("it still runs");
+    tokio::time::timeout(
+        SOON,
+        status.wait_for(|status| status.is_following() && status.subscribed.iter().all(|s| *s)),
+    )
+    .await
+    .expect("everything follows")
+    .expect("it still runs");
     projector.stop().await;
     relay.stop().await;
 }
@@ -43,7 +57,14 @@ pub async fn rows_come_out_right(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_repeated_late_reordered_and_broken_messages_change_nothing() {
     for seed in 1..=3 {
-        let faults = Faults { lost: 5, repeated: 10, late: 10, shuffled: 30, broken: 2, unacknowledged: 10 };
+        let faults = Faults {
+            lost: 5,
+            repeated: 10,
+            late: 10,
+            shuffled: 30,
+            broken: 2,
+            unacknowledged: 10,
+        };
         let mut world = World::embedded().await;
         world.broker = Arc::new(Unreliable::new(Arc::new(MemoryBroker::new()), faults, seed));
         let (relay, projector) = (world.relay(), world.projector());
@@ -58,11 +79,17 @@ async fn lost_repeated_late_reordered_and_broken_messages_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_last_messages_are_noticed_by_the_heartbeat() {
     let mut world = World::embedded().await;
-    let no_events = Faults { lost: 100, ..Faults::default() };
+    let no_events = Faults {
+        lost: 100,
+        ..Faults::default()
+    };
     world.broker = Arc::new(Unreliable::new(Arc::new(MemoryBroker::new()), no_events, 1));
     let (relay, projector) = (world.relay(), world.projector());
     let mut status = projector.status.clone();
-    status.wait_for(projector::Status::is_following).await.unwrap();
+    status
+        .wait_for(projector::Status::is_following)
+        .await
+        .unwrap();
     for turn in 0..10 {
         world.turns(1, 5, turn..turn + 1).await;
         world.caught_up().await;
@@ -76,7 +103,8 @@ async fn a_relay_that_is_down_delays_projection_and_no_more() {
     let world = World::embedded().await;
     let projector = world.projector();
     let mut status = projector.status.clone();
-    let ready = |status: &projector::Status| status.is_following() && status.subscribed.iter().all(|s| *s);
+    let ready =
+        |status: &projector::Status| status.is_following() && status.subscribed.iter().all(|s| *s);
     status.wait_for(ready).await.unwrap();
     world.history(1, 5).await;
     world.caught_up().await;
@@ -86,21 +114,35 @@ async fn a_relay_that_is_down_delays_projection_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_down_delays_projection_and_no_more() {
     let mut world = World::embedded().await;
-    let broker = Arc::new(Unreliable::new(Arc::new(MemoryBroker::new()), Faults::default(), 1));
+    let broker = Arc::new(Unreliable::new(
+        Arc::new(MemoryBroker::new()),
+        Faults::default(),
+        1,
+    ));
     broker.down.store(true, Ordering::SeqCst);
     world.broker = Arc::clone(&broker) as _;
     let projector = world.projector();
     let mut status = projector.status.clone();
-    status.wait_for(projector::Status::is_following).await.unwrap();
+    status
+        .wait_for(projector::Status::is_following)
+        .await
+        .unwrap();
     world.history(1, 5).await;
     world.caught_up().await;
     broker.down.store(false, Ordering::SeqCst);
     let relay = world.relay();
-    status.wait_for(|status| status.subscribed.iter().all(|subscribed| *subscribed)).await.unwrap();
-    world.append(&account(1), "SettingsChanged", settings("last")).await;
+    status
+        .wait_for(|status| status.subscribed.iter().all(|subscribed| *subscribed))
+        .await
+        .unwrap();
+    world
+        .append(&account(1), "SettingsChanged", settings("last"))
+        .await;
     world.caught_up().await;
     broker.down.store(true, Ordering::SeqCst);
-    world.append(&account(1), "SettingsChanged", settings("very-last")).await;
+    world
+        .append(&account(1), "SettingsChanged", settings("very-last"))
+        .await;
     world.caught_up().await;
     projector.stop().await;
     relay.stop().await;
@@ -116,7 +158,11 @@ pub async fn two_projectors_double_nothing(world: &World) {
     // Two groups have two queues a partition, so both projectors get every message and race for every commit.
     let relay = world.relay();
     let projectors = ["one", "two"].map(|group| {
-        let options = Options { group: group.into(), batch: 7, ..Options::default() };
+        let options = Options {
+            group: group.into(),
+            batch: 7,
+            ..Options::default()
+        };
         world.projector_with(Arc::clone(&world.store), world.models.clone(), options)
     });
     world.history(1, 60).await;
@@ -126,7 +172,10 @@ pub async fn two_projectors_double_nothing(world: &World) {
     }
     relay.stop().await;
     let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
-    let row = world.row("sign-ups-per-day", [day.into()]).await.expect("the day has a row");
+    let row = world
+        .row("sign-ups-per-day", [day.into()])
+        .await
+        .expect("the day has a row");
     assert_eq!(row["sign_ups"], Value::Integer(60));
     assert_eq!(world.tables().await, world.rebuilt().await);
 }
@@ -141,7 +190,11 @@ async fn a_projector_that_dies_between_commit_and_acknowledgement_repeats_nothin
         let killing = async {
             let mut status = projector.status.clone();
             let moved = |status: &projector::Status| {
-                status.read_models.iter().flat_map(|model| &model.partitions).any(|p| p.position.get() > 200 * round as u64)
+                status
+                    .read_models
+                    .iter()
+                    .flat_map(|model| &model.partitions)
+                    .any(|p| p.position.get() > 200 * round as u64)
             };
             status.wait_for(moved).await.unwrap();
             projector.kill().await;

@@ -8,10 +8,14 @@ use projector::{Options, Rows, State};
 use read_models::{Changes, Parked, ReadModel, Value};
 use test_support::{Postgres, eventually, psql, temp_dir};
 
-use crate::world::{SOON, World, account, key, registered, settings};
+use crate::samples::{account, key, registered, settings};
+use crate::world::{SOON, World};
 
 /// `accounts`, but its projection breaks on some events.
-fn breaking(world: &World, breaks: fn(&RecordedEvent) -> Result<(), DecodeError>) -> Vec<ReadModel> {
+fn breaking(
+    world: &World,
+    breaks: fn(&RecordedEvent) -> Result<(), DecodeError>,
+) -> Vec<ReadModel> {
     let mut models = world.models.clone();
     let project = Arc::clone(&models[0].project);
     models[0].project = Arc::new(move |event: &RecordedEvent, changes: &mut Changes<'_>| {
@@ -33,35 +37,71 @@ async fn a_projection_that_fails_or_panics_on_an_event_parks_its_stream_alone() 
     let mut world = World::embedded().await;
     world.models = breaking(&world, |event| {
         assert!(!event.data.contains("panic"), "as it must");
-        if event.data.contains("fail") { Err(DecodeError::new(event, "as it should")) } else { Ok(()) }
+        if event.data.contains("fail") {
+            Err(DecodeError::new(event, "as it should"))
+        } else {
+            Ok(())
+        }
     });
     let (relay, projector) = (world.relay(), world.projector());
     world.turns(1, 30, 0..3).await;
-    world.append(&account(3), "SettingsChanged", settings("fail")).await;
-    world.append(&account(4), "SettingsChanged", settings("panic")).await;
+    world
+        .append(&account(3), "SettingsChanged", settings("fail"))
+        .await;
+    world
+        .append(&account(4), "SettingsChanged", settings("panic"))
+        .await;
     world.turns(1, 30, 3..10).await;
     world.caught_up().await;
     for (id, version, locale) in [(2, 9, "l8"), (3, 3, "l2"), (4, 3, "l2"), (5, 9, "l8")] {
         let row = world.row("accounts", key(id)).await.unwrap();
-        assert_eq!((&row["version"], &row["locale"]), (&Value::Integer(version), &Value::from(locale)), "account {id}");
+        assert_eq!(
+            (&row["version"], &row["locale"]),
+            (&Value::Integer(version), &Value::from(locale)),
+            "account {id}"
+        );
     }
     let found = parked(&world).await;
-    assert_eq!(found.iter().map(|p| p.stream.to_string()).collect::<Vec<_>>(), [account(3), account(4)]);
-    assert!(found[0].error.contains("as it should"), "{}", found[0].error);
+    assert_eq!(
+        found
+            .iter()
+            .map(|p| p.stream.to_string())
+            .collect::<Vec<_>>(),
+        [account(3), account(4)]
+    );
+    assert!(
+        found[0].error.contains("as it should"),
+        "{}",
+        found[0].error
+    );
     // Other read models know nothing of it, a restart changes nothing, and verify counts it apart.
     projector.stop().await;
     let projector = world.projector();
-    world.append(&account(3), "AccountClosed", serde_json::json!({})).await;
+    world
+        .append(&account(3), "AccountClosed", serde_json::json!({}))
+        .await;
     world.caught_up().await;
-    assert_eq!(world.row("accounts", key(3)).await.unwrap()["status"], Value::from("pending"));
+    assert_eq!(
+        world.row("accounts", key(3)).await.unwrap()["status"],
+        Value::from("pending")
+    );
     projector.stop().await;
     relay.stop().await;
     assert_eq!(world.tables().await, world.rebuilt().await);
     let report = world.verify(Rows::Yes).await;
     assert!(report.is_clean(), "{report}");
     let accounts = &report.read_models[0];
-    assert_eq!((accounts.parked_streams, accounts.parked_events), (2, 15), "{report}");
-    assert!(report.to_string().contains("0 skipped, 15 parked in 2 streams, 0 discarded"), "{report}");
+    assert_eq!(
+        (accounts.parked_streams, accounts.parked_events),
+        (2, 15),
+        "{report}"
+    );
+    assert!(
+        report
+            .to_string()
+            .contains("0 skipped, 15 parked in 2 streams, 0 discarded"),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,11 +111,17 @@ async fn an_event_whose_rows_the_database_refuses_is_found_and_parked() {
         let world = World::on_postgres(Arc::new(MemoryBroker::new())).await;
         let projector = world.projector();
         let mut status = projector.status.clone();
-        status.wait_for(projector::Status::is_following).await.unwrap();
+        status
+            .wait_for(projector::Status::is_following)
+            .await
+            .unwrap();
         let table = world.table_name("accounts").await;
         let schema = "SELECT schemaname FROM pg_tables WHERE tablename";
         let schema = psql(&world.database_url, &format!("{schema} = '{table}'")).await;
-        let check = format!("ALTER TABLE {}.{table} ADD CHECK (locale <> 'refused')", schema.trim());
+        let check = format!(
+            "ALTER TABLE {}.{table} ADD CHECK (locale <> 'refused')",
+            schema.trim()
+        );
         psql(&world.database_url, &check).await;
         let running = if live {
             (projector, world.relay())
@@ -89,9 +135,22 @@ async fn an_event_whose_rows_the_database_refuses_is_found_and_parked() {
         }
         world.caught_up().await;
         let found = parked(&world).await;
-        assert_eq!(found.iter().map(|p| p.stream.to_string()).collect::<Vec<_>>(), [account(7)], "live: {live}");
-        assert_eq!(world.row("accounts", key(7)).await.unwrap()["version"], Value::Integer(3));
-        assert_eq!(world.row("accounts", key(8)).await.unwrap()["version"], Value::Integer(9));
+        assert_eq!(
+            found
+                .iter()
+                .map(|p| p.stream.to_string())
+                .collect::<Vec<_>>(),
+            [account(7)],
+            "live: {live}"
+        );
+        assert_eq!(
+            world.row("accounts", key(7)).await.unwrap()["version"],
+            Value::Integer(3)
+        );
+        assert_eq!(
+            world.row("accounts", key(8)).await.unwrap()["version"],
+            Value::Integer(9)
+        );
         running.0.stop().await;
         running.1.stop().await;
         let report = world.verify(Rows::Yes).await;
@@ -101,10 +160,18 @@ async fn an_event_whose_rows_the_database_refuses_is_found_and_parked() {
 
 async fn write_refused(world: &World) {
     world.turns(1, 30, 0..3).await;
-    world.append(&account(7), "SettingsChanged", settings("refused")).await;
+    world
+        .append(&account(7), "SettingsChanged", settings("refused"))
+        .await;
     // A row that no commit boundary can hide: nothing overwrites it.
     world.turns(8, 23, 3..10).await;
-    world.append(&account(7), "ProfileUpdated", serde_json::json!({"change": {}})).await;
+    world
+        .append(
+            &account(7),
+            "ProfileUpdated",
+            serde_json::json!({"change": {}}),
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,10 +188,16 @@ async fn a_database_that_goes_away_is_waited_for() {
     world.turns(1, 20, 5..8).await;
     let mut status = projector.status.clone();
     let failing = |status: &projector::Status| {
-        let mut partitions = status.read_models.iter().flat_map(|model| &model.partitions);
+        let mut partitions = status
+            .read_models
+            .iter()
+            .flat_map(|model| &model.partitions);
         partitions.any(|partition| matches!(partition.state, State::Retrying(_)))
     };
-    tokio::time::timeout(SOON, status.wait_for(failing)).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, status.wait_for(failing))
+        .await
+        .unwrap()
+        .unwrap();
     postgres.restart().await;
     world.turns(1, 20, 8..10).await;
     world.caught_up().await;
@@ -139,15 +212,29 @@ async fn a_database_that_goes_away_is_waited_for() {
 async fn one_broken_table_does_not_hold_up_the_other_read_models() {
     let world = World::on_postgres(Arc::new(MemoryBroker::new())).await;
     let (relay, projector) = (world.relay(), world.projector());
-    world.append(&account(1), "AccountRegistered", registered()).await;
+    world
+        .append(&account(1), "AccountRegistered", registered())
+        .await;
     world.caught_up().await;
     let table = world.table_name("accounts").await;
-    let schema = psql(&world.database_url, &format!("SELECT schemaname FROM pg_tables WHERE tablename = '{table}'")).await;
+    let schema = psql(
+        &world.database_url,
+        &format!("SELECT schemaname FROM pg_tables WHERE tablename = '{table}'"),
+    )
+    .await;
     let schema = schema.trim();
-    psql(&world.database_url, &format!("ALTER TABLE {schema}.{table} RENAME TO hidden")).await;
+    psql(
+        &world.database_url,
+        &format!("ALTER TABLE {schema}.{table} RENAME TO hidden"),
+    )
+    .await;
     world.history(2, 20).await;
     world.caught_up_in(&*world.store, &world.models[1..]).await;
-    psql(&world.database_url, &format!("ALTER TABLE {schema}.hidden RENAME TO {table}")).await;
+    psql(
+        &world.database_url,
+        &format!("ALTER TABLE {schema}.hidden RENAME TO {table}"),
+    )
+    .await;
     world.caught_up().await;
     projector.stop().await;
     relay.stop().await;
@@ -162,15 +249,28 @@ async fn a_checkpoint_beyond_the_log_stops_the_read_model_and_asks_for_a_rebuild
     world.caught_up().await;
     projector.stop().await;
     crate::verifying::move_checkpoint(&world, "accounts", 1_000_000).await;
-    let projector = world.projector_with(Arc::clone(&world.store), world.models.clone(), Options::default());
+    let projector = world.projector_with(
+        Arc::clone(&world.store),
+        world.models.clone(),
+        Options::default(),
+    );
     let mut status = projector.status.clone();
     let stopped = |status: &projector::Status| status.stopped().next().is_some();
-    let status = tokio::time::timeout(SOON, status.wait_for(stopped)).await.unwrap().unwrap().clone();
+    let status = tokio::time::timeout(SOON, status.wait_for(stopped))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
     let (model, _, reason) = status.stopped().next().unwrap();
     assert_eq!(model, "accounts");
-    assert!(reason.contains("beyond the log's head") && reason.contains("rebuild"), "{reason}");
+    assert!(
+        reason.contains("beyond the log's head") && reason.contains("rebuild"),
+        "{reason}"
+    );
     // The others go on.
-    world.append(&account(1), "SettingsChanged", settings("on")).await;
+    world
+        .append(&account(1), "SettingsChanged", settings("on"))
+        .await;
     world.caught_up_in(&*world.store, &world.models[1..]).await;
     projector.stop().await;
     relay.stop().await;
@@ -183,12 +283,18 @@ async fn a_digest_that_differs_from_the_relays_stops_the_partition() {
     world.history(1, 5).await;
     world.caught_up().await;
     projector.stop().await;
-    crate::verifying::execute(&world.database_url, "UPDATE checkpoints SET digest = zeroblob(32)").await;
+    crate::verifying::execute(
+        &world.database_url,
+        "UPDATE checkpoints SET digest = zeroblob(32)",
+    )
+    .await;
     let relay = world.relay();
     let projector = world.projector();
     eventually(SOON, || async {
         let status = projector.status.borrow();
-        status.stopped().any(|(_, _, reason)| reason.contains("corrupted") && reason.contains("verify"))
+        status
+            .stopped()
+            .any(|(_, _, reason)| reason.contains("corrupted") && reason.contains("verify"))
     })
     .await;
     projector.stop().await;

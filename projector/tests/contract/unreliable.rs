@@ -31,7 +31,12 @@ pub struct Unreliable {
 
 impl Unreliable {
     pub fn new(inner: Arc<dyn Broker>, faults: Faults, seed: u64) -> Self {
-        Self { inner, faults, seed: Arc::new(AtomicU64::new(seed)), down: Arc::default() }
+        Self {
+            inner,
+            faults,
+            seed: Arc::new(AtomicU64::new(seed)),
+            down: Arc::default(),
+        }
     }
 }
 
@@ -41,14 +46,24 @@ impl Broker for Unreliable {
         self.inner.publisher().await
     }
 
-    async fn subscribe(&self, group: &Group, partition: Partition) -> Result<Box<dyn Subscription>, Error> {
+    async fn subscribe(
+        &self,
+        group: &Group,
+        partition: Partition,
+    ) -> Result<Box<dyn Subscription>, Error> {
         if self.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("it is down".into()));
         }
         let inner = self.inner.subscribe(group, partition).await?;
         let dice = Dice(Arc::clone(&self.seed));
         let down = Arc::clone(&self.down);
-        Ok(Box::new(UnreliableSubscription { inner, faults: self.faults, dice, down, late: Vec::new() }))
+        Ok(Box::new(UnreliableSubscription {
+            inner,
+            faults: self.faults,
+            dice,
+            down,
+            late: Vec::new(),
+        }))
     }
 
     async fn check(&self) -> Result<(), Error> {
@@ -86,7 +101,10 @@ impl Subscription for UnreliableSubscription {
         if self.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("it went down".into()));
         }
-        let came = self.inner.next_batch(max, patience.min(Duration::from_millis(100))).await?;
+        let came = self
+            .inner
+            .next_batch(max, patience.min(Duration::from_millis(100)))
+            .await?;
         let last = came.iter().map(|delivery| delivery.tag).max();
         let mut batch = std::mem::take(&mut self.late);
         for mut delivery in came {
@@ -99,7 +117,12 @@ impl Subscription for UnreliableSubscription {
             if self.dice.falls(self.faults.repeated) {
                 batch.push(delivery.clone());
             }
-            if self.dice.falls(self.faults.late) { &mut self.late } else { &mut batch }.push(delivery);
+            if self.dice.falls(self.faults.late) {
+                &mut self.late
+            } else {
+                &mut batch
+            }
+            .push(delivery);
         }
         if self.dice.falls(self.faults.shuffled) {
             for index in (1..batch.len()).rev() {

@@ -5,12 +5,20 @@ use sqlx::Connection;
 use test_support::eventually;
 use uuid::Uuid;
 
-use crate::world::{SOON, World, account, settings};
+use crate::samples::{account, settings};
+use crate::world::{SOON, World};
 
 pub async fn execute(url: &str, sql: &str) {
     let sql = sqlx::AssertSqlSafe(sql.to_owned());
     let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
-    assert!(sqlx::raw_sql(sql).execute(&mut connection).await.unwrap().rows_affected() > 0);
+    assert!(
+        sqlx::raw_sql(sql)
+            .execute(&mut connection)
+            .await
+            .unwrap()
+            .rows_affected()
+            > 0
+    );
     connection.close().await.unwrap();
 }
 
@@ -38,7 +46,10 @@ async fn settled() -> World {
 
 fn names(report: &Report, problem: &str) {
     assert!(!report.is_clean());
-    assert!(report.to_string().contains(problem), "{problem} is not in:\n{report}");
+    assert!(
+        report.to_string().contains(problem),
+        "{problem} is not in:\n{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,37 +58,70 @@ async fn a_checkpoint_moved_by_hand_is_named() {
     let table = world.table_name("accounts").await;
     // To the partition's last event, as if all were taken in; the digest tells.
     let marks = world.marks().await;
-    let partition = marks.iter().position(|mark| mark.position.get() > 100).unwrap();
-    let set = |what: &str| format!("UPDATE checkpoints SET {what} WHERE generation = '{table}' AND partition = {partition}");
+    let partition = marks
+        .iter()
+        .position(|mark| mark.position.get() > 100)
+        .unwrap();
+    let set = |what: &str| {
+        format!(
+            "UPDATE checkpoints SET {what} WHERE generation = '{table}' AND partition = {partition}"
+        )
+    };
     let position = marks[partition].position;
     execute(&world.database_url, &set("digest = zeroblob(32)")).await;
-    names(&world.verify(Rows::No).await, &format!("partition {partition}: its digest at position {position} is not that"));
-    execute(&world.database_url, &set(&format!("position = {position} - 1"))).await;
+    names(
+        &world.verify(Rows::No).await,
+        &format!("partition {partition}: its digest at position {position} is not that"),
+    );
+    execute(
+        &world.database_url,
+        &set(&format!("position = {position} - 1")),
+    )
+    .await;
     let report = world.verify(Rows::No).await;
     assert!(!report.is_clean(), "{report}");
     execute(&world.database_url, &set("position = 999")).await;
-    names(&world.verify(Rows::No).await, &format!("partition {partition}: its checkpoint 999 is beyond the log's head 200"));
+    names(
+        &world.verify(Rows::No).await,
+        &format!("partition {partition}: its checkpoint 999 is beyond the log's head 200"),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_changed_removed_or_added_by_hand_is_named_with_its_columns() {
     let world = settled().await;
     let table = world.table_name("accounts").await;
-    let changed = format!("UPDATE {table} SET status = 'verified', version = 77 WHERE version = 9 AND _partition = 1");
+    let changed = format!(
+        "UPDATE {table} SET status = 'verified', version = 77 WHERE version = 9 AND _partition = 1"
+    );
     execute(&world.database_url, &changed).await;
     let report = world.verify(Rows::Yes).await;
     names(&report, "status, version not as the log says");
-    assert!(world.verify(Rows::No).await.is_clean(), "digests say nothing of rows");
+    assert!(
+        world.verify(Rows::No).await.is_clean(),
+        "digests say nothing of rows"
+    );
 
     let world = settled().await;
     let table = world.table_name("account-history").await;
-    execute(&world.database_url, &format!("DELETE FROM {table} WHERE _position = 17")).await;
+    execute(
+        &world.database_url,
+        &format!("DELETE FROM {table} WHERE _position = 17"),
+    )
+    .await;
     names(&world.verify(Rows::Yes).await, ": missing");
 
     let world = settled().await;
     let table = world.table_name("sign-ups-per-day").await;
-    execute(&world.database_url, &format!("UPDATE {table} SET sign_ups = sign_ups + 1 WHERE _partition = 0")).await;
-    names(&world.verify(Rows::Yes).await, "[\"2026-11-22\"]: sign_ups not as the log says");
+    execute(
+        &world.database_url,
+        &format!("UPDATE {table} SET sign_ups = sign_ups + 1 WHERE _partition = 0"),
+    )
+    .await;
+    names(
+        &world.verify(Rows::Yes).await,
+        "[\"2026-11-22\"]: sign_ups not as the log says",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +135,11 @@ async fn a_log_row_changed_by_hand_is_named() {
 
     let world = settled().await;
     let stream = account(5);
-    execute(&world.events_url, &format!("DELETE FROM events WHERE stream = '{stream}' AND version = 3")).await;
+    execute(
+        &world.events_url,
+        &format!("DELETE FROM events WHERE stream = '{stream}' AND version = 3"),
+    )
+    .await;
     let report = world.verify(Rows::No).await;
     names(&report, &format!("version 4 of {stream} follows version 2"));
     names(&report, "its digest at position");
@@ -111,11 +159,13 @@ pub async fn under_load(world: &World) {
             let write = |id: &u128| {
                 let stream = account(*id);
                 async move {
-                    let registered = crate::world::registered();
+                    let registered = crate::samples::registered();
                     if turn == 0 {
                         world.append(&stream, "AccountRegistered", registered).await;
                     } else {
-                        world.append(&stream, "SettingsChanged", settings(&format!("t{turn}"))).await;
+                        world
+                            .append(&stream, "SettingsChanged", settings(&format!("t{turn}")))
+                            .await;
                     }
                 }
             };

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, MemoryBroker, Relay, RelayOptions};
-use event_store::{Append, EventStore, Expected, Filter};
-use events::{Ciphertext, CommandId, EventId, NewEvent, Partition, Position, StreamId, partition_of};
+use event_store::{EventStore, Filter};
+use events::{Partition, Position, partition_of};
 use projector::{Options, Projector, Report, Rows, Status, built_in, verify};
 use read_models::{Checkpoint, ReadModel, ReadStore, Row, RowKey, Value};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use test_support::{Postgres, RabbitMq, TempDir, eventually, temp_dir};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::samples::{account, append, registered, session_ended, settings};
 
 /// How long anything may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -43,7 +45,10 @@ impl<T> Running<T> {
     pub async fn stop(mut self) {
         self.token.cancel();
         if let Some(task) = self.task.take() {
-            tokio::time::timeout(SOON, task).await.expect("it stops").expect("it does not panic");
+            tokio::time::timeout(SOON, task)
+                .await
+                .expect("it stops")
+                .expect("it does not panic");
         }
     }
 
@@ -71,26 +76,52 @@ impl World {
         let folder = temp_dir();
         let path = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let (events_url, database_url) = (path("events.db"), path("read-models.db"));
-        Self::open(events_url, database_url, Arc::new(MemoryBroker::new()), folder).await
+        Self::open(
+            events_url,
+            database_url,
+            Arc::new(MemoryBroker::new()),
+            folder,
+        )
+        .await
     }
 
     /// On PostgreSQL and RabbitMQ.
     pub async fn on_servers() -> Self {
-        let broker = broker::open(&RabbitMq::shared().await.fresh_vhost().await).await.expect("a URL of RabbitMQ");
+        let broker = broker::open(&RabbitMq::shared().await.fresh_vhost().await)
+            .await
+            .expect("a URL of RabbitMQ");
         Self::on_postgres(broker).await
     }
 
     /// On PostgreSQL, with this broker.
     pub async fn on_postgres(broker: Arc<dyn Broker>) -> Self {
         let postgres = Postgres::shared().await;
-        let (events, database) = (postgres.fresh_database().await, postgres.fresh_database().await);
+        let (events, database) = (
+            postgres.fresh_database().await,
+            postgres.fresh_database().await,
+        );
         Self::open(events, database, broker, temp_dir()).await
     }
 
-    pub async fn open(events_url: String, database_url: String, broker: Arc<dyn Broker>, folder: TempDir) -> Self {
-        let log = event_store::open(&events_url, event_store::Options::default()).await.expect("the log opens");
+    pub async fn open(
+        events_url: String,
+        database_url: String,
+        broker: Arc<dyn Broker>,
+        folder: TempDir,
+    ) -> Self {
+        let log = event_store::open(&events_url, event_store::Options::default())
+            .await
+            .expect("the log opens");
         let store = read_store(&database_url).await;
-        Self { log, broker, store, models: built_in(), events_url, database_url, _folder: folder }
+        Self {
+            log,
+            broker,
+            store,
+            models: built_in(),
+            events_url,
+            database_url,
+            _folder: folder,
+        }
     }
 
     /// An empty database of read models of the same kind.
@@ -102,24 +133,49 @@ impl World {
     }
 
     pub fn relay(&self) -> Running<broker::RelayStatus> {
-        let options = RelayOptions { idle_heartbeat: Duration::from_millis(50), ..RelayOptions::default() };
-        let relay = Relay::new(Arc::clone(&self.log), Arc::clone(&self.broker), Uuid::new_v4(), options);
+        let options = RelayOptions {
+            idle_heartbeat: Duration::from_millis(50),
+            ..RelayOptions::default()
+        };
+        let relay = Relay::new(
+            Arc::clone(&self.log),
+            Arc::clone(&self.broker),
+            Uuid::new_v4(),
+            options,
+        );
         let (status, token) = (relay.status(), CancellationToken::new());
         let task = tokio::spawn(relay.run(token.clone()));
-        Running { status, token, task: Some(task) }
+        Running {
+            status,
+            token,
+            task: Some(task),
+        }
     }
 
     pub fn projector(&self) -> Running<Status> {
-        self.projector_with(Arc::clone(&self.store), self.models.clone(), Options::default())
+        self.projector_with(
+            Arc::clone(&self.store),
+            self.models.clone(),
+            Options::default(),
+        )
     }
 
-    pub fn projector_with(&self, store: Arc<dyn ReadStore>, models: Vec<ReadModel>, options: Options) -> Running<Status> {
+    pub fn projector_with(
+        &self,
+        store: Arc<dyn ReadStore>,
+        models: Vec<ReadModel>,
+        options: Options,
+    ) -> Running<Status> {
         let (log, broker) = (Arc::clone(&self.log), Arc::clone(&self.broker));
         let projector = Projector::new(log, broker, store, models, options);
         let (status, token) = (projector.status(), CancellationToken::new());
         let run = projector.run(token.clone());
         let task = tokio::spawn(async move { run.await.expect("the projector begins") });
-        Running { status, token, task: Some(task) }
+        Running {
+            status,
+            token,
+            task: Some(task),
+        }
     }
 
     /// Appends one event to a stream.
@@ -138,9 +194,18 @@ impl World {
             let appends = (from..from + accounts).map(|id| async move {
                 let (account, session) = (account(id), format!("session-{}", Uuid::from_u128(id)));
                 match turn {
-                    0 => self.append(&account, "AccountRegistered", registered()).await,
-                    9 => self.append(&session, "SessionEnded", session_ended(id)).await,
-                    _ => self.append(&account, "SettingsChanged", settings(&format!("l{turn}"))).await,
+                    0 => {
+                        self.append(&account, "AccountRegistered", registered())
+                            .await
+                    }
+                    9 => {
+                        self.append(&session, "SessionEnded", session_ended(id))
+                            .await
+                    }
+                    _ => {
+                        self.append(&account, "SettingsChanged", settings(&format!("l{turn}")))
+                            .await
+                    }
                 }
             });
             futures::future::join_all(appends).await;
@@ -153,10 +218,17 @@ impl World {
         let mut marks = vec![Checkpoint::default(); usize::from(partitions)];
         let mut after = Position::ZERO;
         loop {
-            let page = self.log.read_all(after, &Filter::default(), 5_000).await.expect("the log can be read");
+            let page = self
+                .log
+                .read_all(after, &Filter::default(), 5_000)
+                .await
+                .expect("the log can be read");
             for event in &page.events {
                 let mark = &mut marks[usize::from(partition_of(&event.stream, partitions).0)];
-                *mark = Checkpoint { position: event.position, digest: mark.digest.then(&event.hash) };
+                *mark = Checkpoint {
+                    position: event.position,
+                    digest: mark.digest.then(&event.hash),
+                };
             }
             if page.through <= after {
                 return marks;
@@ -186,8 +258,15 @@ impl World {
     /// What a fresh build from the log alone makes of it.
     pub async fn rebuilt(&self) -> Vec<Table> {
         let store = self.fresh_store().await;
-        let options = Options { group: "rebuild".into(), rebuilding_page: 70, ..Options::default() };
-        let quiet = Self { broker: Arc::new(MemoryBroker::new()), ..self.share() };
+        let options = Options {
+            group: "rebuild".into(),
+            rebuilding_page: 70,
+            ..Options::default()
+        };
+        let quiet = Self {
+            broker: Arc::new(MemoryBroker::new()),
+            ..self.share()
+        };
         let projector = quiet.projector_with(Arc::clone(&store), self.models.clone(), options);
         self.caught_up_in(&*store, &self.models).await;
         projector.stop().await;
@@ -214,11 +293,19 @@ impl World {
         let mut tables = Vec::new();
         for model in &self.models {
             let generation = store.live(&model.name).await.unwrap().expect("it is built");
-            let mut table = Table { model: model.name.clone(), ..Table::default() };
+            let mut table = Table {
+                model: model.name.clone(),
+                ..Table::default()
+            };
             for partition in (0..self.log.identity().partitions).map(Partition) {
-                let (checkpoint, rows) = store.scan(model, &generation, partition, None, u32::MAX).await.unwrap();
+                let (checkpoint, rows) = store
+                    .scan(model, &generation, partition, None, u32::MAX)
+                    .await
+                    .unwrap();
                 table.checkpoints.push(checkpoint);
-                table.rows.extend(rows.into_iter().map(|(key, row)| ((partition, key), row)));
+                table
+                    .rows
+                    .extend(rows.into_iter().map(|(key, row)| ((partition, key), row)));
             }
             tables.push(table);
         }
@@ -226,24 +313,47 @@ impl World {
     }
 
     pub fn model(&self, name: &str) -> &ReadModel {
-        self.models.iter().find(|model| model.name == name).expect("a read model")
+        self.models
+            .iter()
+            .find(|model| model.name == name)
+            .expect("a read model")
     }
 
     /// A row as readers see it: the columns by name.
-    pub async fn row(&self, model: &str, key: impl Into<RowKey>) -> Option<BTreeMap<String, Value>> {
+    pub async fn row(
+        &self,
+        model: &str,
+        key: impl Into<RowKey>,
+    ) -> Option<BTreeMap<String, Value>> {
         let model = self.model(model);
-        let values = self.store.get(model, &key.into()).await.expect("the row can be read")?;
+        let values = self
+            .store
+            .get(model, &key.into())
+            .await
+            .expect("the row can be read")?;
         let hidden = ["_position", "_updated_at"].map(str::to_owned);
-        let names = model.key.iter().chain(&model.columns).map(|column| column.name.clone()).chain(hidden);
+        let names = model
+            .key
+            .iter()
+            .chain(&model.columns)
+            .map(|column| column.name.clone())
+            .chain(hidden);
         Some(names.zip(values).collect())
     }
 
     pub async fn verify(&self, rows: Rows) -> Report {
-        verify(&*self.log, &*self.store, &self.models, rows, &mut |_| {}).await.expect("a verdict")
+        verify(&*self.log, &*self.store, &self.models, rows, &mut |_| {})
+            .await
+            .expect("a verdict")
     }
 
     pub async fn table_name(&self, model: &str) -> String {
-        self.store.live(model).await.unwrap().expect("it is built").table
+        self.store
+            .live(model)
+            .await
+            .unwrap()
+            .expect("it is built")
+            .table
     }
 }
 
@@ -256,48 +366,7 @@ pub struct Table {
 }
 
 async fn read_store(url: &str) -> Arc<dyn ReadStore> {
-    read_models::open(url, read_models::Options::default()).await.expect("the database opens")
-}
-
-pub async fn append(log: &dyn EventStore, stream: &str, type_name: &str, data: Json) {
-    let command_id = CommandId(Uuid::new_v4());
-    let metadata = json!({
-        "command_id": command_id, "correlation_id": Uuid::nil(), "causation_id": Uuid::nil(), "actor": "anonymous",
-        "address": sealed("address"), "recorded_at": "2026-11-22T23:59:59.999999Z",
-    });
-    let event = NewEvent {
-        id: command_id.event_id(0),
-        type_name: type_name.into(),
-        schema_version: 1,
-        data: data.to_string(),
-        metadata: metadata.to_string(),
-    };
-    let stream = StreamId::parse(stream).expect("a stream name");
-    let append = Append { stream, expected: Expected::Any, command_id, events: vec![event] };
-    log.append(append).await.expect("the event is appended");
-}
-
-pub fn account(id: u128) -> String {
-    format!("account-{}", Uuid::from_u128(id))
-}
-
-pub fn key(id: u128) -> RowKey {
-    vec![Uuid::from_u128(id).into()]
-}
-
-pub fn sealed(field: &str) -> String {
-    let context = Ciphertext::context(Uuid::nil(), "c3RyZWFt", EventId(Uuid::nil()), field);
-    Ciphertext::from_parts(&context, "AAAA").as_str().to_owned()
-}
-
-pub fn registered() -> Json {
-    json!({"email": sealed("email"), "credential_id": Uuid::nil(), "profile": {"display_name": sealed("name")}})
-}
-
-pub fn settings(locale: &str) -> Json {
-    json!({"change": {"locale": locale}})
-}
-
-fn session_ended(account: u128) -> Json {
-    json!({"account_id": Uuid::from_u128(account), "reason": "account_closed"})
+    read_models::open(url, read_models::Options::default())
+        .await
+        .expect("the database opens")
 }

@@ -3,36 +3,19 @@
 //!
 //! Refuses: to take events that leave a gap, and to go on after a doubt without loading its checkpoint anew.
 
+mod loading;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use event_store::EventStore;
 use events::{Heartbeat, Partition, Position, RecordedEvent};
-use read_models::{CommitError, Error, Generation, ReadModel, ReadStore};
+use read_models::{CommitError, Error, Generation, ReadModel};
 use tokio::sync::{Mutex, Notify};
-use tokio_util::sync::CancellationToken;
 
 use crate::ahead::{Ahead, Table};
-use crate::options::{Options, Pauses, TRIES_IN_PLACE};
+use crate::context::Context;
+use crate::options::{Pauses, TRIES_IN_PLACE};
 use crate::status::{Board, State};
-
-/// What every part of a projector stands on.
-pub(crate) struct Context {
-    pub(crate) log: Arc<dyn EventStore>,
-    pub(crate) store: Arc<dyn ReadStore>,
-    pub(crate) options: Options,
-    pub(crate) shutdown: CancellationToken,
-}
-
-impl Context {
-    /// Waits; false when the projector is to stop.
-    pub(crate) async fn pause(&self, pause: std::time::Duration) -> bool {
-        tokio::select! {
-            () = self.shutdown.cancelled() => false,
-            () = tokio::time::sleep(pause) => true,
-        }
-    }
-}
 
 /// When to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +54,12 @@ enum Trouble {
 enum Work<'a> {
     /// Finds out where the lane stands.
     Locate,
-    Take { after: Position, through: Position, events: &'a [RecordedEvent], pace: Pace },
+    Take {
+        after: Position,
+        through: Position,
+        events: &'a [RecordedEvent],
+        pace: Pace,
+    },
     Flush,
 }
 
@@ -109,7 +97,16 @@ impl Lane {
         fell_behind: Arc<Notify>,
     ) -> Self {
         let (mode, held) = (AtomicU8::new(CATCHING_UP), Mutex::default());
-        Self { context, model, generation, partition, board, fell_behind, mode, held }
+        Self {
+            context,
+            model,
+            generation,
+            partition,
+            board,
+            fell_behind,
+            mode,
+            held,
+        }
     }
 
     pub(crate) fn is_following(&self) -> bool {
@@ -144,14 +141,17 @@ impl Lane {
     }
 
     fn turn(&self, from: u8, to: u8) -> bool {
-        self.mode.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.mode
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     fn stop(&self, reason: &str) {
         let (model, partition) = (&self.model.name, self.partition);
         tracing::error!(model, %partition, reason, "projection stopped");
         self.mode.store(STOPPED, Ordering::SeqCst);
-        self.board.write(|status| status.state = State::Stopped(reason.to_owned()));
+        self.board
+            .write(|status| status.state = State::Stopped(reason.to_owned()));
     }
 
     /// The position up to which the partition's events are in.
@@ -167,7 +167,15 @@ impl Lane {
         events: &[RecordedEvent],
         pace: Pace,
     ) -> Taken {
-        self.work(Work::Take { after, through, events, pace }).await.err().unwrap_or(Taken::Done)
+        self.work(Work::Take {
+            after,
+            through,
+            events,
+            pace,
+        })
+        .await
+        .err()
+        .unwrap_or(Taken::Done)
     }
 
     /// Commits whatever waits for it.
@@ -178,7 +186,9 @@ impl Lane {
     /// Compares with what the relay says; true when the relay knows of later events.
     pub(crate) async fn compare(&self, beat: &Heartbeat) -> bool {
         let held = self.held.lock().await;
-        let Some(ahead) = &held.ahead else { return true };
+        let Some(ahead) = &held.ahead else {
+            return true;
+        };
         if ahead.reached.position == beat.position && ahead.reached.digest != beat.digest {
             self.stop(&format!(
                 "corrupted: at position {} its digest is not the one of the events that were published; run showcaller verify",
@@ -210,7 +220,8 @@ impl Lane {
                 Err(Trouble::Fault(reason)) => {
                     let (model, partition) = (&self.model.name, self.partition);
                     tracing::warn!(model, %partition, reason, "projection failed; trying again");
-                    self.board.write(|status| status.state = State::Retrying(reason));
+                    self.board
+                        .write(|status| status.state = State::Retrying(reason));
                     faults += 1;
                     if faults == TRIES_IN_PLACE {
                         return Err(Taken::Failing);
@@ -242,13 +253,20 @@ impl Lane {
                 held.ahead = Some(ahead);
                 return Err(Trouble::Behind);
             }
-            Work::Take { after, through, events, pace } => {
+            Work::Take {
+                after,
+                through,
+                events,
+                pace,
+            } => {
                 self.check_place(&ahead, after, events)?;
                 if pace == Pace::Now || ahead.reached.position < held.careful {
                     self.commit_waiting(&mut ahead, held).await?;
                     self.settle(&mut ahead, events).await?;
                 } else {
-                    ahead.absorb(&self.table(), beyond(events, ahead.reached.position)).await?;
+                    ahead
+                        .absorb(&self.table(), beyond(events, ahead.reached.position))
+                        .await?;
                     if ahead.is_full() {
                         self.commit_waiting(&mut ahead, held).await?;
                     }
@@ -280,42 +298,6 @@ impl Lane {
             generation: &self.generation,
             partition: self.partition,
         }
-    }
-
-    /// Loads the checkpoint and what stands around it, and refuses one that does not belong to this log.
-    async fn load(&self) -> Result<Ahead, Trouble> {
-        let Context { log, store, options, .. } = &*self.context;
-        let (identity, checkpoints) = store.checkpoints(&self.generation).await?;
-        if identity != log.identity() {
-            return Err(Trouble::Stop("its checkpoints speak of another log; rebuild the read model".into()));
-        }
-        let stored = *checkpoints
-            .get(usize::from(self.partition.0))
-            .ok_or_else(|| Trouble::Stop("it has no checkpoint for this partition; rebuild the read model".into()))?;
-        // Read after the checkpoint, so that a log which goes on meanwhile is never behind it.
-        let head = log.head().await.map_err(|error| Trouble::Fault(error.to_string()))?;
-        if stored.position > head {
-            let position = stored.position;
-            return Err(Trouble::Stop(format!(
-                "its checkpoint {position} is beyond the log's head {head}: the log was set back; rebuild the read model"
-            )));
-        }
-        let mut parked = store.parked(&self.generation).await?;
-        parked.retain(|parked| parked.partition == self.partition);
-        Ok(Ahead::new(stored, parked, options.cached_rows))
-    }
-
-    /// Where the checkpoint lies among events that surround it, it must be one of them.
-    fn check_place(&self, ahead: &Ahead, after: Position, events: &[RecordedEvent]) -> Result<(), Trouble> {
-        let at = ahead.reached.position;
-        let last = events.last().map_or(after, |event| event.position);
-        if at > after && at < last && events.binary_search_by_key(&at, |event| event.position).is_err() {
-            return Err(Trouble::Stop(format!(
-                "its checkpoint {at} is not the position of an event of partition {}; rebuild the read model",
-                self.partition
-            )));
-        }
-        Ok(())
     }
 
     /// Takes events in and commits. When the database refuses the rows, halves the events until the one is found whose
@@ -356,7 +338,11 @@ impl Lane {
             status.position = ahead.stored.position;
             status.parked = ahead.parked_streams();
             if matches!(status.state, State::Retrying(_)) {
-                status.state = if following { State::Following } else { State::CatchingUp };
+                status.state = if following {
+                    State::Following
+                } else {
+                    State::CatchingUp
+                };
             }
         });
     }

@@ -1,0 +1,30 @@
+//! What every part of a projector stands on: the log, the database, the settings, and when to stop.
+//!
+//! Refuses: to sleep through a shutdown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::EventStore;
+use read_models::ReadStore;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::Options;
+
+/// What every part of a projector stands on.
+pub(crate) struct Context {
+    pub(crate) log: Arc<dyn EventStore>,
+    pub(crate) store: Arc<dyn ReadStore>,
+    pub(crate) options: Options,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Context {
+    /// Waits; false when the projector is to stop.
+    pub(crate) async fn pause(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+}
