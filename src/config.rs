@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::telemetry;
+
 /// Defaults of the embedded form: everything under `data/`.
 const EVENTS: &str = "sqlite:data/events.db";
 const VAULT: &str = "sqlite:data/vault.db";
@@ -245,6 +247,7 @@ impl CommandLine {
     /// Checks what was given and fills in the defaults.
     pub fn settings(&self) -> Result<Settings> {
         let flags = &self.flags;
+        telemetry::filter(&flags.log)?;
         let settings = Settings {
             events: url(
                 "events",
@@ -380,6 +383,7 @@ mod tests {
             (["--broker", "http://h"], "amqp://"),
             (["--listen", "8080"], "127.0.0.1:8080"),
             (["--role", "relay"], "leave --role out"),
+            (["--log", "projector=loud"], "info,projector=debug"),
         ] {
             let message = settings(&arguments).unwrap_err().to_string();
             assert!(message.contains(advice), "{arguments:?} said: {message}");

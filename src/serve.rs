@@ -10,6 +10,7 @@ use broker::{Broker, Relay, RelayOptions};
 use command_api::{CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
+use query_api::QueryState;
 use read_models::ReadStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -141,6 +142,8 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
             health = checked(health, &store);
+            let state = QueryState::new(store, app.models, vault.clone(), tokens, Arc::clone(keys));
+            router = router.merge(query_api::routes(state));
         }
     }
     // Probes are never turned away for lack of room.

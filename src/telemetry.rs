@@ -5,14 +5,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, Settings};
 
+/// What to log; refused with what to write instead.
+pub fn filter(text: &str) -> Result<EnvFilter> {
+    EnvFilter::try_new(text).with_context(|| {
+        format!("--log {text:?} is no filter; write for example --log info,projector=debug")
+    })
+}
+
 /// Starts logging; once a process.
 pub fn start(settings: &Settings) -> Result<()> {
-    let filter = EnvFilter::try_new(&settings.log).with_context(|| {
-        format!(
-            "--log {:?} is no filter; write for example --log info,projector=debug",
-            settings.log
-        )
-    })?;
+    let filter = filter(&settings.log)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
