@@ -275,7 +275,7 @@ impl CommandLine {
             log: flags.log.clone(),
             log_format: flags.log_format,
         };
-        if settings.role.is_some()
+        if matches!(settings.role, Some(Role::Relay | Role::Projector))
             && matches!(self.verb, None | Some(Verb::Serve))
             && settings.broker.as_str().starts_with("memory")
         {
@@ -376,13 +376,19 @@ mod tests {
     }
 
     #[test]
+    fn a_role_that_needs_no_broker_is_not_asked_for_one() {
+        assert!(settings(&["--role", "command-api"]).is_ok());
+        assert!(settings(&["--role", "query-api"]).is_ok());
+    }
+
+    #[test]
     fn a_wrong_setting_is_refused_with_what_to_write_instead() {
         for (arguments, advice) in [
             (["--events", "data/events.db"], "sqlite:data/events.db"),
             (["--events", "mysql://h/d"], "postgres://"),
             (["--broker", "http://h"], "amqp://"),
             (["--listen", "8080"], "127.0.0.1:8080"),
-            (["--role", "relay"], "leave --role out"),
+            (["--role", "projector"], "leave --role out"),
             (["--log", "projector=loud"], "info,projector=debug"),
         ] {
             let message = settings(&arguments).unwrap_err().to_string();

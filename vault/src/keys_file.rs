@@ -103,6 +103,13 @@ struct FormatOnly {
     format: u32,
 }
 
+/// Where container engines mount secrets: with modes of their own, in a place that is the container's alone.
+const MOUNTED_SECRETS: &str = "/run/secrets";
+
+fn is_mounted_secret(path: &Path) -> bool {
+    path.parent() == Some(Path::new(MOUNTED_SECRETS))
+}
+
 pub(crate) fn load(path: &Path) -> Result<KeysFile, Error> {
     let shown = path.display();
     let failed = |error: std::io::Error| match error.kind() {
@@ -114,7 +121,7 @@ pub(crate) fn load(path: &Path) -> Result<KeysFile, Error> {
     let file = File::open(path).map_err(failed)?;
     // The opened file's own mode, so that nothing can be swapped in between the check and the reading.
     let metadata = file.metadata().map_err(failed)?;
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if metadata.permissions().mode() & 0o077 != 0 && !is_mounted_secret(path) {
         return Err(Error::Invalid(format!(
             "the keys file {shown} may be read or written by others: write `chmod 600 {shown}`"
         )));
