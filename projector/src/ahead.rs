@@ -2,7 +2,7 @@
 //!
 //! Refuses: to live on after a failed commit. Its owner drops it and loads anew, so memory never leads the database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono::{DateTime, Utc};
@@ -122,33 +122,55 @@ impl Ahead {
         }
         self.events += events.len();
         self.covered = self.covered.max(self.reached.position);
-        self.load(table, &changes).await?;
+        let mut unseen = self.load(table, &changes).await?;
         for (event, made) in changes {
             // An event before it in this very batch may have parked the stream.
             if self.is_parked(event) {
                 continue;
             }
-            if let Err(error) = fold(&mut self.rows, made, place(table.partition, event)) {
-                self.park(table.partition, event, &error.to_string());
+            let keys: Vec<RowKey> = made
+                .keys()
+                .filter(|key| unseen.contains(*key))
+                .cloned()
+                .collect();
+            match fold(&mut self.rows, made, place(table.partition, event)) {
+                Ok(()) => {
+                    for key in &keys {
+                        unseen.remove(key);
+                    }
+                }
+                Err(error) => {
+                    self.park(table.partition, event, &error.to_string());
+                }
             }
+        }
+        // What nothing replaced after all stays as it is in the table, whatever that is.
+        for key in unseen {
+            self.rows.remove(&key);
         }
         Ok(())
     }
 
-    /// Brings every row that the changes name: from memory, and the others from the table in one call.
+    /// Brings every row that the changes name: from memory, and the others from the table in one call. Rows that their
+    /// first change replaces whole are not looked for; the keys of these are returned.
     async fn load(
         &mut self,
         table: &Table<'_>,
         changes: &[(&RecordedEvent, Changes<'_>)],
-    ) -> Result<(), Error> {
-        let mut missing: Vec<RowKey> = Vec::new();
-        for key in changes.iter().flat_map(|(_, made)| made.keys()) {
+    ) -> Result<HashSet<RowKey>, Error> {
+        let (mut missing, mut unseen): (Vec<RowKey>, HashSet<RowKey>) = Default::default();
+        for (key, replaced) in changes.iter().flat_map(|(_, made)| made.touched()) {
             if !self.rows.contains_key(key) {
                 let known = self.cache.take(key);
-                if known.is_none() {
-                    missing.push(key.clone());
+                match (&known, replaced) {
+                    (Some(_), _) => {}
+                    (None, true) => _ = unseen.insert(key.clone()),
+                    (None, false) => missing.push(key.clone()),
                 }
                 self.rows.insert(key.clone(), known.flatten());
+            } else if !replaced && unseen.remove(key) {
+                // Another change needs to see it, should the one that replaces it fail.
+                missing.push(key.clone());
             }
         }
         if !missing.is_empty() {
@@ -164,7 +186,7 @@ impl Ahead {
             self.rows
                 .extend(found.into_iter().map(|(key, row)| (key, Some(row))));
         }
-        Ok(())
+        Ok(unseen)
     }
 
     /// Commits what was taken in: rows, parked streams and checkpoint in one fenced transaction. After an error this

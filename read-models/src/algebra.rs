@@ -125,6 +125,22 @@ impl<'m> Changes<'m> {
         self.list.iter().map(|(key, _)| key)
     }
 
+    /// The same keys, and whether the row comes out the same whatever is stored: it is removed, or every column is set.
+    /// Then its first change in a batch needs no look at the table.
+    pub fn touched(&self) -> impl Iterator<Item = (&RowKey, bool)> {
+        self.list.iter().map(|(key, change)| {
+            let replaced = match change {
+                Change::Delete => true,
+                Change::Update(_) => false,
+                Change::Upsert(ops) => (0..self.model.columns.len()).all(|column| {
+                    ops.iter()
+                        .any(|(index, op)| *index == column && matches!(op, Op::Set(_)))
+                }),
+            };
+            (key, replaced)
+        })
+    }
+
     /// The event changes nothing (and made no mistake).
     pub fn is_empty(&self) -> bool {
         self.list.is_empty() && self.problem.is_none()

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use broker::MemoryBroker;
 use events::{DecodeError, RecordedEvent};
 use projector::{Options, Rows, State};
-use read_models::{Changes, Parked, ReadModel, Value};
+use read_models::{Changes, ColumnType, Op, Parked, ReadModel, Value};
 use test_support::{Postgres, eventually, psql, temp_dir};
+use uuid::Uuid;
 
 use crate::samples::{account, key, registered, settings};
 use crate::world::{SOON, World};
@@ -172,6 +173,51 @@ async fn write_refused(world: &World) {
             serde_json::json!({"change": {}}),
         )
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_failing_event_would_have_replaced_stays() {
+    let mut world = World::embedded().await;
+    let model = ReadModel::new("last-locales")
+        .key("account_id", ColumnType::Uuid)
+        .column("locale", ColumnType::Text)
+        .category("account")
+        .project(|event, changes| {
+            let id: Uuid = event.stream.id().parse().expect("a UUID");
+            let wrong = event.data.contains("wrong");
+            // A number is no text, so the fold refuses it.
+            let value = if wrong { 7.into() } else { "right".into() };
+            changes.upsert([id.into()], [("locale", Op::Set(value))]);
+            Ok(())
+        });
+    world.models = vec![model];
+    let (relay, projector) = (world.relay(), world.projector());
+    world
+        .append(&account(1), "SettingsChanged", settings("a"))
+        .await;
+    world.caught_up().await;
+    projector.stop().await;
+    // Nothing is remembered after a restart.
+    let projector = world.projector();
+    world
+        .append(&account(1), "SettingsChanged", settings("wrong"))
+        .await;
+    world
+        .append(&account(2), "SettingsChanged", settings("b"))
+        .await;
+    world.caught_up().await;
+    projector.stop().await;
+    relay.stop().await;
+    for id in [1, 2] {
+        let row = world
+            .row("last-locales", key(id))
+            .await
+            .expect("the row is there");
+        assert_eq!(row["locale"], Value::from("right"));
+    }
+    let report = world.verify(Rows::Yes).await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.read_models[0].parked_events, 1, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,7 @@ async fn a_changed_definition_is_built_beside_the_live_one_and_swapped_in() {
     let projector = world.projector_with(Arc::clone(&world.store), world.models.clone(), options);
     let building = async {
         let mut status = projector.status.clone();
-        let swapped = status.wait_for(|status| status.is_following());
+        let swapped = status.wait_for(projector::Status::is_following);
         tokio::time::timeout(SOON, swapped)
             .await
             .unwrap()

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::samples::{account, append, registered, session_ended, settings};
 
 /// How long anything may take on a busy machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 pub struct World {
     pub log: Arc<dyn EventStore>,
@@ -196,15 +196,15 @@ impl World {
                 match turn {
                     0 => {
                         self.append(&account, "AccountRegistered", registered())
-                            .await
+                            .await;
                     }
                     9 => {
                         self.append(&session, "SessionEnded", session_ended(id))
-                            .await
+                            .await;
                     }
                     _ => {
                         self.append(&account, "SettingsChanged", settings(&format!("l{turn}")))
-                            .await
+                            .await;
                     }
                 }
             });
