@@ -13,7 +13,7 @@ use vault::{Keys, Vault, VaultOptions};
 use crate::config::Settings;
 
 /// How long a store may take to come up before the process gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 

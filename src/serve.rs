@@ -11,7 +11,7 @@ use command_api::{CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
 use query_api::QueryState;
-use read_models::ReadStore;
+use read_models::{ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -56,66 +56,60 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
         )
     })?;
     let address = listener.local_addr()?;
-    let opened = tokio::select! {
-        opened = open_stores(settings, &roles) => opened?,
+    let started = start(app, settings, &roles, shutdown);
+    let Process {
+        mut tasks,
+        health,
+        router,
+        events,
+    } = tokio::select! {
+        started = started => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
-
-    let mut tasks = JoinSet::new();
-    let mut health = Health::new();
-    let mut router = Router::new();
-    if let Some(events) = &opened.events {
-        let events = Arc::clone(events);
-        health = health.with("event-store", move || {
-            let events = Arc::clone(&events);
-            async move { events.head().await.map(drop) }
-        });
+    let router = web::harden(router.merge(health.routes()), Limits::default());
+    let stop = shutdown.clone();
+    tasks.spawn(async move {
+        if let Err(error) = web::serve(listener, router, stop).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    crate::welcome::print(settings, address);
+    let ended = supervise(&mut tasks, shutdown).await;
+    if let Some(events) = &events {
+        events.close().await;
     }
-    if let Some(vault) = &opened.vault {
-        let vault = vault.clone();
-        health = health.with("vault", move || {
-            let vault = vault.clone();
-            async move { vault.check().await }
-        });
+    ended
+}
+
+/// Opens the stores and starts what the roles do in the background.
+async fn start(
+    app: App,
+    settings: &Settings,
+    roles: &BTreeSet<Role>,
+    shutdown: &CancellationToken,
+) -> Result<Process> {
+    let opened = open_stores(settings, roles).await?;
+    let mut process = Process {
+        tasks: JoinSet::new(),
+        health: Health::new(),
+        router: Router::new(),
+        events: opened.events.clone(),
+    };
+    if let Some(events) = &opened.events {
+        process.watch_events(events);
     }
     if let (Some(events), Some(broker)) = (&opened.events, &opened.broker) {
-        let broker = Arc::clone(broker);
+        process.watch_broker(broker);
         if roles.contains(&Role::Relay) {
-            let holder = vault::random_uuid();
-            let relay = Relay::new(
-                Arc::clone(events),
-                Arc::clone(&broker),
-                holder,
-                RelayOptions::default(),
-            );
-            tasks.spawn(relay.run(shutdown.clone()));
+            process.relay(events, broker, shutdown);
         }
-        health = health.with("broker", move || {
-            let broker = Arc::clone(&broker);
-            async move { broker.check().await }
-        });
-    }
-    if roles.contains(&Role::Projector) {
-        let (Some(events), Some(broker)) = (&opened.events, &opened.broker) else {
-            unreachable!("the projector opens both")
-        };
-        let store = open::read_models(settings, false).await?;
-        health = checked(health, &store);
-        let projector = Projector::new(
-            Arc::clone(events),
-            Arc::clone(broker),
-            store,
-            app.models.clone(),
-            projector::Options::default(),
-        );
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = projector.run(shutdown).await {
-                tracing::error!(%error, "the projector cannot go on");
-            }
-        });
+        if roles.contains(&Role::Projector) {
+            let store = open::read_models(settings, false).await?;
+            process.projector(events, broker, store, app.models.clone(), shutdown);
+        }
     }
     if let (Some(keys), Some(vault)) = (&opened.keys, &opened.vault) {
+        process.watch_vault(vault);
         let names = TokenSettings {
             issuer: settings.issuer.clone(),
             audience: settings.issuer.clone(),
@@ -131,45 +125,108 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
                 vault: vault.clone(),
                 keys: Arc::clone(keys),
             };
-            let state = CommandState::new(
-                stores,
-                Arc::clone(&tokens),
-                Arc::new(SystemClock),
-                app.aggregates,
-            )?;
-            router = router.merge(command_api::routes(state));
+            let clock = Arc::new(SystemClock);
+            let state = CommandState::new(stores, Arc::clone(&tokens), clock, app.aggregates)?;
+            process.router = process.router.merge(command_api::routes(state));
         }
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
-            health = checked(health, &store);
+            process.watch_read_models("read-models", &store);
             let state = QueryState::new(store, app.models, vault.clone(), tokens, Arc::clone(keys));
-            router = router.merge(query_api::routes(state));
+            process.router = process.router.merge(query_api::routes(state));
         }
     }
-    // Probes are never turned away for lack of room.
-    let router = web::harden(router.merge(health.routes()), Limits::default());
-    {
+    Ok(process)
+}
+
+/// What runs in this process.
+struct Process {
+    tasks: JoinSet<()>,
+    health: Health,
+    router: Router,
+    events: Option<Arc<dyn EventStore>>,
+}
+
+impl Process {
+    fn relay(
+        &mut self,
+        events: &Arc<dyn EventStore>,
+        broker: &Arc<dyn Broker>,
+        shutdown: &CancellationToken,
+    ) {
+        let relay = Relay::new(
+            Arc::clone(events),
+            Arc::clone(broker),
+            vault::random_uuid(),
+            RelayOptions::default(),
+        );
+        self.tasks.spawn(relay.run(shutdown.clone()));
+    }
+
+    fn projector(
+        &mut self,
+        events: &Arc<dyn EventStore>,
+        broker: &Arc<dyn Broker>,
+        store: Arc<dyn ReadStore>,
+        models: Vec<ReadModel>,
+        shutdown: &CancellationToken,
+    ) {
+        self.watch_read_models("projected-read-models", &store);
+        let projector = Projector::new(
+            Arc::clone(events),
+            Arc::clone(broker),
+            store,
+            models,
+            projector::Options::default(),
+        );
         let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = web::serve(listener, router, shutdown).await {
-                tracing::error!(%error, "the HTTP server ended");
+        self.tasks.spawn(async move {
+            if let Err(error) = projector.run(shutdown).await {
+                tracing::error!(%error, "the projector cannot go on");
             }
         });
     }
-    crate::welcome::print(settings, address);
-    let ended = supervise(&mut tasks, shutdown).await;
-    if let Some(events) = &opened.events {
-        events.close().await;
-    }
-    ended
-}
 
-fn checked(health: Health, store: &Arc<dyn ReadStore>) -> Health {
-    let store = Arc::clone(store);
-    health.with("read-models", move || {
-        let store = Arc::clone(&store);
-        async move { store.check().await }
-    })
+    fn watch_events(&mut self, events: &Arc<dyn EventStore>) {
+        let events = Arc::clone(events);
+        self.watch("event-store", move || {
+            let events = Arc::clone(&events);
+            async move { events.head().await.map(drop) }
+        });
+    }
+
+    fn watch_broker(&mut self, broker: &Arc<dyn Broker>) {
+        let broker = Arc::clone(broker);
+        self.watch("broker", move || {
+            let broker = Arc::clone(&broker);
+            async move { broker.check().await }
+        });
+    }
+
+    fn watch_vault(&mut self, vault: &Vault) {
+        let vault = vault.clone();
+        self.watch("vault", move || {
+            let vault = vault.clone();
+            async move { vault.check().await }
+        });
+    }
+
+    fn watch_read_models(&mut self, name: &'static str, store: &Arc<dyn ReadStore>) {
+        let store = Arc::clone(store);
+        self.watch(name, move || {
+            let store = Arc::clone(&store);
+            async move { store.check().await }
+        });
+    }
+
+    fn watch<F, Fut, E>(&mut self, name: &'static str, check: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.health = std::mem::take(&mut self.health).with(name, check);
+    }
 }
 
 fn roles(only: Option<Role>) -> BTreeSet<Role> {

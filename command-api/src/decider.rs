@@ -37,6 +37,7 @@ pub struct Given<D: Decider>(D);
 
 impl<D: Decider> Given<D> {
     /// Judges a command.
+    #[expect(clippy::needless_pass_by_value, reason = "tests read better without &")]
     pub fn when(self, command: D::Command) -> When<D> {
         When(self.0.decide(&command))
     }
@@ -62,6 +63,7 @@ where
     }
 
     /// The command is refused for exactly this reason.
+    #[expect(clippy::needless_pass_by_value, reason = "tests read better without &")]
     pub fn then_refused(self, expected: D::Refusal) {
         assert_eq!(
             self.0.as_ref().err(),

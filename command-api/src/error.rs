@@ -163,8 +163,13 @@ mod tests {
     #[test]
     fn every_code_is_explained_in_docs_errors() {
         let page = include_str!("../../docs/errors.md");
-        let missing: Vec<_> =
-            codes::ALL.iter().filter(|code| !page.contains(&format!("`{code}`"))).collect();
-        assert!(missing.is_empty(), "docs/errors.md does not explain {missing:?}");
+        let missing: Vec<_> = codes::ALL
+            .iter()
+            .filter(|code| !page.contains(&format!("`{code}`")))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "docs/errors.md does not explain {missing:?}"
+        );
     }
 }

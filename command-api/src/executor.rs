@@ -130,7 +130,7 @@ impl<A: Aggregate> Executor<A> {
         let Some(key) = self.data_key(order.person, order.stream).await? else {
             // A stream that never began has no key, and its decider says what that means.
             let loaded = self.load(order.stream).await?;
-            return match self.judge(&order, &loaded) {
+            return match Self::judge(&order, &loaded) {
                 Err(refusal) => Err(refusal),
                 Ok(_) => Err(CommandError::fault(KeyError::Missing)),
             };
@@ -147,7 +147,7 @@ impl<A: Aggregate> Executor<A> {
                 Some(loaded) => (loaded, false),
                 None => (self.load(order.stream).await?, true),
             };
-            let refusal = match self.judge(&order, &loaded) {
+            let refusal = match Self::judge(&order, &loaded) {
                 Ok(events) if !events.is_empty() => {
                     match self
                         .append(&order, &loaded, &events, key.as_deref(), &fingerprint)
@@ -185,11 +185,7 @@ impl<A: Aggregate> Executor<A> {
         }
     }
 
-    fn judge(
-        &self,
-        order: &Order<'_, A>,
-        loaded: &Loaded<A>,
-    ) -> Result<Vec<A::Event>, CommandError> {
+    fn judge(order: &Order<'_, A>, loaded: &Loaded<A>) -> Result<Vec<A::Event>, CommandError> {
         if let Some(seen) = order.if_match
             && seen != loaded.version
         {
@@ -377,7 +373,6 @@ impl<A: Aggregate> Executor<A> {
 
     /// The key of the person a stream belongs to: `Some(None)` where there is no person, `None` where the stream has not
     /// begun.
-    #[expect(clippy::option_option, reason = "no person and no key are two things")]
     async fn data_key(
         &self,
         person: Option<Uuid>,

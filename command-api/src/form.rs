@@ -66,10 +66,6 @@ impl Form {
     }
 
     /// A text that may be left out (`None`) or cleared with `null` (`Some(None)`).
-    #[expect(
-        clippy::option_option,
-        reason = "absent, null and set are three things"
-    )]
     pub fn nullable_text(&mut self, name: &'static str, rule: Rule) -> Option<Option<String>> {
         match self.take(name)? {
             Value::Null => Some(None),

@@ -128,13 +128,13 @@ impl Decider for Account {
 impl Account {
     /// Leaves out what is set already. Custom settings are ciphertext in history, so they always count as new.
     fn what_is_new(&self, change: &Settings) -> Settings {
-        fn new<T: Clone + PartialEq>(wanted: &Option<T>, known: &Option<T>) -> Option<T> {
-            wanted.clone().filter(|value| Some(value) != known.as_ref())
+        fn news<T: PartialEq>(wanted: Option<T>, known: Option<&T>) -> Option<T> {
+            wanted.filter(|value| Some(value) != known)
         }
         Settings {
-            locale: new(&change.locale, &self.settings.locale),
-            time_zone: new(&change.time_zone, &self.settings.time_zone),
-            theme: new(&change.theme, &self.settings.theme),
+            locale: news(change.locale.clone(), self.settings.locale.as_ref()),
+            time_zone: news(change.time_zone.clone(), self.settings.time_zone.as_ref()),
+            theme: news(change.theme, self.settings.theme.as_ref()),
             custom: change.custom.clone(),
         }
     }

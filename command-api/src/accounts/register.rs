@@ -40,7 +40,7 @@ async fn carry_out(
     if let Some(password) = &password
         && let Err(problem) = password_policy(password.expose_secret())
     {
-        form.refuse("password", password_code(&problem), problem.to_string());
+        form.refuse("password", password_code(problem), problem.to_string());
     }
     let password = form.whole(password)?;
 
@@ -100,7 +100,7 @@ async fn carry_out(
         .await
 }
 
-fn password_code(problem: &PasswordProblem) -> &'static str {
+fn password_code(problem: PasswordProblem) -> &'static str {
     match problem {
         PasswordProblem::TooShort => "too_short",
         PasswordProblem::TooLong => "too_long",
