@@ -1,0 +1,308 @@
+//! Personal data and secrets stand nowhere in plain: not in a database's files, not in a message, not in a log. The search
+//! is for distinctive values, byte for byte, in everything that the processes leave on disk or print.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties, Consumer, ExchangeKind};
+use serde_json::{Value, json};
+use test_support::{Postgres, RabbitMq, eventually, files_containing, psql};
+
+use crate::client::{Client, Person};
+use crate::world::{Cluster, Embedded, Settings, launch};
+
+const PASSWORD: &str = "kanarien-passwort-Xq7";
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// What stood in plain when it was sent, and may stand in plain nowhere else.
+struct Canaries {
+    needles: Vec<String>,
+    /// What does stand there: it shows that the search would have found the others.
+    account: String,
+    token: String,
+    messages: usize,
+}
+
+fn profile() -> Value {
+    json!({
+        "display_name": "Zwitscher Kanari", "given_name": "Vornamkanari", "family_name": "Familkanari",
+        "phone": "+4915199887766", "birth_date": "1987-03-21", "address": "Kanarienweg 77\n10115 Berlin",
+    })
+}
+
+/// Does with one account all that can be done, wrong and right.
+async fn live(client: &Client, email: &str) -> Canaries {
+    let body = json!({ "email": email, "password": PASSWORD, "profile": profile() });
+    client
+        .post("/v1/accounts")
+        .json(&body)
+        .key("register")
+        .send()
+        .await
+        .expect(201);
+    client
+        .post("/v1/accounts")
+        .json(&body)
+        .key("register")
+        .send()
+        .await
+        .expect(201);
+    let login = json!({ "email": email, "password": PASSWORD });
+    let ada = Person::of(
+        &client
+            .post("/v1/sessions")
+            .json(&login)
+            .send()
+            .await
+            .expect(201),
+    );
+    let wrong = json!({ "email": email, "password": "kanarien-vertippt" });
+    client
+        .post("/v1/sessions")
+        .json(&wrong)
+        .send()
+        .await
+        .expect(401);
+    let invalid = json!({ "email": email, "password": PASSWORD, "profile": { "display_name": 7, "phone": "kanarienzahl" } });
+    client
+        .post("/v1/accounts")
+        .json(&invalid)
+        .send()
+        .await
+        .expect(422);
+    client
+        .post("/v1/accounts")
+        .raw("application/json", format!("{{\"email\": \"{email}\""))
+        .send()
+        .await
+        .expect(400);
+    let change = json!({ "given_name": "Zweitkanari", "address": null });
+    client
+        .command(&ada, "update-profile", &change)
+        .send()
+        .await
+        .expect(200);
+    let settings = json!({ "custom": { "kanarienfach": "kanarienwert", "tief": { "liste": ["kanarientief"] } } });
+    let last = client
+        .command(&ada, "change-settings", &settings)
+        .send()
+        .await
+        .expect(200);
+    let next = Person::of(&client.refresh(&ada.refresh).await.expect(200));
+    let row = eventually(WITHIN, || async {
+        let row = client.profile(&next, last.token()).await;
+        (row.status == 200).then_some(row)
+    })
+    .await;
+    for there in [email, "Zweitkanari", "Familkanari", "kanarientief"] {
+        assert!(row.text.contains(there), "{there}: {}", row.text);
+    }
+    client
+        .get(&format!("/v1/accounts?email=eq.{email}"))
+        .bearer(&next.access)
+        .send()
+        .await;
+
+    let mut needles: Vec<String> = profile()
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, value)| value.as_str().map(str::to_owned))
+        .collect();
+    for more in [
+        "Kanarienweg",
+        "Zweitkanari",
+        "kanarienfach",
+        "kanarienwert",
+        "kanarientief",
+        "kanarienzahl",
+        "kanarien-vertippt",
+        PASSWORD,
+    ] {
+        needles.push(more.to_owned());
+    }
+    needles.extend([
+        email.to_owned(),
+        email.to_lowercase(),
+        email.split('@').next().unwrap_or(email).to_owned(),
+    ]);
+    for person in [&ada, &next] {
+        needles.extend([person.refresh.clone(), person.access.clone()]);
+    }
+    // Registered, logged in, and changed twice.
+    Canaries {
+        needles,
+        account: ada.account,
+        token: last.token().to_owned(),
+        messages: 4,
+    }
+}
+
+impl Canaries {
+    fn assert_not_in_files(&self, folder: &Path) {
+        for needle in &self.needles {
+            let found = files_containing(folder, needle);
+            assert!(found.is_empty(), "{needle} stands in {found:?}");
+        }
+    }
+
+    fn assert_not_in(&self, text: &str, what: &str) {
+        for needle in &self.needles {
+            assert!(!text.contains(needle.as_str()), "{needle} stands in {what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_servers_files_and_logs_hold_nothing_personal() {
+    let folder = test_support::temp_dir();
+    let server = launch()
+        .folder(folder.path())
+        .env("SHOWCALLER_LOG", "debug")
+        .start()
+        .await;
+    let canaries = live(
+        &Client::new(&server.url()),
+        "Piep.Kanari-Q7@vogelhaus.example",
+    )
+    .await;
+    for moment in [
+        "while it runs, its write-ahead logs beside it",
+        "after an orderly end",
+    ] {
+        for database in ["events.db", "vault.db", "read-models.db"] {
+            let files = files_containing(folder.path().join("data"), &canaries.account);
+            // UUIDs stand in the vault and in read models as bytes.
+            assert!(
+                !files.is_empty(),
+                "{database} {moment}: the search would find nothing"
+            );
+        }
+        canaries.assert_not_in_files(folder.path());
+        canaries.assert_not_in_files(server.folder());
+        canaries.assert_not_in(&server.logs(), "the log");
+        if server.is_running() {
+            assert_eq!(server.terminate().await, 0);
+        }
+    }
+    let embedded = Embedded::start_in(folder).await;
+    let shown = embedded
+        .verb(&["streams", "show", &format!("account-{}", canaries.account)])
+        .await;
+    canaries.assert_not_in(&(shown.stdout + &shown.stderr), "what streams show prints");
+    let verified = embedded.verb(&["verify", "--rows"]).await;
+    canaries.assert_not_in(&(verified.stdout + &verified.stderr), "what verify prints");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_files_messages_and_the_logs_of_all_roles_hold_nothing_personal() {
+    let (postgres, rabbitmq) = tokio::join!(Postgres::shared(), RabbitMq::shared());
+    let vhost = rabbitmq.fresh_vhost().await;
+    let mut settings = Settings::new(postgres, &vhost).await;
+    settings.log = "debug";
+    let (connection, mut tap) = tap(&vhost).await;
+    let cluster = Cluster::start(&settings).await;
+    let canaries = live(&cluster.client(), "Piep.Kanari-P9@vogelhaus.example").await;
+
+    let mut messages = Vec::new();
+    while messages.len() < canaries.messages {
+        let delivery = tokio::time::timeout(WITHIN, tap.next())
+            .await
+            .expect("the tap gets every message");
+        let delivery = delivery.expect("the tap stays open").expect("a message");
+        let text = String::from_utf8_lossy(&delivery.data).into_owned()
+            + &format!("{:?}", delivery.properties);
+        canaries.assert_not_in(&text, "a message");
+        delivery
+            .ack(BasicAckOptions::default())
+            .await
+            .expect("the connection stands");
+        if !delivery.routing_key.as_str().ends_with(".heartbeat") {
+            messages.push(text);
+        }
+    }
+    assert!(
+        messages.iter().any(|text| text.contains(&canaries.account)),
+        "{messages:?}"
+    );
+    connection
+        .close(200, "done".into())
+        .await
+        .expect("the connection stands");
+
+    for role in ["command-api", "relay", "projector", "query-api"] {
+        let (_, process) = cluster
+            .processes()
+            .into_iter()
+            .find(|(name, _)| *name == role)
+            .expect("all roles");
+        canaries.assert_not_in(&process.logs(), role);
+    }
+    psql(&settings.events, "CHECKPOINT").await;
+    assert!(
+        !files_containing(postgres.folder(), &canaries.account).is_empty(),
+        "the search would find nothing"
+    );
+    canaries.assert_not_in_files(postgres.folder());
+    canaries.assert_not_in_files(rabbitmq.folder());
+    let row = cluster
+        .client()
+        .get("/v1/sign-ups-per-day")
+        .after(&canaries.token)
+        .send()
+        .await;
+    assert_eq!(row.status, 401);
+}
+
+/// A queue of one's own beside the projector's, which gets every message.
+async fn tap(url: &str) -> (Connection, Consumer) {
+    let connection = Connection::connect(url, ConnectionProperties::default())
+        .await
+        .expect("the broker is up");
+    let channel = connection.create_channel().await.expect("a channel");
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let exchange = channel.exchange_declare(
+        broker::EXCHANGE.into(),
+        ExchangeKind::Topic,
+        durable,
+        FieldTable::default(),
+    );
+    exchange
+        .await
+        .expect("the exchange is as the relay declares it");
+    let exclusive = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let queue = channel
+        .queue_declare("".into(), exclusive, FieldTable::default())
+        .await
+        .expect("a queue");
+    let bound = channel.queue_bind(
+        queue.name().clone(),
+        broker::EXCHANGE.into(),
+        "#".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bound.await.expect("a binding");
+    let consumer = channel
+        .basic_consume(
+            queue.name().clone(),
+            "tap".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .expect("a consumer");
+    (connection, consumer)
+}

@@ -1,0 +1,20 @@
+//! The whole system through HTTP: the real binary as real processes, on real PostgreSQL and RabbitMQ.
+//!
+//! Refuses: to look inside a process, and to sleep and hope. What is asserted is what a client, an operator or somebody
+//! with a copy of the disks could see.
+
+#![allow(clippy::disallowed_methods)] // tests may read the environment and the clock
+
+mod client;
+mod load;
+mod world;
+
+mod canary;
+mod cluster;
+mod commands;
+mod crashes;
+mod docs;
+mod embedded;
+mod operators;
+mod pairs;
+mod refusals;
