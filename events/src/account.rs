@@ -40,19 +40,39 @@ pub struct ProfileChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<Personal<String>>,
     /// Given name.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
     pub given_name: Option<Option<Personal<String>>>,
     /// Family name.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
     pub family_name: Option<Option<Personal<String>>>,
     /// Telephone number.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
     pub phone: Option<Option<Personal<String>>>,
     /// Birth date.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
     pub birth_date: Option<Option<Personal<String>>>,
     /// Postal address.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
     pub address: Option<Option<Personal<String>>>,
 }
 
@@ -118,15 +138,25 @@ impl DomainEvent for Event {}
 mod double_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::option_option, clippy::ref_option, reason = "absent, null and set are three things")]
+    #[expect(
+        clippy::option_option,
+        clippy::ref_option,
+        reason = "absent, null and set are three things"
+    )]
     pub fn serialize<S: Serializer, T: Serialize>(
         value: &Option<Option<T>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        value.as_ref().and_then(Option::as_ref).serialize(serializer)
+        value
+            .as_ref()
+            .and_then(Option::as_ref)
+            .serialize(serializer)
     }
 
-    #[expect(clippy::option_option, reason = "absent, null and set are three things")]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, null and set are three things"
+    )]
     pub fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         deserializer: D,
     ) -> Result<Option<Option<T>>, D::Error> {

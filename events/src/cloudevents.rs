@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Digest, EventId, Hash, LogIdentity, Partition, Position, RecordedEvent, StreamId, Version};
+use crate::{
+    Digest, EventId, Hash, LogIdentity, Partition, Position, RecordedEvent, StreamId, Version,
+};
 
 /// Why bytes from a queue are not a message of ours.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +56,12 @@ struct Wire<'a> {
 impl Message {
     /// The topic it is published under: `{partition}.{category}.{type}`.
     pub fn routing_key(&self) -> String {
-        format!("{}.{}.{}", self.partition, self.event.stream.category(), self.event.type_name)
+        format!(
+            "{}.{}.{}",
+            self.partition,
+            self.event.stream.category(),
+            self.event.type_name
+        )
     }
 
     /// The JSON of the CloudEvent.
@@ -84,9 +91,11 @@ impl Message {
 
     /// Reads the JSON of a CloudEvent.
     pub fn from_json(bytes: &[u8]) -> Result<Self, MessageError> {
-        let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|e| MessageError(e.to_string()))?;
+        let wire: Wire<'_> =
+            serde_json::from_slice(bytes).map_err(|e| MessageError(e.to_string()))?;
         let number = |name: &str, text: &str| {
-            text.parse::<u64>().map_err(|_| MessageError(format!("{name} is {text:?}, not a number")))
+            text.parse::<u64>()
+                .map_err(|_| MessageError(format!("{name} is {text:?}, not a number")))
         };
         Ok(Self {
             log: wire.log,

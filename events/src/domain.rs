@@ -8,7 +8,9 @@ use crate::RecordedEvent;
 
 /// Why a stored event could not be read as the domain's type.
 #[derive(Debug, thiserror::Error)]
-#[error("event {id} ({type_name} v{schema_version}) at version {version} of {stream} cannot be read: {cause}")]
+#[error(
+    "event {id} ({type_name} v{schema_version}) at version {version} of {stream} cannot be read: {cause}"
+)]
 pub struct DecodeError {
     stream: String,
     version: u64,
@@ -50,12 +52,17 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync {
         use serde::de::Error;
         match serde_json::to_value(self)? {
             Value::Object(mut object) => match (object.remove("type"), object.remove("data")) {
-                (Some(Value::String(name)), data) => {
-                    Ok((name, data.unwrap_or_else(|| Value::Object(serde_json::Map::new()))))
-                }
-                _ => Err(serde_json::Error::custom("an event enum needs #[serde(tag = \"type\", content = \"data\")]")),
+                (Some(Value::String(name)), data) => Ok((
+                    name,
+                    data.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+                )),
+                _ => Err(serde_json::Error::custom(
+                    "an event enum needs #[serde(tag = \"type\", content = \"data\")]",
+                )),
             },
-            _ => Err(serde_json::Error::custom("an event serialises as an object")),
+            _ => Err(serde_json::Error::custom(
+                "an event serialises as an object",
+            )),
         }
     }
 

@@ -103,7 +103,10 @@ impl Digest {
 
 /// The hash of an event after `previous` in its stream. `data` and `metadata` are the stored bytes; every part is
 /// preceded by its length (8 bytes, little endian), so no two events share an input.
-#[expect(clippy::too_many_arguments, reason = "exactly what is stored of an event")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "exactly what is stored of an event"
+)]
 pub fn chain(
     previous: &Hash,
     id: EventId,

@@ -261,7 +261,16 @@ mod tests {
 
     #[test]
     fn names_that_would_break_routing_or_storage_are_refused() {
-        for name in ["", "account", "-1", "a.b-1", "a*-1", "a-", "a-x\u{0}y", "a b-1"] {
+        for name in [
+            "",
+            "account",
+            "-1",
+            "a.b-1",
+            "a*-1",
+            "a-",
+            "a-x\u{0}y",
+            "a b-1",
+        ] {
             assert!(StreamId::parse(name).is_err(), "{name:?}");
         }
         assert!(StreamId::parse(&format!("a-{}", "x".repeat(300))).is_err());

@@ -26,13 +26,20 @@ impl Ciphertext {
         if text.starts_with(PREFIX) && text.split('.').count() == 6 {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidId("this is not a ciphertext of the form enc1.….….….….…".into()))
+            Err(InvalidId(
+                "this is not a ciphertext of the form enc1.….….….….…".into(),
+            ))
         }
     }
 
     /// The prefix that every ciphertext of `field` has: it is the additional authenticated data as well.
     /// `stream_b64` is the stream's name in unpadded base64url; `field` is a path like `profile/display_name`.
-    pub fn context(key_id: uuid::Uuid, stream_b64: &str, event_id: crate::EventId, field: &str) -> String {
+    pub fn context(
+        key_id: uuid::Uuid,
+        stream_b64: &str,
+        event_id: crate::EventId,
+        field: &str,
+    ) -> String {
         format!("{PREFIX}{key_id}.{stream_b64}.{event_id}.{field}")
     }
 
@@ -120,7 +127,10 @@ mod tests {
     #[test]
     fn plain_values_are_marked_and_never_shown() {
         let name = Personal::Plain("Ada".to_owned());
-        assert_eq!(serde_json::to_string(&name).unwrap(), r#"{"$personal":"Ada"}"#);
+        assert_eq!(
+            serde_json::to_string(&name).unwrap(),
+            r#"{"$personal":"Ada"}"#
+        );
         assert_eq!(format!("{name:?}"), "(personal)");
     }
 
