@@ -40,6 +40,9 @@ pub(crate) struct Batch<'a> {
     pub claims: Vec<Claim<'a>>,
     /// Every event that goes in if its stream's claim holds.
     pub rows: Vec<Row<'a>>,
+    /// Every tail claimed was read or written by this backend since its last failure, and every stream has one: then
+    /// unique indexes are enough to find out whether all of it can go in.
+    pub optimistic: bool,
 }
 
 /// A command that is in the log already.

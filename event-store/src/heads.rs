@@ -40,6 +40,13 @@ impl Heads {
         });
     }
 
+    /// Takes over the head as it was just read. It may be lower, when the log was set back: else those who wait for the
+    /// positions that are gone would be woken again and again for nothing.
+    pub(crate) fn correct(&self, head: Position) {
+        self.newest
+            .send_if_modified(|newest| std::mem::replace(newest, head) != head);
+    }
+
     /// Returns when a position beyond `position` is known, or after `patience`.
     pub(crate) async fn wait_beyond(&self, position: Position, patience: Duration) {
         self.waiting.send_modify(|n| *n += 1);

@@ -153,6 +153,11 @@ fn push_rows<'a>(
 }
 
 impl Plan {
+    /// Every append goes in or waits; none is only asked about.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.steps.iter().any(|step| matches!(step, Step::Probe))
+    }
+
     /// The hash that an append's last event gets by this plan, if it is to go in.
     pub(crate) fn hash(&self, append: usize) -> Option<Hash> {
         match &self.steps[append] {
@@ -163,11 +168,11 @@ impl Plan {
 
     /// Judges every append by what became of the batch, remembers the real tails, and tells the new head.
     ///
-    /// `attempts` has, by append, the hash of an earlier try whose fate was unknown: if it is found now, that was it.
+    /// `attempts` has, by append, the hashes of earlier tries whose fate was unknown: if one is found now, that was it.
     pub(crate) fn settle(
         self,
         appends: &[&Append],
-        attempts: &[Option<Hash>],
+        attempts: &[&[Hash]],
         outcome: Outcome,
         tails: &mut Tails,
     ) -> (Vec<Answer>, Position) {
@@ -214,11 +219,7 @@ impl Plan {
     }
 }
 
-fn repeated(
-    found: &Known,
-    append: &Append,
-    attempt: Option<Hash>,
-) -> Result<Appended, AppendError> {
+fn repeated(found: &Known, append: &Append, attempts: &[Hash]) -> Result<Appended, AppendError> {
     if found.stream != append.stream {
         return Err(AppendError::OtherStream);
     }
@@ -227,7 +228,7 @@ fn repeated(
         last: found.last.version,
         position: found.position,
         hash: found.last.hash,
-        repeated: attempt != Some(found.last.hash),
+        repeated: !attempts.contains(&found.last.hash),
     })
 }
 

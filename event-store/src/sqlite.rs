@@ -79,7 +79,7 @@ impl SqliteEventStore {
     }
 }
 
-/// Raises `heads` by looking for appends of other processes while somebody waits, for ever.
+/// Corrects `heads` by looking for appends of other processes while somebody waits, for ever.
 async fn poll(options: SqliteConnectOptions, heads: Arc<Heads>) {
     loop {
         heads.someone_waits().await;
@@ -101,7 +101,7 @@ async fn poll_changes(options: &SqliteConnectOptions, heads: &Heads) -> Result<(
             .await?;
         if seen.replace(version) != Some(version) {
             let head = sqlx::query_scalar("SELECT position FROM events_head WHERE id = 1");
-            heads.raise(Position::from_i64(head.fetch_one(&mut connection).await?));
+            heads.correct(Position::from_i64(head.fetch_one(&mut connection).await?));
         }
         tokio::time::sleep(POLL).await;
     }

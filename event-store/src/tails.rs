@@ -1,5 +1,5 @@
 //! The writer's memory of where streams end: bounded, and only ever a guess, since other processes append too. What it
-//! says is verified in the transaction that relies on it.
+//! says was true once on the same connection, and is verified in the transaction that relies on it.
 
 use std::collections::HashMap;
 
@@ -47,6 +47,12 @@ impl Tails {
         let (stream, tail) = self.old.remove_entry(stream)?;
         self.put(stream, tail);
         Some(tail)
+    }
+
+    /// Forgets everything: the database may be another one after a failure, set back to an earlier state.
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
     }
 
     /// Remembers where a stream ends.

@@ -31,8 +31,8 @@ struct Item {
     append: Append,
     reply: Option<oneshot::Sender<Result<Appended, AppendError>>>,
     deadline: Instant,
-    /// The hash of its last event in a try whose fate is unknown.
-    attempt: Option<Hash>,
+    /// The hashes of its last event in the tries whose fate is unknown.
+    attempts: Vec<Hash>,
 }
 
 impl Item {
@@ -68,6 +68,7 @@ impl Writer {
             max_batch: options.max_batch.max(1),
             // A batch's streams must fit in at once.
             tails: Tails::new(options.cached_streams.max(2 * options.max_batch)),
+            cautious: false,
             heads,
         };
         let task = tokio::spawn(task.run(items, stopped));
@@ -91,7 +92,7 @@ impl Writer {
             append,
             reply: Some(reply),
             deadline: Instant::now() + APPEND_DEADLINE,
-            attempt: None,
+            attempts: vec![],
         });
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }
@@ -116,6 +117,8 @@ struct Task<B> {
     partitions: u16,
     max_batch: usize,
     tails: Tails,
+    /// The last batch did not go in as planned: other processes write to the same streams, or commands are repeated.
+    cautious: bool,
     heads: Arc<Heads>,
 }
 
@@ -204,34 +207,42 @@ impl<B: Backend> Task<B> {
         if items.is_empty() {
             return Ok(());
         }
+        let tried = self.try_commit(items).await;
+        if tried.is_err() {
+            // The next connection may lead to a server that was set back; see `Batch::optimistic`.
+            self.tails.clear();
+            self.cautious = true;
+        }
+        tried
+    }
+
+    async fn try_commit(&mut self, items: &mut [Item]) -> Result<(), Failure> {
         let missing = missing(items.iter().map(|item| &item.append), &mut self.tails);
         if !missing.is_empty() {
             let tails = self.backend.tails(&missing).await?;
-            missing
-                .into_iter()
-                .zip(tails)
-                .for_each(|(stream, tail)| self.tails.put(stream, tail));
+            for (stream, tail) in missing.into_iter().zip(tails) {
+                self.tails.put(stream, tail);
+            }
         }
-        let (batch, plan) = plan(
-            items.iter().map(|item| &item.append),
-            &mut self.tails,
-            self.partitions,
-        );
+        let appends = items.iter().map(|item| &item.append);
+        let (mut batch, plan) = plan(appends, &mut self.tails, self.partitions);
+        batch.optimistic = !self.cautious && plan.is_whole();
         let outcome = match self.backend.commit(&batch).await {
             Ok(outcome) => outcome,
             Err(failure) => {
                 drop(batch);
                 if matches!(failure, Failure::Unknown(_)) {
                     for (index, item) in items.iter_mut().enumerate() {
-                        item.attempt = plan.hash(index).or(item.attempt);
+                        item.attempts.extend(plan.hash(index));
                     }
                 }
                 return Err(failure);
             }
         };
         drop(batch);
+        self.cautious = !(outcome.known.is_empty() && outcome.moved.is_empty());
         let appends: Vec<&Append> = items.iter().map(|item| &item.append).collect();
-        let attempts: Vec<Option<Hash>> = items.iter().map(|item| item.attempt).collect();
+        let attempts: Vec<&[Hash]> = items.iter().map(|item| item.attempts.as_slice()).collect();
         let (answers, head): (Vec<Answer>, _) =
             plan.settle(&appends, &attempts, outcome, &mut self.tails);
         for (item, answer) in items.iter_mut().zip(answers) {

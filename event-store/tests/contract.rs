@@ -99,6 +99,11 @@ mod postgres_only {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_server_that_was_set_back_is_noticed() {
+        faults::a_server_that_was_set_back_is_noticed(Log::postgres().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_server_that_forgets_commits_is_refused() {
         opening::a_server_that_forgets_commits_is_refused(Log::postgres().await).await;
     }

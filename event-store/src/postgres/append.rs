@@ -17,7 +17,7 @@ use crate::tails::Tail;
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 const APPEND: &str = "SELECT * FROM showcaller_events.append_v1\
-    ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+    ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
 const TAILS: &str = "SELECT t.version, t.hash FROM unnest($1::text[]) WITH ORDINALITY AS s(stream, n) \
     LEFT JOIN LATERAL (SELECT e.version, e.hash FROM showcaller_events.events e \
@@ -96,6 +96,7 @@ impl Backend for PostgresBackend {
         }
         let query = sqlx::query(APPEND)
             .bind(self.epoch)
+            .bind(batch.optimistic)
             .bind(column!(batch.commands, (id, _) => *id))
             .bind(column!(batch.commands, (_, claim) => *claim as i32 + 1))
             .bind(column!(batch.claims, c => c.stream.as_str()))
@@ -125,8 +126,9 @@ impl Backend for PostgresBackend {
 
 fn outcome(row: &PgRow) -> Result<Outcome, sqlx::Error> {
     let base: i64 = row.try_get(0)?;
-    let items: Vec<i32> = row.try_get(1)?;
-    let moved: Vec<i32> = row.try_get(7)?;
+    // Null after an optimistic append, which has nothing to tell.
+    let items: Vec<i32> = row.try_get::<Option<_>, _>(1)?.unwrap_or_default();
+    let moved: Vec<i32> = row.try_get::<Option<_>, _>(7)?.unwrap_or_default();
     let mut outcome = Outcome {
         base: Position::from_i64(base),
         known: vec![],

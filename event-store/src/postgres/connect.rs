@@ -45,6 +45,8 @@ fn session(url: &str, read_only: bool) -> Result<PgConnectOptions, Error> {
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
         ("jit", "off"),
+        // Planning the statements of an append anew would cost more than carrying them out.
+        ("plan_cache_mode", "force_generic_plan"),
     ];
     if read_only {
         settings.push(("default_transaction_read_only", "on"));

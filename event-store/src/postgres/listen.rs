@@ -45,12 +45,12 @@ async fn hear(pool: &PgPool, heads: &Heads) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Raises `heads` by reading the head now and then while somebody waits, for ever.
+/// Corrects `heads` by reading the head now and then while somebody waits, for ever.
 pub(super) async fn poll(pool: PgPool, heads: Arc<Heads>) {
     loop {
         heads.someone_waits().await;
         match super::read::head(&pool).await {
-            Ok(head) => heads.raise(head),
+            Ok(head) => heads.correct(head),
             Err(error) => tracing::debug!(%error, "the head cannot be read; trying again"),
         }
         tokio::time::sleep(POLL).await;

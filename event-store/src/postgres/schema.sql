@@ -46,8 +46,12 @@ CREATE TABLE showcaller_events.relay_checkpoint (
 -- Commits a batch in one round trip. Streams and rows are numbered from 1 by their place in the arrays; a tail_version
 -- of -1 only asks for the stream's tail. Every statement below has a snapshot of its own (READ COMMITTED, VOLATILE), so
 -- what is read after the lock includes everything that was committed under it.
+--
+-- An optimistic caller has seen every tail on this very connection. Such a tail is in the stream for ever, so it is the
+-- stream's end exactly if nothing has the version after it; and a command is new exactly if no event has its id. The
+-- unique indexes decide both while the rows go in. Only if they object is everything looked up.
 CREATE FUNCTION showcaller_events.append_v1(
-    p_epoch uuid,
+    p_epoch uuid, p_optimistic boolean,
     p_commands uuid[], p_command_streams int[],
     p_streams text[], p_tail_versions bigint[], p_tail_hashes bytea[],
     r_streams int[], r_names text[], r_versions bigint[], r_ids uuid[], r_types text[], r_schema_versions int[],
@@ -63,6 +67,26 @@ BEGIN
     SELECT h.position INTO base FROM showcaller_events.head h WHERE h.id = 1 AND h.epoch = p_epoch FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the log is not the one that was opened' USING ERRCODE = 'SC001';
+    END IF;
+
+    IF p_optimistic THEN
+        BEGIN
+            INSERT INTO showcaller_events.events
+                   (position, stream, version, id, type, schema_version, data, metadata, hash, partition, command_id,
+                    append_size)
+            SELECT base + r.n, r.name, r.version, r.id, r.type, r.schema_version, r.data, r.metadata, r.hash,
+                   r.partition, r.command, r.size
+              FROM unnest(r_names, r_versions, r_ids, r_types, r_schema_versions, r_data, r_metadata, r_hashes,
+                          r_partitions, r_commands, r_sizes)
+                   WITH ORDINALITY AS r(name, version, id, type, schema_version, data, metadata, hash, partition,
+                                        command, size, n);
+            GET DIAGNOSTICS inserted = ROW_COUNT;
+            UPDATE showcaller_events.head h SET position = base + inserted WHERE h.id = 1;
+            PERFORM pg_notify('showcaller_events', (base + inserted)::text);
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            NULL;
+        END;
     END IF;
 
     SELECT coalesce(array_agg(c.item::int), '{}'), coalesce(array_agg(f.stream::text), '{}'),

@@ -20,8 +20,14 @@ use crate::tails::Tail;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How often the lock is tried. SQLite's own waiting grows to 100 ms, and a busy process would starve the others.
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
-/// How many events go in by one statement, where there are as many.
-const CHUNK: usize = 32;
+/// How many events go in by one statement: the most of these sizes that are left. Each statement is handed to the
+/// connection's thread and back, which costs more than a row.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+
+/// How much of the file the writer keeps in memory, in KiB (negative, says SQLite): the indexes are written all over.
+const CACHE: &str = "-32768";
+/// After how many pages the write-ahead log is copied into the file; a page written often until then is copied once.
+const CHECKPOINT: &str = "8000";
 
 // CROSS JOIN keeps the order: each of the batch's values is looked up in the index.
 const KNOWN: &str = "SELECT j.key, f.stream, f.version, f.append_size, l.position, l.hash FROM json_each(?1) j \
@@ -31,8 +37,7 @@ const KNOWN: &str = "SELECT j.key, f.stream, f.version, f.append_size, l.positio
 const TAILS: &str = "SELECT j.key, t.version, t.hash FROM json_each(?1) j CROSS JOIN events t ON t.stream = j.value \
     AND t.version = (SELECT max(version) FROM events WHERE stream = j.value)";
 
-static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert(1));
-static INSERT_CHUNK: LazyLock<String> = LazyLock::new(|| insert(CHUNK));
+static INSERTS: LazyLock<[String; 4]> = LazyLock::new(|| CHUNKS.map(insert));
 
 fn insert(rows: usize) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
@@ -51,8 +56,13 @@ pub(super) struct SqliteBackend {
 
 impl SqliteBackend {
     pub(super) fn new(options: SqliteConnectOptions, epoch: Uuid) -> Self {
+        let options = options
+            .create_if_missing(false)
+            .busy_timeout(LOCK_PAUSE)
+            .pragma("cache_size", CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT);
         Self {
-            options: options.create_if_missing(false).busy_timeout(LOCK_PAUSE),
+            options,
             epoch,
             connection: None,
         }
@@ -116,50 +126,87 @@ async fn write(
     epoch: Uuid,
 ) -> Result<Outcome, Failure> {
     let fail = |error: sqlx::Error| failure(&error);
-    let head = sqlx::query("SELECT position, epoch FROM events_head WHERE id = 1")
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(fail)?;
-    let head = head
-        .first()
-        .filter(|row| row.get::<Uuid, _>(1) == epoch)
-        .ok_or_else(|| {
-            Failure::Fatal(
-                "the event log was replaced by another while this process had it open: restart it"
-                    .into(),
-            )
-        })?;
-    let base: i64 = head.get(0);
-    let known = known(connection, batch).await.map_err(fail)?;
-
-    let again: HashSet<usize> = known
+    let base = base(connection, epoch).await?;
+    let mut outcome = Outcome {
+        base: Position::from_i64(base),
+        known: vec![],
+        moved: vec![],
+    };
+    if batch.optimistic {
+        match insert_rows(connection, batch, base, &HashSet::new()).await {
+            // A unique index objects: look up what it is, in the same transaction.
+            Err(error) if primary_code(&error) == Some(19) => {
+                let undo = "DELETE FROM events WHERE position > ?1";
+                sqlx::query(undo)
+                    .bind(base)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(fail)?;
+            }
+            done => return done.map(|()| outcome).map_err(fail),
+        }
+    }
+    outcome.known = known(connection, batch).await.map_err(fail)?;
+    let again: HashSet<usize> = outcome
+        .known
         .iter()
         .map(|found| batch.commands[found.command].1)
         .collect();
     let streams = batch.claims.iter().map(|claim| claim.stream);
-    let moved: Vec<(usize, Tail)> = tails(connection, streams)
+    outcome.moved = tails(connection, streams)
         .await
         .map_err(fail)?
         .into_iter()
         .enumerate()
         .filter(|(index, tail)| batch.claims[*index].tail != Some(*tail) || again.contains(index))
         .collect();
+    let refused = outcome.moved.iter().map(|(index, _)| *index).collect();
+    insert_rows(connection, batch, base, &refused)
+        .await
+        .map_err(fail)?;
+    Ok(outcome)
+}
 
-    let refused: HashSet<usize> = moved.iter().map(|(index, _)| *index).collect();
+/// The head, if the log is still the one that was opened.
+async fn base(connection: &mut SqliteConnection, epoch: Uuid) -> Result<i64, Failure> {
+    let row = sqlx::query("SELECT position, epoch FROM events_head WHERE id = 1")
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| failure(&error))?;
+    row.filter(|row| row.get::<Uuid, _>(1) == epoch)
+        .map(|row| row.get(0))
+        .ok_or_else(|| {
+            Failure::Fatal(
+                "the event log was replaced by another while this process had it open: restart it"
+                    .into(),
+            )
+        })
+}
+
+/// Inserts the rows whose streams are not refused, and raises the head by their number.
+async fn insert_rows(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    base: i64,
+    refused: &HashSet<usize>,
+) -> Result<(), sqlx::Error> {
     let rows: Vec<_> = batch
         .rows
         .iter()
         .filter(|row| !refused.contains(&row.claim))
         .collect();
     let mut position = base;
-    let chunks = rows.chunks_exact(CHUNK);
-    let rest = chunks.remainder();
-    for (sql, chunk) in chunks
-        .map(|chunk| (&INSERT_CHUNK, chunk))
-        .chain(rest.chunks(1).map(|chunk| (&INSERT_ONE, chunk)))
-    {
+    let mut left = rows.as_slice();
+    while !left.is_empty() {
+        let size = CHUNKS
+            .iter()
+            .position(|size| *size <= left.len())
+            .unwrap_or(CHUNKS.len() - 1);
+        let (chunk, rest) = left.split_at(CHUNKS[size]);
+        left = rest;
         // The text is made of constants alone; every value is bound.
-        let mut query = sqlx::query_with(AssertSqlSafe(sql.as_str()), SqliteArguments::default());
+        let sql = AssertSqlSafe(INSERTS[size].as_str());
+        let mut query = sqlx::query_with(sql, SqliteArguments::default());
         for row in chunk {
             position += 1;
             query = query
@@ -176,20 +223,16 @@ async fn write(
                 .bind(row.command.map(|(id, _)| id))
                 .bind(row.command.map(|(_, size)| size as i64));
         }
-        query.execute(&mut *connection).await.map_err(fail)?;
+        query.execute(&mut *connection).await?;
     }
     if position > base {
-        sqlx::query("UPDATE events_head SET position = ?1 WHERE id = 1")
+        let raise = "UPDATE events_head SET position = ?1 WHERE id = 1";
+        sqlx::query(raise)
             .bind(position)
-            .execute(&mut *connection)
-            .await
-            .map_err(fail)?;
+            .execute(connection)
+            .await?;
     }
-    Ok(Outcome {
-        base: Position::from_i64(base),
-        known,
-        moved,
-    })
+    Ok(())
 }
 
 async fn known(

@@ -196,3 +196,36 @@ pub async fn appends_outlive_a_crash_of_the_server() {
     assert!(store.append(late).await.unwrap().repeated);
     assert_eq!(verified(&*store).await.len(), 64 * 60 + 1);
 }
+
+/// As after a failover to a replica that had not received everything.
+pub async fn a_server_that_was_set_back_is_noticed(log: Log) {
+    let store = log.open().await;
+    let thing = stream("thing-1");
+    for version in 0..3 {
+        store
+            .append(append(&thing, exactly(version), 1))
+            .await
+            .unwrap();
+    }
+    log.execute(
+        "",
+        "DELETE FROM showcaller_events.events WHERE position = 3; \
+         UPDATE showcaller_events.head SET position = 2; \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE application_name = 'showcaller-events' AND datname = current_database()",
+    )
+    .await;
+    let ahead = store
+        .append(append(&thing, exactly(3), 1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(ahead, AppendError::WrongVersion { actual } if actual.get() == 2),
+        "{ahead}"
+    );
+    store
+        .append(append(&thing, Expected::Exists, 1))
+        .await
+        .unwrap();
+    assert_eq!(verified(&*store).await.len(), 3);
+}
