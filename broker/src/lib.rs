@@ -21,7 +21,7 @@ pub use relay::{LEASE, Relay, RelayOptions, RelayStatus};
 )]
 pub async fn open(url: &str) -> Result<Arc<dyn Broker>, Error> {
     // Only the scheme is ever repeated: the rest may hold a password.
-    match url.split_once(':').map(|(scheme, rest)| (scheme, rest)) {
+    match url.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(MemoryBroker::new())),
         Some(("memory", _)) => Err(Error::Invalid(
             "the in-process broker takes no address: write memory:".into(),

@@ -112,9 +112,9 @@ impl Publisher for MemoryPublisher {
             };
             let envelope = Arc::new(envelope);
             if let Some(groups) = lock(&self.shared.queues).get(&partition) {
-                groups
-                    .values()
-                    .for_each(|queue| queue.push(envelope.clone()));
+                for queue in groups.values() {
+                    queue.push(envelope.clone());
+                }
             }
         }
         Ok(())

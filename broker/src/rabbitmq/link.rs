@@ -24,8 +24,36 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// AMQP's reply code for a normal close.
 const REPLY_SUCCESS: u16 = 200;
 
-/// A second handle to the connection's socket, to shut it down with.
-type Socket = Arc<OnceLock<TcpStream>>;
+/// A second handle to a connection's socket, to shut it down with; `None` if it was shut down before there was one.
+#[derive(Clone, Default)]
+struct Socket(Arc<OnceLock<Option<TcpStream>>>);
+
+impl Socket {
+    /// Takes note of the socket, unless nobody wants the connection any more.
+    fn register(&self, stream: &impl AsFd) -> std::io::Result<()> {
+        let second = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let taken = self.0.set(Some(second));
+        taken.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionAborted))
+    }
+
+    fn shut_down(&self) {
+        if let Some(socket) = self.0.get_or_init(|| None) {
+            // It may be closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Shuts the socket down unless it is told otherwise: also when the future that connects is dropped.
+struct UnlessConnected(Option<Socket>);
+
+impl Drop for UnlessConnected {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.take() {
+            socket.shut_down();
+        }
+    }
+}
 
 /// A connection and what ends it.
 pub(super) struct Link {
@@ -48,6 +76,7 @@ impl Link {
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("showcaller {purpose}").into());
         let slot = socket.clone();
+        let mut cleanup = UnlessConnected(Some(socket.clone()));
         let connecting = Connection::connector(
             uri.clone(),
             runtime,
@@ -56,35 +85,30 @@ impl Link {
                 let stream = timeout(CONNECT_TIMEOUT, uri.connect_async(&runtime))
                     .await
                     .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-                let plain = match &stream {
-                    AsyncTcpStream::Plain(plain) => plain,
-                    AsyncTcpStream::Rustls(tls) => tls.get_ref().0,
-                    _ => return Ok(stream),
-                };
-                let _ = slot.set(TcpStream::from(
-                    plain.get_ref().as_fd().try_clone_to_owned()?,
-                ));
+                match &stream {
+                    AsyncTcpStream::Plain(plain) => slot.register(plain.get_ref())?,
+                    AsyncTcpStream::Rustls(tls) => slot.register(tls.get_ref().0.get_ref())?,
+                    _ => {}
+                }
                 Ok(stream)
             },
             properties,
         );
         match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => Ok(Self {
-                connection: Arc::new(connection),
-                socket,
-                failed: AtomicBool::new(false),
-                goodbyes,
-            }),
-            Ok(Err(error)) => {
-                shut_down(&socket);
-                Err(unavailable("cannot connect", &error))
+            Ok(Ok(connection)) => {
+                cleanup.0 = None;
+                let (connection, failed) = (Arc::new(connection), AtomicBool::new(false));
+                Ok(Self {
+                    connection,
+                    socket,
+                    failed,
+                    goodbyes,
+                })
             }
-            Err(_) => {
-                shut_down(&socket);
-                Err(Error::Unavailable(format!(
-                    "no connection within {CONNECT_TIMEOUT:?}"
-                )))
-            }
+            Ok(Err(error)) => Err(unavailable("cannot connect", &error)),
+            Err(_) => Err(Error::Unavailable(format!(
+                "no connection within {CONNECT_TIMEOUT:?}"
+            ))),
         }
     }
 
@@ -132,7 +156,7 @@ impl Link {
     /// Ends the connection without a goodbye, and with it everything that uses it.
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Release);
-        shut_down(&self.socket);
+        self.socket.shut_down();
     }
 
     /// Closes a channel in the background, and drops `kept` only then.
@@ -155,28 +179,24 @@ impl Link {
         );
     }
 
-    /// Closes the connection in the background; everything that uses it fails from now on.
-    pub(super) fn say_goodbye(self: &Arc<Self>) {
-        self.goodbye();
-    }
-
-    fn goodbye(&self) {
-        let running = self.connection.status().connected();
-        if self.failed.swap(true, Ordering::AcqRel) || !running {
+    /// Closes the connection in the background, and drops `kept` (its channels, which would else say goodbye on their
+    /// own and be in the way) only then. Everything that uses it fails from now on.
+    pub(super) fn say_goodbye<T: Send + 'static>(&self, kept: T) {
+        let connected = self.connection.status().connected();
+        if self.failed.swap(true, Ordering::AcqRel) || !connected {
             return;
         }
         let (connection, socket) = (self.connection.clone(), self.socket.clone());
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return shut_down(&socket);
+        let runtime = tokio::runtime::Handle::try_current();
+        let Some(runtime) = runtime.ok().filter(|_| !connection.status().blocked()) else {
+            return socket.shut_down();
         };
-        if connection.status().blocked() {
-            return shut_down(&socket);
-        }
         let goodbye = async move {
             let closed = connection.close(REPLY_SUCCESS, "goodbye".into());
             if timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-                shut_down(&socket);
+                socket.shut_down();
             }
+            drop(kept);
         };
         self.goodbyes.spawn_on(goodbye, &runtime);
     }
@@ -184,14 +204,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.goodbye();
-    }
-}
-
-fn shut_down(socket: &Socket) {
-    if let Some(socket) = socket.get() {
-        // It may be closed already.
-        let _ = socket.shutdown(Shutdown::Both);
+        self.say_goodbye(());
     }
 }
 

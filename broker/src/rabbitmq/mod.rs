@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::Partition;
 use lapin::uri::AMQPUri;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::port::{Broker, Error, Group, Publisher, Subscription};
@@ -46,7 +47,7 @@ impl Default for RabbitMqOptions {
     }
 }
 
-/// How long `close` waits for the goodbyes of all connections.
+/// How long `close` waits for the goodbyes of all channels, and then of all connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A RabbitMQ server (or cluster, behind one address). Connects when it is used. Cloning is cheap, and clones share the
@@ -160,9 +161,11 @@ impl Broker for RabbitMqBroker {
     }
 
     async fn close(&self) {
+        // Channels first: a connection that closes under them would make errors of their goodbyes.
         self.shared.goodbyes.close();
-        self.links().iter().for_each(Link::say_goodbye);
+        let _ = timeout(CLOSE_TIMEOUT, self.shared.goodbyes.wait()).await;
+        self.links().iter().for_each(|link| link.say_goodbye(()));
         self.shared.consuming.lock().await.take();
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.shared.goodbyes.wait()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.shared.goodbyes.wait()).await;
     }
 }

@@ -51,14 +51,14 @@ impl RabbitMqPublisher {
 
     fn check(&self) -> Result<(), Error> {
         self.link.check()?;
-        match self
+        if self
             .lanes
             .iter()
             .all(|channel| channel.status().connected())
         {
-            true => Ok(()),
-            false => Err(Error::Unavailable("a publishing channel was closed".into())),
+            return Ok(());
         }
+        Err(Error::Unavailable("a publishing channel was closed".into()))
     }
 
     async fn publish_all(&self, batch: &[Envelope]) -> Result<(), Error> {
@@ -108,6 +108,12 @@ impl Publisher for RabbitMqPublisher {
         };
         // What is still on its way would only come late, and confirms of it would be taken for those of others.
         result.inspect_err(|_| self.link.fail())
+    }
+}
+
+impl Drop for RabbitMqPublisher {
+    fn drop(&mut self) {
+        self.link.say_goodbye(std::mem::take(&mut self.lanes));
     }
 }
 

@@ -151,7 +151,7 @@ async fn consume(
         BasicConsumeOptions::default(),
         FieldTable::default(),
     );
-    let consumer = link.ask("consume", consuming).await?;
+    let consumer = link.ask(&format!("consume {queue}"), consuming).await?;
     Ok((queue, consumer))
 }
 

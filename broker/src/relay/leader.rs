@@ -166,22 +166,23 @@ impl<'a> Leader<'a> {
         let saving = self.saved_at.elapsed() >= self.relay.options.save_interval;
         let to_save = self.confirmed.clone();
         let save = async {
-            match saving && to_save != self.saved {
-                true => self.store_checkpoint(&to_save).await.map(|()| true),
-                false => Ok(false),
+            if saving && to_save != self.saved {
+                self.store_checkpoint(&to_save).await.map(|()| true)
+            } else {
+                Ok(false)
             }
         };
-        let (published, read_ahead, saved) =
+        let (sent, read_ahead, saved) =
             tokio::join!(publisher.publish(batch), self.read(after.clone()), save);
-        if saved? {
-            self.saved = to_save;
-            self.saved_at = Instant::now();
-        }
-        published?;
+        sent?;
         if heartbeat {
             self.heartbeat_at = Some(sent_at);
         }
         self.confirm(after);
+        if saved? {
+            self.saved = to_save;
+            self.saved_at = Instant::now();
+        }
         Ok(read_ahead)
     }
 

@@ -180,7 +180,7 @@ impl Relay {
             let asked_at = Instant::now();
             match self.take_lease().await {
                 Ok(Some(renewed)) if renewed == fence => {
-                    runs_out = asked_at + self.options.lease_ttl
+                    runs_out = asked_at + self.options.lease_ttl;
                 }
                 Ok(_) => return Ended::Deposed,
                 Err(fault) if Instant::now() >= runs_out => return Ended::Fault(fault),

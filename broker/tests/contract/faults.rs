@@ -41,7 +41,7 @@ async fn a_server_that_accepts_and_says_nothing_costs_a_bounded_time_and_no_conn
     let attempt = tokio::spawn(async move {
         timeout(CONNECT_BOUND, broker.publisher())
             .await
-            .map(|result| result.err())
+            .map(Result::err)
     });
     let (mut socket, _) = silent.accept().await.unwrap();
     let error = attempt.await.unwrap().expect("within the bound");
@@ -87,9 +87,9 @@ async fn consume_through_faults(broker: &RabbitMqBroker, numbers: std::ops::Rang
             if subscription.acknowledge(last.tag).await.is_err() {
                 break;
             }
-            batch
-                .iter()
-                .for_each(|delivery| _ = missing.remove(&number(delivery)));
+            for delivery in &batch {
+                missing.remove(&number(delivery));
+            }
             if missing.is_empty() {
                 break;
             }

@@ -13,7 +13,7 @@ use events::{
     CommandId, Digest, Heartbeat, LogIdentity, Message, NewEvent, Partition, Position,
     RecordedEvent, StreamId, partition_of,
 };
-use test_support::{RabbitMq, TempDir, temp_dir};
+use test_support::{Postgres, RabbitMq, TempDir, eventually, temp_dir};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,24 +22,29 @@ use uuid::Uuid;
 
 use crate::support::{DEADLINE, group};
 
-/// A log of one's own, with its folder.
+/// A log of one's own, with what must outlive it.
 struct Log {
     store: Arc<dyn EventStore>,
     commands: std::ops::RangeFrom<u128>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Log {
     async fn fresh() -> Self {
         let folder = temp_dir();
         let url = format!("sqlite:{}", folder.path().join("events.db").display());
-        let store = event_store::open(&url, event_store::Options::default())
-            .await
-            .expect("a log");
         Self {
-            store,
+            _folder: Some(folder),
+            ..Self::at(&url).await
+        }
+    }
+
+    async fn at(url: &str) -> Self {
+        let store = event_store::open(url, event_store::Options::default()).await;
+        Self {
+            store: store.expect("a log"),
             commands: 1..,
-            _folder: folder,
+            _folder: None,
         }
     }
 
@@ -356,9 +361,9 @@ async fn a_lost_last_message_is_told_by_the_next_heartbeat() {
     // Nobody was subscribed: all messages are lost. The heartbeats that follow still name the last event of each.
     let mut subscriptions = subscribe_all(broker.as_ref()).await;
     for (partition, (events, digest)) in log.partitions().await {
-        let heard = next(subscriptions[usize::from(partition.0)].as_mut()).await;
-        assert!(heard[0].is_heartbeat());
-        let heartbeat: Heartbeat = serde_json::from_slice(&heard[0].body).unwrap();
+        let first = next(subscriptions[usize::from(partition.0)].as_mut()).await;
+        assert!(first[0].is_heartbeat());
+        let heartbeat: Heartbeat = serde_json::from_slice(&first[0].body).unwrap();
         let last = events.last().map_or(Position::ZERO, |event| event.position);
         assert_eq!(
             (heartbeat.partition, heartbeat.position, heartbeat.digest),
@@ -405,4 +410,33 @@ async fn a_broker_that_is_killed_under_the_relay_costs_no_event() {
     running.stop().await;
     drop(subscriptions);
     broker.close().await;
+}
+
+#[tokio::test]
+async fn an_event_store_that_is_killed_under_the_relay_costs_no_event() {
+    let server = Postgres::start().await;
+    let mut log = Log::at(&server.fresh_database().await).await;
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
+    let mut subscriptions = subscribe_all(broker.as_ref()).await;
+    log.append(5_000).await;
+    let mut running = Running::start(
+        &log,
+        &broker,
+        1,
+        RelayOptions {
+            page: 10,
+            ..quick()
+        },
+    );
+    running
+        .until(|status| status.position > Position::ZERO)
+        .await;
+    server.kill().await;
+    running.until(|status| status.last_error.is_some()).await;
+    server.restart().await;
+    eventually(DEADLINE, || log.store.head()).await;
+    log.append(500).await;
+    assert!(follow_all(&log, &mut subscriptions).await >= 5_500);
+    running.stop().await;
+    log.store.close().await;
 }
