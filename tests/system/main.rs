@@ -15,6 +15,7 @@ mod commands;
 mod crashes;
 mod docs;
 mod embedded;
+mod fixture;
 mod operators;
 mod pairs;
 mod refusals;

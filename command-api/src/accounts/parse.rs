@@ -91,7 +91,10 @@ fn profile_change(form: &mut Form) -> ProfileChange {
     }
     change
 }
-#[expect(clippy::option_option, reason = "absent, null and set are three things")]
+#[expect(
+    clippy::option_option,
+    reason = "absent, null and set are three things"
+)]
 fn birth_date(form: &mut Form) -> Option<Option<String>> {
     let date = form.nullable_text("birth_date", rules::birth_date)?;
     // ISO dates compare as texts.
