@@ -1,0 +1,240 @@
+//! Commands over HTTP with tokens: the release binary as `--role command-api`, and a client as light as can be on one
+//! thread, since it shares the cores: keep-alive connections, each writing one request and reading its answer.
+//!
+//! Refuses: to count an answer that is not 200.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use command_api::{Clock, SystemClock};
+use test_support::Showcaller;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+use web::{TokenSettings, Tokens};
+
+use crate::account;
+use crate::load::{Measured, NO_LIMIT, micros, scatter};
+use crate::table::{self, Key, Table};
+use crate::world::{ACCOUNTS, World};
+
+const CONNECTIONS: usize = 64;
+/// The issuer and audience that the server has by default.
+const ISSUER: &str = "showcaller";
+/// An answer is far smaller.
+const ANSWER_BYTES: usize = 16 * 1024;
+
+/// One round on a new log.
+pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
+    let events = world.postgres.fresh_database().await;
+    let log = event_store::open(&events, event_store::Options::default()).await?;
+    account::register(&log, &world.people).await?;
+    log.close().await;
+    let keys = world.keys_file();
+    let server = Showcaller::launch(&world.showcaller)
+        .args([
+            "--role",
+            "command-api",
+            "--events",
+            &events,
+            "--vault",
+            &world.vault_url,
+        ])
+        // A single role wants a broker's URL; this one never connects to it.
+        .args([
+            "--broker",
+            "amqp://127.0.0.1:1/%2f",
+            "--keys",
+            &keys.to_string_lossy(),
+        ])
+        .start()
+        .await;
+    let clients = Arc::new(Clients {
+        port: server.port(),
+        accounts: authorised(world),
+    });
+    world.settle().await;
+    let each_once = 0..ACCOUNTS as u64;
+    clients
+        .run(each_once, NO_LIMIT, |number| number as usize)
+        .await?;
+    world.settle().await;
+    let all_over = |number| scatter(number, ACCOUNTS);
+    let (rate, p99) = clients
+        .run(1 << 32..2 << 32, world.scale.rate, all_over)
+        .await?;
+    table.note(Key::Http64, rate, p99);
+    let status = server.terminate().await;
+    anyhow::ensure!(
+        status == 0,
+        "the server ended with status {status}:\n{}",
+        server.logs()
+    );
+    Ok(())
+}
+
+/// Everybody's account and the start of a request by its owner.
+fn authorised(world: &World) -> Vec<(Uuid, String)> {
+    let settings = TokenSettings {
+        issuer: ISSUER.to_owned(),
+        audience: ISSUER.to_owned(),
+    };
+    let tokens = Tokens::new(Arc::clone(&world.keys), settings);
+    let now = SystemClock.now();
+    let token = |account| tokens.issue(account, vault::random_uuid(), &[], now).token;
+    world
+        .people
+        .iter()
+        .map(|person| {
+            (
+                person.id,
+                format!("Authorization: Bearer {}\r\n", token(person.id)),
+            )
+        })
+        .collect()
+}
+
+struct Clients {
+    port: u16,
+    accounts: Vec<(Uuid, String)>,
+}
+
+impl Clients {
+    /// Sends commands of these numbers, each number to an account, until the time is up.
+    async fn run(
+        self: &Arc<Self>,
+        numbers: Range<u64>,
+        time: Duration,
+        account: impl Fn(u64) -> usize + Copy + Send + 'static,
+    ) -> Result<Measured> {
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build()?;
+            runtime.block_on(this.loops(numbers, time, account))
+        })
+        .await?
+    }
+
+    async fn loops(
+        self: Arc<Self>,
+        numbers: Range<u64>,
+        time: Duration,
+        account: impl Fn(u64) -> usize + Copy + Send + 'static,
+    ) -> Result<Measured> {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(Connection::open(self.port).await?);
+        }
+        let began = Instant::now();
+        let mut loops = JoinSet::new();
+        for (first, mut connection) in numbers.clone().zip(connections) {
+            let (this, mine) = (Arc::clone(&self), (first..numbers.end).step_by(CONNECTIONS));
+            loops.spawn(async move {
+                let mut took = Vec::new();
+                for number in mine {
+                    let started = Instant::now();
+                    if started - began >= time {
+                        break;
+                    }
+                    connection
+                        .post(&this.accounts[account(number)], number)
+                        .await?;
+                    took.push(micros(started));
+                }
+                anyhow::Ok(took)
+            });
+        }
+        let mut all = Vec::new();
+        while let Some(took) = loops.join_next().await {
+            all.append(&mut took??);
+        }
+        let rate = all.len() as f64 / began.elapsed().as_secs_f64();
+        Ok((rate, table::p99_ms(all)))
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            answer: Vec::with_capacity(ANSWER_BYTES),
+        })
+    }
+
+    async fn post(&mut self, (account, authorization): &(Uuid, String), number: u64) -> Result<()> {
+        let body = account::change_settings(number);
+        let request = format!(
+            "POST /v1/accounts/{account}/change-settings HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\
+             Content-Type: application/json\r\nIdempotency-Key: key-{number}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        self.answer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                bail!(
+                    "the server hung up: {}",
+                    String::from_utf8_lossy(&self.answer)
+                );
+            }
+            if let Some(length) = whole(&self.answer)?
+                && self.answer.len() >= length
+            {
+                break;
+            }
+            anyhow::ensure!(self.answer.len() < ANSWER_BYTES, "the answer has no end");
+        }
+        match self.answer.get(9..12) {
+            Some(b"200") => Ok(()),
+            _ => Err(anyhow!(
+                "a command was not carried out: {}",
+                String::from_utf8_lossy(&self.answer)
+            )),
+        }
+    }
+}
+
+/// How long the whole answer is, once its head is there.
+fn whole(answer: &[u8]) -> Result<Option<usize>> {
+    let Some(head) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&answer[..head])?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        if name.eq_ignore_ascii_case("content-length") {
+            value.trim().parse::<usize>().ok()
+        } else {
+            None
+        }
+    });
+    Ok(Some(
+        head + 4 + length.context("an answer without Content-Length")?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_when_its_body_is_there() {
+        assert_eq!(whole(b"HTTP/1.1 200 OK\r\nContent-Len").unwrap(), None);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        assert_eq!(whole(answer).unwrap(), Some(answer.len()));
+        assert!(whole(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+}

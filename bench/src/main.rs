@@ -1,0 +1,98 @@
+//! The bench: measures the main path part by part, with PostgreSQL's own tools beside it in the same round, since figures
+//! of a shared machine mean something only as ratios.
+//!
+//! Refuses: to be a test (nothing fails because it is slow), to use a server that runs on the machine already, and to
+//! weaken durability (fsync, synchronous_commit and confirms stay on everywhere).
+
+mod account;
+mod command;
+mod copy;
+mod http;
+mod lag;
+mod load;
+mod projection;
+mod rebuild;
+mod reference;
+mod table;
+mod world;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use table::Table;
+use world::{Scale, World};
+
+/// Measures the main path and prints medians, ratios and bars.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Shorter measurements and a smaller rebuild
+    #[arg(long)]
+    quick: bool,
+    /// How many rounds
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// The release binary that serves
+    #[arg(long, value_name = "FILE")]
+    showcaller: PathBuf,
+    /// Which parts; without any, all. The reference runs beside whatever is compared with it
+    parts: Vec<Part>,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// pgbench's single-row insert, and a binary COPY of events
+    Reference,
+    /// Commands, without HTTP
+    Command,
+    /// Commands over HTTP, with tokens
+    Http,
+    /// Relay, RabbitMQ, projector
+    Projection,
+    /// Building `accounts` from the log
+    Rebuild,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let wanted = |part| {
+        let parts = &arguments.parts;
+        let beside = part == Part::Reference
+            && (parts.contains(&Part::Command) || parts.contains(&Part::Http));
+        parts.is_empty() || parts.contains(&part) || beside
+    };
+    let scale = if arguments.quick {
+        Scale::QUICK
+    } else {
+        Scale::FULL
+    };
+    let world = World::start(&arguments.showcaller, scale, wanted(Part::Projection)).await?;
+    let rebuild = match wanted(Part::Rebuild) {
+        true => Some(rebuild::Rebuild::prepare(&world).await?),
+        false => None,
+    };
+    let mut table = Table::default();
+    for round in 1..=arguments.rounds {
+        eprintln!("round {round} of {}", arguments.rounds);
+        if wanted(Part::Reference) {
+            reference::measure(&world, &mut table).await?;
+        }
+        if wanted(Part::Command) {
+            command::measure(&world, &mut table).await?;
+        }
+        if wanted(Part::Http) {
+            http::measure(&world, &mut table).await?;
+        }
+        if wanted(Part::Projection) {
+            projection::measure(&world, &mut table).await?;
+        }
+        if let Some(rebuild) = &rebuild {
+            rebuild.measure(&world, &mut table).await?;
+        }
+    }
+    println!("{}\n\n{table}", world.describe().await);
+    Ok(())
+}
