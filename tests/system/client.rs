@@ -1,5 +1,6 @@
 //! A plain HTTP client with names for what the API sends and takes. It refuses to judge: tests do.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, IF_MATCH};
@@ -184,6 +185,20 @@ impl Request {
         Self(self.0.header("Idempotency-Key", key), self.1)
     }
 
+    /// Sends it, and panics unless the answer has this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> impl Future<Output = Answer> {
+        let caller = Location::caller();
+        async move { self.send().await.expected_at(status, caller) }
+    }
+
+    /// Sends it, and panics unless the answer is problem details with this status and code.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> impl Future<Output = Answer> {
+        let caller = Location::caller();
+        async move { self.send().await.refused_at(status, code, caller) }
+    }
+
     /// Sends it; a connection that breaks is a failed test.
     pub async fn send(self) -> Answer {
         let shown = self.1.clone();
@@ -211,23 +226,40 @@ impl Answer {
     /// Panics unless the status is this one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{}", self.text);
-        self
+        self.expected_at(status, Location::caller())
     }
 
     /// Panics unless it is problem details with this status and code.
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status, self.code()), (status, code), "{}", self.text);
-        assert_eq!(self.header("content-type"), "application/problem+json");
+        self.refused_at(status, code, Location::caller())
+    }
+
+    fn expected_at(self, status: u16, caller: &Location<'_>) -> Self {
+        assert_eq!(self.status, status, "{caller}: {}", self.text);
+        self
+    }
+
+    fn refused_at(self, status: u16, code: &str, caller: &Location<'_>) -> Self {
+        assert_eq!(
+            (self.status, self.code()),
+            (status, code),
+            "{caller}: {}",
+            self.text
+        );
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{caller}"
+        );
         for member in ["type", "title", "detail", "instance", "trace_id"] {
             assert!(
                 self.body[member].is_string(),
-                "{member} is missing: {}",
+                "{caller}: no {member}: {}",
                 self.text
             );
         }
-        assert_eq!(self.body["status"], status);
+        assert_eq!(self.body["status"], status, "{caller}");
         self
     }
 

@@ -25,6 +25,102 @@ async fn a_command_to_one_process_is_read_from_another() {
     let (postgres, rabbitmq) = tokio::join!(Postgres::shared(), RabbitMq::shared());
     let settings = Settings::new(postgres, &rabbitmq.fresh_vhost().await).await;
     let cluster = Cluster::start(&settings).await;
+    each_role_is_ready_with_what_it_needs(&cluster).await;
+
+    let client = cluster.client();
+    let ada = client.person("ada@example.org").await;
+    let body = json!({ "given_name": "Augusta Ada" });
+    let updated = client
+        .command(&ada, "update-profile", &body)
+        .key("u-1")
+        .expect(200)
+        .await;
+    let row = client.profile(&ada, updated.token()).await.expect(200);
+    assert_eq!(
+        (
+            row.body["given_name"].as_str(),
+            row.body["version"].as_u64()
+        ),
+        (Some("Augusta Ada"), Some(2))
+    );
+    let history = client
+        .get("/v1/account-history")
+        .bearer(&ada.access)
+        .after(updated.token())
+        .expect(200)
+        .await;
+    let types: Vec<_> = history
+        .body
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter_map(|row| row["type"].as_str())
+        .collect();
+    assert_eq!(types.len(), 3, "{types:?}");
+
+    // What is sent to the wrong role is nowhere, and does nothing.
+    let wrong = Client::apart(&cluster.query_api.url(), &cluster.command_api.url());
+    wrong.register("eve@example.org").await;
+    assert_ne!(
+        wrong
+            .get("/v1/accounts/me")
+            .bearer(&ada.access)
+            .send()
+            .await
+            .status,
+        200
+    );
+
+    // Another process, and one that was killed, give a retry the first answer.
+    let second = settings.role("command-api").start().await;
+    let elsewhere = Client::new(&second.url());
+    for (sender, what) in [
+        (&elsewhere, "another process"),
+        (&client, "one that was killed"),
+    ] {
+        cluster.command_api.restart().await;
+        let again = sender
+            .command(&ada, "update-profile", &body)
+            .key("u-1")
+            .expect(200)
+            .await;
+        assert_eq!(again.etag(), updated.etag(), "{what}");
+        assert_eq!(again.body["events"], updated.body["events"], "{what}");
+        let other = json!({ "given_name": "Eve" });
+        let other = sender.command(&ada, "update-profile", &other).key("u-1");
+        other.refused(422, "idempotency_key_reused").await;
+    }
+
+    a_query_never_answers_with_less_than_its_token(&cluster, &ada).await;
+    settings.verify().await;
+    for (role, process) in cluster.processes() {
+        assert_eq!(process.terminate().await, 0, "{role}: {}", process.logs());
+    }
+}
+
+/// While nobody projects, a query that brings a token is told to ask again; one without gets what there is.
+async fn a_query_never_answers_with_less_than_its_token(cluster: &Cluster, ada: &Person) {
+    let client = cluster.client();
+    cluster.projector.kill().await;
+    let changed = client
+        .command(ada, "change-settings", &json!({"theme": "dark"}))
+        .expect(200)
+        .await;
+    let waited = client
+        .profile(ada, changed.token())
+        .await
+        .refused(503, "not_yet_projected");
+    assert!(!waited.header("retry-after").is_empty(), "{waited:?}");
+    let before = client.profile(ada, "").await.expect(200);
+    assert_eq!(before.body["theme"], json!(null));
+    cluster.projector.restart().await;
+    follows(&client, ada, changed.token()).await;
+    let after = client.profile(ada, "").await.expect(200);
+    assert_eq!(after.body["theme"], "dark");
+}
+
+/// And with nothing more: what a role does not need, it does not open.
+async fn each_role_is_ready_with_what_it_needs(cluster: &Cluster) {
     for (role, dependencies, others) in [
         (
             "command-api",
@@ -54,9 +150,8 @@ async fn a_command_to_one_process_is_read_from_another() {
             .expect("all roles");
         let ready = Client::new(&process.url())
             .get("/health/ready")
-            .send()
-            .await
-            .expect(200);
+            .expect(200)
+            .await;
         for dependency in dependencies {
             assert!(
                 ready.text.contains(dependency),
@@ -76,90 +171,6 @@ async fn a_command_to_one_process_is_read_from_another() {
             "{role}: {}",
             process.stdout()
         );
-    }
-
-    let client = cluster.client();
-    let ada = client.person("ada@example.org").await;
-    let body = json!({ "given_name": "Augusta Ada" });
-    let updated = client
-        .command(&ada, "update-profile", &body)
-        .key("u-1")
-        .send()
-        .await
-        .expect(200);
-    let row = client.profile(&ada, updated.token()).await.expect(200);
-    assert_eq!(
-        (
-            row.body["given_name"].as_str(),
-            row.body["version"].as_u64()
-        ),
-        (Some("Augusta Ada"), Some(2))
-    );
-    let history = client
-        .get("/v1/account-history")
-        .bearer(&ada.access)
-        .after(updated.token())
-        .send()
-        .await
-        .expect(200);
-    let types: Vec<_> = history
-        .body
-        .as_array()
-        .expect("rows")
-        .iter()
-        .filter_map(|row| row["type"].as_str())
-        .collect();
-    assert_eq!(types.len(), 3, "{types:?}");
-
-    // What is sent to the wrong role is nowhere, and does nothing.
-    let wrong = Client::apart(&cluster.query_api.url(), &cluster.command_api.url());
-    wrong.register("eve@example.org").await;
-    assert_ne!(
-        wrong
-            .get("/v1/accounts/me")
-            .bearer(&ada.access)
-            .send()
-            .await
-            .status,
-        200
-    );
-
-    // Another process, and one that was killed, give a retry the first answer.
-    let second = settings.role("command-api").start().await;
-    let elsewhere = Client::new(&second.url());
-    let again = elsewhere
-        .command(&ada, "update-profile", &body)
-        .key("u-1")
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(
-        (again.etag(), &again.body["events"]),
-        (updated.etag(), &updated.body["events"])
-    );
-    cluster.command_api.kill().await;
-    cluster.command_api.restart().await;
-    let again = client
-        .command(&ada, "update-profile", &body)
-        .key("u-1")
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(
-        (again.etag(), &again.body["events"]),
-        (updated.etag(), &updated.body["events"])
-    );
-    let other = json!({ "given_name": "Eve" });
-    let other = elsewhere
-        .command(&ada, "update-profile", &other)
-        .key("u-1")
-        .send()
-        .await;
-    other.refused(422, "idempotency_key_reused");
-
-    settings.verify().await;
-    for (role, process) in cluster.processes() {
-        assert_eq!(process.terminate().await, 0, "{role}: {}", process.logs());
     }
 }
 
@@ -308,9 +319,8 @@ async fn start_without_a_broker(settings: &Settings, rabbitmq: &RabbitMq) -> Clu
     let ada = client.person("before-the-broker@example.org").await;
     let changed = client
         .command(&ada, "change-settings", &json!({"locale": "en-first"}))
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     for process in [&cluster.relay, &cluster.projector] {
         let health = Client::new(&process.url());
         let down = eventually(WITHIN, || async {
@@ -319,7 +329,7 @@ async fn start_without_a_broker(settings: &Settings, rabbitmq: &RabbitMq) -> Clu
         .await;
         assert_eq!(down.status, 503, "{}", down.text);
         assert!(down.text.contains("broker"), "{}", down.text);
-        health.get("/health/live").send().await.expect(200);
+        health.get("/health/live").expect(200).await;
     }
     rabbitmq.start_app().await;
     for process in [&cluster.relay, &cluster.projector] {

@@ -218,9 +218,8 @@ async fn an_orderly_end_exits_with_0_and_a_restart_keeps_everything() {
     let ada = client.person("ada@example.org").await;
     let updated = client
         .command(&ada, "update-profile", &json!({"given_name": "Augusta"}))
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     assert_eq!(
         embedded.server.terminate().await,
         0,
@@ -239,9 +238,8 @@ async fn an_orderly_end_exits_with_0_and_a_restart_keeps_everything() {
     let history = client
         .get("/v1/account-history")
         .bearer(&again.access)
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     assert!(
         history.body.as_array().is_some_and(|rows| rows.len() >= 3),
         "{}",
@@ -260,23 +258,13 @@ async fn a_second_start_on_the_same_port_says_so() {
         said.contains("cannot listen on") && said.contains(&port) && said.contains("--listen"),
         "{said}"
     );
-    embedded
-        .client()
-        .get("/health/ready")
-        .send()
-        .await
-        .expect(200);
+    embedded.client().get("/health/ready").expect(200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_the_health_verb_say_that_the_server_is_ready() {
     let embedded = Embedded::shared().await;
-    let ready = embedded
-        .client()
-        .get("/health/ready")
-        .send()
-        .await
-        .expect(200);
+    let ready = embedded.client().get("/health/ready").expect(200).await;
     for dependency in ["event-store", "vault", "broker", "read-models"] {
         assert!(
             ready.text.contains(dependency),
@@ -284,12 +272,7 @@ async fn probes_and_the_health_verb_say_that_the_server_is_ready() {
             ready.text
         );
     }
-    embedded
-        .client()
-        .get("/health/live")
-        .send()
-        .await
-        .expect(200);
+    embedded.client().get("/health/live").expect(200).await;
     let listen = format!("127.0.0.1:{}", embedded.server.port());
     assert_eq!(
         embedded.verb(&["health", "--listen", &listen]).await.status,
@@ -310,8 +293,7 @@ async fn the_password_stands_in_no_answer() {
     let refused = client
         .post("/v1/accounts")
         .json(&body)
-        .send()
-        .await
-        .refused(422, "invalid");
+        .refused(422, "invalid")
+        .await;
     assert!(!refused.text.contains(PASSWORD), "{}", refused.text);
 }

@@ -14,7 +14,8 @@ use crate::world::Embedded;
 
 const ADA: &str = "ada@example.org";
 const GRACE: &str = "grace@example.org";
-const FILES: [&str; 4] = ["events.db", "vault.db", "read-models.db", "keys.json"];
+const DATABASES: [&str; 3] = ["events.db", "vault.db", "read-models.db"];
+const KEYS: &str = "keys.json";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_data_directory_opens_and_goes_on() {
@@ -37,7 +38,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn copy(from: &Path, to: &Path) {
-    for file in FILES {
+    for file in DATABASES.into_iter().chain([KEYS]) {
         fs::copy(from.join(file), to.join(file)).expect("the fixture is whole");
         // Git keeps no mode, and keys that others may read are refused.
         let mine_alone = fs::Permissions::from_mode(0o600);
@@ -71,30 +72,27 @@ async fn write() -> TempDir {
     client
         .command(&ada, "update-profile", &change)
         .key("fixture-profile")
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     let settings = json!({
         "locale": "en-GB", "time_zone": "Europe/London", "theme": "dark",
         "custom": { "engine": { "analytical": true, "cards": [1, 2.5, "drei"] } },
     });
     client
         .command(&ada, "change-settings", &settings)
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     client.refresh(&ada.refresh).await.expect(200);
     let grace = client.person(GRACE).await;
     let closed = client
         .command(&grace, "close", &json!({}))
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     client.profile(&grace, closed.token()).await.expect(200);
     assert_eq!(embedded.server.terminate().await, 0);
 
     let folder = temp_dir();
-    for file in FILES.into_iter().filter(|file| file.ends_with(".db")) {
+    for file in DATABASES {
         into_one_file(&embedded.folder().join("data").join(file)).await;
     }
     copy(&embedded.folder().join("data"), folder.path());
@@ -164,9 +162,8 @@ async fn shows_what_is_in_it(client: &Client) {
         .get("/v1/account-history")
         .bearer(&person.access)
         .after(login.token())
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     let mut types: Vec<_> = history
         .body
         .as_array()
@@ -189,9 +186,8 @@ async fn shows_what_is_in_it(client: &Client) {
         .post("/v1/accounts")
         .json(&ada())
         .key("fixture-ada")
-        .send()
-        .await
-        .expect(201);
+        .expect(201)
+        .await;
     assert_eq!(
         again.header("location"),
         format!("/v1/accounts/{}", person.account)
@@ -200,9 +196,8 @@ async fn shows_what_is_in_it(client: &Client) {
     let again = client
         .command(&person, "update-profile", &change)
         .key("fixture-profile")
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     assert_eq!(
         (again.version(), &again.body["events"]),
         (2, &json!(["ProfileUpdated"]))
@@ -214,9 +209,8 @@ async fn shows_what_is_in_it(client: &Client) {
 
     let theme = client
         .command(&person, "change-settings", &json!({ "theme": "light" }))
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     assert_eq!(theme.version(), 4);
     let row = client.profile(&person, theme.token()).await.expect(200);
     assert_eq!(row.body["theme"], "light");

@@ -16,11 +16,9 @@ async fn a_lost_keys_file_is_not_replaced_by_a_new_one() {
     use std::os::unix::fs::PermissionsExt;
     let embedded = Embedded::start().await;
     let keys = embedded.folder().join("data/keys.json");
-    let mode = fs::metadata(&keys)
-        .expect("the server made it")
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600, "nobody else reads the keys");
+    let kept = fs::metadata(&keys).expect("the server made it");
+    let mode = kept.permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "nobody else reads the keys");
     embedded
         .client()
         .register("ada@example.org")
@@ -40,12 +38,12 @@ async fn a_lost_keys_file_is_not_replaced_by_a_new_one() {
     assert!(!keys.exists(), "new keys would open nothing");
 
     // Other people's keys are refused as well.
-    let made = launch()
+    let created = launch()
         .folder(embedded.folder())
         .args(["keys", "create", "other.json"])
         .finish()
         .await;
-    assert_eq!(made.status, 0, "{}", made.stderr);
+    assert_eq!(created.status, 0, "{}", created.stderr);
     let refused = launch()
         .folder(embedded.folder())
         .args(["--keys", "other.json"])
@@ -77,9 +75,8 @@ async fn verify_tells_a_changed_row_and_a_changed_event() {
     let ada = client.person("ada@example.org").await;
     let changed = client
         .command(&ada, "change-settings", &json!({"theme": "dark"}))
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     client.profile(&ada, changed.token()).await.expect(200);
     assert_clean(&embedded.verb(&["verify"]).await);
     embedded.verify().await;

@@ -1,6 +1,6 @@
 //! What is refused, how, and what is not given away by it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{PASSWORD, Person, registration};
 use crate::commands::{shared, theme};
@@ -17,9 +17,8 @@ async fn all_validation_errors_come_at_once_with_their_pointers() {
     let refused = client
         .post("/v1/accounts")
         .json(&body)
-        .send()
-        .await
-        .refused(422, "invalid");
+        .refused(422, "invalid")
+        .await;
     let expected = [
         ("/email", "invalid_email"),
         ("/nickname", "unknown_field"),
@@ -35,9 +34,8 @@ async fn all_validation_errors_come_at_once_with_their_pointers() {
     let empty = client
         .post("/v1/accounts")
         .json(&json!({}))
-        .send()
-        .await
-        .refused(422, "invalid");
+        .refused(422, "invalid")
+        .await;
     assert_eq!(
         empty.errors(),
         [
@@ -51,18 +49,16 @@ async fn all_validation_errors_come_at_once_with_their_pointers() {
     let refused = client
         .post("/v1/accounts")
         .json(&common)
-        .send()
-        .await
-        .refused(422, "invalid");
+        .refused(422, "invalid")
+        .await;
     assert_eq!(refused.errors(), [("/password", "common_password")]);
 
     let ada = client.person("pointers@example.org").await;
     let body = json!({"theme": "pink", "locale": "english", "time_zone": "Mars/Base", "custom": [], "colour": 1});
     let refused = client
         .command(&ada, "change-settings", &body)
-        .send()
-        .await
-        .refused(422, "invalid");
+        .refused(422, "invalid")
+        .await;
     let expected = [
         ("/colour", "unknown_field"),
         ("/custom", "wrong_type"),
@@ -73,127 +69,95 @@ async fn all_validation_errors_come_at_once_with_their_pointers() {
     assert_eq!(refused.errors(), expected);
     let refused = client
         .command(&ada, "close", &json!({"why": "x"}))
-        .send()
-        .await
-        .refused(422, "invalid");
+        .refused(422, "invalid")
+        .await;
     assert_eq!(refused.errors(), [("/why", "unknown_field")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_and_rows_are_ones_own() {
+async fn commands_are_ones_own() {
     let client = shared().await;
     let ada = client.person("owner@example.org").await;
     let eve = client.person("other@example.org").await;
-    let as_eve = Person {
-        account: ada.account.clone(),
-        ..eve.clone()
-    };
+    let half = ada.access.rsplit_once('.').expect("a JWT").0;
     for (name, body) in [
         ("change-settings", theme("dark")),
+        // Who may not do it learns nothing of what would be valid.
         ("update-profile", json!({"x": 1})),
         ("close", json!({})),
     ] {
-        client
-            .command(&as_eve, name, &body)
-            .send()
-            .await
-            .refused(403, "forbidden");
         let path = format!("/v1/accounts/{}/{name}", ada.account);
-        client
-            .post(&path)
-            .json(&body)
-            .send()
-            .await
-            .refused(401, "unauthorized");
-        client
-            .post(&path)
+        let command = || client.post(&path).json(&body);
+        command().refused(401, "unauthorized").await;
+        command()
             .bearer("not.a.token")
-            .json(&body)
-            .send()
-            .await
-            .refused(401, "invalid_token");
-        let half = ada.access.rsplit_once('.').expect("a JWT").0;
-        client
-            .post(&path)
+            .refused(401, "invalid_token")
+            .await;
+        command()
             .bearer(&format!("{half}.AAAA"))
-            .json(&body)
-            .send()
-            .await
-            .refused(401, "invalid_token");
+            .refused(401, "invalid_token")
+            .await;
+        command()
+            .bearer(&eve.access)
+            .refused(403, "forbidden")
+            .await;
     }
     let changed = client
         .command(&ada, "change-settings", &theme("dark"))
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
+    assert_eq!(changed.version(), 2, "nothing of all that was carried out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_ones_own() {
+    let client = shared().await;
+    let ada = client.person("own-row@example.org").await;
+    let eve = client.person("other-row@example.org").await;
+    let changed = client
+        .command(&ada, "change-settings", &theme("dark"))
+        .expect(200)
+        .await;
     client.profile(&ada, changed.token()).await.expect(200);
+    let get = |path: &str| client.get(path).bearer(&eve.access).after(changed.token());
     let path = format!("/v1/accounts/{}", ada.account);
-    client.get(&path).send().await.refused(401, "unauthorized");
-    let hers = client
-        .get(&path)
-        .bearer(&eve.access)
-        .after(changed.token())
-        .send()
-        .await
-        .refused(404, "not_found");
+    client.get(&path).refused(401, "unauthorized").await;
+    let hers = get(&path).refused(404, "not_found").await;
     let nobodys = "/v1/accounts/00000000-0000-4000-8000-000000000000";
-    let nobodys = client
-        .get(nobodys)
-        .bearer(&eve.access)
-        .send()
-        .await
-        .refused(404, "not_found");
-    assert_eq!(
-        hers.body["detail"], nobodys.body["detail"],
-        "another's row and no row are the same answer"
-    );
+    let nobodys = get(nobodys).refused(404, "not_found").await;
+    let same = "another's row and no row are the same answer";
+    assert_eq!(hers.body["detail"], nobodys.body["detail"], "{same}");
     for list in ["/v1/accounts", "/v1/account-history"] {
-        let rows = client
-            .get(list)
-            .bearer(&eve.access)
-            .after(changed.token())
-            .send()
-            .await
-            .expect(200);
-        let owners: Vec<_> = rows
-            .body
-            .as_array()
-            .expect("rows")
-            .iter()
-            .map(|row| row["account_id"].as_str())
-            .collect();
-        assert!(
-            !owners.is_empty()
-                && owners
-                    .iter()
-                    .all(|owner| *owner == Some(eve.account.as_str())),
-            "{owners:?}"
-        );
+        let rows = get(list).expect(200).await;
+        let rows = rows.body.as_array().expect("rows");
+        let own = |row: &Value| row["account_id"] == eve.account.as_str();
+        assert!(!rows.is_empty() && rows.iter().all(own), "{list}: {rows:?}");
     }
+    get("/v1/sign-ups-per-day").refused(403, "forbidden").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_declared_is_not_found() {
+    let client = shared().await;
+    let ada = client.person("not-found@example.org").await;
+    let nothing = json!({});
     client
-        .get("/v1/sign-ups-per-day")
-        .bearer(&eve.access)
-        .send()
-        .await
-        .refused(403, "forbidden");
-    client
-        .command(&ada, "no-such-command", &json!({}))
-        .send()
-        .await
-        .refused(404, "not_found");
-    client
-        .post("/v1/no-such-collection")
-        .bearer(&ada.access)
-        .json(&json!({}))
-        .send()
-        .await
-        .refused(404, "not_found");
+        .command(&ada, "no-such-command", &nothing)
+        .refused(404, "not_found")
+        .await;
+    for path in ["/v1/no-such-collection", "/v1/sessions/x/end", "/v1"] {
+        client
+            .post(path)
+            .bearer(&ada.access)
+            .json(&nothing)
+            .refused(404, "not_found")
+            .await;
+    }
     client
         .get("/v1/no-such-model")
         .bearer(&ada.access)
-        .send()
-        .await
-        .refused(404, "not_found");
+        .refused(404, "not_found")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,15 +212,13 @@ async fn a_body_that_is_not_one_small_json_object_is_refused() {
     client
         .command(&ada, "change-settings", &theme("dark"))
         .key(&key)
-        .send()
-        .await
-        .refused(400, "malformed");
+        .refused(400, "malformed")
+        .await;
     client
         .command(&ada, "change-settings", &theme("dark"))
         .after("x")
-        .send()
-        .await
-        .refused(400, "malformed");
+        .refused(400, "malformed")
+        .await;
     let unchanged = client
         .command(&ada, "change-settings", &theme("dark"))
         .if_match("\"1\"")
@@ -277,16 +239,14 @@ async fn a_closed_account_takes_no_commands_and_nobody_logs_in_to_it() {
     let closed = client
         .command(&ada, "close", &json!({}))
         .key("close")
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     assert_eq!(closed.body["events"], json!(["AccountClosed"]));
     let again = client
         .command(&ada, "close", &json!({}))
         .key("close")
-        .send()
-        .await
-        .expect(200);
+        .expect(200)
+        .await;
     assert_eq!(
         again.body["events"],
         json!(["AccountClosed"]),
@@ -313,15 +273,13 @@ async fn a_closed_account_takes_no_commands_and_nobody_logs_in_to_it() {
     // An access token lives for five minutes at most; what it asks for is refused by the account itself.
     client
         .command(&ada, "change-settings", &theme("dark"))
-        .send()
-        .await
-        .refused(409, "account_closed");
+        .refused(409, "account_closed")
+        .await;
     let update = json!({"given_name": "Augusta"});
     client
         .command(&ada, "update-profile", &update)
-        .send()
-        .await
-        .refused(409, "account_closed");
+        .refused(409, "account_closed")
+        .await;
     let row = client.profile(&ada, closed.token()).await.expect(200);
     assert_eq!(row.body["status"], "closed");
 }
@@ -339,9 +297,8 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_answer() {
         let mut answer = client
             .post("/v1/sessions")
             .json(&body)
-            .send()
-            .await
-            .refused(401, "invalid_credentials");
+            .refused(401, "invalid_credentials")
+            .await;
         answer.body["trace_id"].take();
         answers.push(answer.body);
     }
