@@ -52,7 +52,7 @@ pub async fn of_read_models(time: Duration, feed: &mut Feed, models: &Models) ->
             loop {
                 match arrivals.try_recv() {
                     Ok((Partition(partition), position, at)) => {
-                        waiting[usize::from(partition)].push_back((position, at))
+                        waiting[usize::from(partition)].push_back((position, at));
                     }
                     Err(tokio::sync::mpsc::error::TryRecvError::Empty) => break,
                     Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => {

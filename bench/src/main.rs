@@ -4,6 +4,8 @@
 //! Refuses: to be a test (nothing fails because it is slow), to use a server that runs on the machine already, and to
 //! weaken durability (fsync, synchronous_commit and confirms stay on everywhere).
 
+#![allow(clippy::match_bool, clippy::single_match_else)] // both arms of a choice, one under the other
+
 mod account;
 mod command;
 mod copy;

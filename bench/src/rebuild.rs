@@ -181,6 +181,10 @@ fn take_in(accounts: &mut HashMap<Uuid, Account>, event: &RecordedEvent) -> Resu
     Ok(())
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the events' fields are handed over"
+)]
 fn sealed<T>(value: Option<Personal<T>>) -> Option<Ciphertext> {
     value.as_ref().and_then(Personal::sealed).cloned()
 }
