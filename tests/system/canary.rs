@@ -12,9 +12,9 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties, Consumer, ExchangeKind};
 use serde_json::{Value, json};
-use test_support::{Postgres, RabbitMq, eventually, files_containing, psql};
+use test_support::{Postgres, RabbitMq, files_containing, psql};
 
-use crate::client::{Client, Person};
+use crate::client::{Client, ME, Person};
 use crate::world::{Cluster, Embedded, Settings, launch};
 
 const PASSWORD: &str = "kanarien-passwort-Xq7";
@@ -73,11 +73,7 @@ async fn live(client: &Client, email: &str) -> Canaries {
         .expect(200)
         .await;
     let next = Person::of(&client.refresh(&ada.refresh).await.expect(200));
-    let row = eventually(WITHIN, || async {
-        let row = client.profile(&next, last.token()).await;
-        (row.status == 200).then_some(row)
-    })
-    .await;
+    let row = client.read(ME, &next, last.token()).await;
     for there in [email, "Zweitkanari", "Familkanari", "kanarientief"] {
         assert!(row.text.contains(there), "{there}: {}", row.text);
     }

@@ -6,11 +6,16 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use test_support::eventually;
 
 /// The password of everybody in these tests, unless one says otherwise.
 pub const PASSWORD: &str = "a quiet lighthouse";
+/// One's own account.
+pub const ME: &str = "/v1/accounts/me";
 /// No answer may take longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// How long the projection may take to catch up after a fault.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(1);
 
 /// Where commands and queries go: to one process, or to two.
 #[derive(Clone, Debug)]
@@ -114,11 +119,30 @@ impl Client {
 
     /// The person's own row of `accounts`, as of a position token.
     pub async fn profile(&self, person: &Person, token: &str) -> Answer {
-        self.get("/v1/accounts/me")
+        self.get(ME)
             .bearer(&person.access)
             .after(token)
             .send()
             .await
+    }
+
+    /// Reads as of a position token, and asks again while the answer is that the projection is not there yet: for tests
+    /// in which something was just started, killed or cut off.
+    pub async fn read(&self, path: &str, person: &Person, token: &str) -> Answer {
+        let answer = eventually(CAUGHT_UP_WITHIN, || async {
+            let answer = self
+                .get(path)
+                .bearer(&person.access)
+                .after(token)
+                .send()
+                .await;
+            if answer.status == 503 {
+                Err(answer.text)
+            } else {
+                Ok(answer)
+            }
+        });
+        answer.await.expect(200)
     }
 }
 

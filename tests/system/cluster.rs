@@ -7,7 +7,7 @@ use serde_json::json;
 use test_support::{Depth, Postgres, RabbitMq, eventually, psql};
 use tokio::sync::Semaphore;
 
-use crate::client::{Client, Person};
+use crate::client::{Client, ME, Person};
 use crate::load::Crowd;
 use crate::world::{Cluster, Settings, read_log};
 
@@ -35,7 +35,7 @@ async fn a_command_to_one_process_is_read_from_another() {
         .key("u-1")
         .expect(200)
         .await;
-    let row = client.profile(&ada, updated.token()).await.expect(200);
+    let row = client.read(ME, &ada, updated.token()).await;
     assert_eq!(
         (
             row.body["given_name"].as_str(),
@@ -44,10 +44,7 @@ async fn a_command_to_one_process_is_read_from_another() {
         (Some("Augusta Ada"), Some(2))
     );
     let history = client
-        .get("/v1/account-history")
-        .bearer(&ada.access)
-        .after(updated.token())
-        .expect(200)
+        .read("/v1/account-history", &ada, updated.token())
         .await;
     let types: Vec<_> = history
         .body
@@ -93,6 +90,18 @@ async fn a_command_to_one_process_is_read_from_another() {
 
     a_query_never_answers_with_less_than_its_token(&cluster, &ada).await;
     settings.verify().await;
+    let stream = format!("account-{}", ada.account);
+    let shown = settings
+        .launch()
+        .args(["streams", "show", &stream])
+        .finish()
+        .await;
+    assert_eq!(shown.status, 0, "{}", shown.stderr);
+    assert!(
+        shown.stdout.contains("(personal)") && !shown.stdout.contains("Augusta"),
+        "{}",
+        shown.stdout
+    );
     for (role, process) in cluster.processes() {
         assert_eq!(process.terminate().await, 0, "{role}: {}", process.logs());
     }
@@ -114,7 +123,7 @@ async fn a_query_never_answers_with_less_than_its_token(cluster: &Cluster, ada: 
     let before = client.profile(ada, "").await.expect(200);
     assert_eq!(before.body["theme"], json!(null));
     cluster.projector.restart().await;
-    follows(&client, ada, changed.token()).await;
+    client.read(ME, ada, changed.token()).await;
     let after = client.profile(ada, "").await.expect(200);
     assert_eq!(after.body["theme"], "dark");
 }
@@ -259,10 +268,7 @@ async fn commands_go_on_while_the_broker_is_down_and_nothing_is_lost_or_doubled_
     settings.verify().await;
     let tokens = crowd.tokens();
     for person in crowd.people() {
-        let row = client
-            .profile(person, &tokens[&person.account])
-            .await
-            .expect(200);
+        let row = client.read(ME, person, &tokens[&person.account]).await;
         assert!(
             row.body["locale"]
                 .as_str()
@@ -339,16 +345,8 @@ async fn start_without_a_broker(settings: &Settings, rabbitmq: &RabbitMq) -> Clu
         })
         .await;
     }
-    follows(&client, &ada, changed.token()).await;
+    client.read(ME, &ada, changed.token()).await;
     cluster
-}
-
-/// The person's row can be read as of the token.
-async fn follows(client: &Client, person: &Person, token: &str) {
-    eventually(WITHIN, || async {
-        client.profile(person, token).await.status == 200
-    })
-    .await;
 }
 
 /// As many rows as the log says there must be, once the projection has followed.

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::json;
 use test_support::{Postgres, RabbitMq, eventually};
 
-use crate::client::Client;
+use crate::client::{Client, ME};
 use crate::load::Crowd;
 use crate::world::{Cluster, Settings, read_log};
 
@@ -82,10 +82,7 @@ async fn seen_by_all(crowd: &Crowd, clients: &[&Client]) {
         .flat_map(|person| clients.iter().map(move |client| (person, client)))
     {
         let token = &tokens[&person.account];
-        eventually(WITHIN, || async {
-            client.profile(person, token).await.status == 200
-        })
-        .await;
+        client.read(ME, person, token).await;
     }
 }
 
