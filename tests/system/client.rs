@@ -15,7 +15,7 @@ pub const ME: &str = "/v1/accounts/me";
 /// No answer may take longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 /// How long the projection may take to catch up after a fault.
-const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(1);
+pub const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(1);
 
 /// Where commands and queries go: to one process, or to two.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Person {
     pub account: String,
     pub access: String,
     pub refresh: String,
+    /// The position token of what made them so.
+    pub token: String,
 }
 
 impl Client {
@@ -93,10 +95,15 @@ impl Client {
             .await
     }
 
-    /// Registers and logs in.
+    /// Registers and logs in; the position token stands for both.
     pub async fn person(&self, email: &str) -> Person {
-        self.register(email).await.expect(201);
-        self.returning(email).await
+        let registered = self.register(email).await.expect(201);
+        let body = json!({ "email": email, "password": PASSWORD });
+        let login = self
+            .post("/v1/sessions")
+            .json(&body)
+            .after(registered.token());
+        Person::of(&login.expect(201).await)
     }
 
     /// Logs in who is registered.
@@ -164,6 +171,7 @@ impl Person {
             account: text("account_id"),
             access: text("access_token"),
             refresh: text("refresh_token"),
+            token: answer.token().to_owned(),
         }
     }
 }

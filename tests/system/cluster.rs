@@ -32,6 +32,7 @@ async fn a_command_to_one_process_is_read_from_another() {
     let body = json!({ "given_name": "Augusta Ada" });
     let updated = client
         .command(&ada, "update-profile", &body)
+        .after(&ada.token)
         .key("u-1")
         .expect(200)
         .await;

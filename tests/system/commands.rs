@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Person, registration};
+use crate::client::{Client, ME, Person, registration};
 use crate::world::Embedded;
 
 pub async fn shared() -> Client {
@@ -92,7 +92,7 @@ async fn a_stale_if_match_is_refused_and_a_rows_etag_serves_as_one() {
         .send()
         .await;
     stale.refused(412, "precondition_failed");
-    let row = client.profile(&ada, first.token()).await.expect(200);
+    let row = client.read(ME, &ada, first.token()).await;
     let by_row = client
         .command(&ada, "change-settings", &theme("light"))
         .if_match(row.etag())
@@ -161,7 +161,7 @@ async fn a_repeated_idempotency_key_gets_the_first_answer_also_after_a_restart()
         other.refused(422, "idempotency_key_reused");
         embedded.server.restart().await;
     }
-    let row = client.profile(&ada, first.token()).await.expect(200);
+    let row = client.read(ME, &ada, first.token()).await;
     assert_eq!(
         (row.body["theme"].as_str(), row.body["version"].as_u64()),
         (Some("light"), Some(3))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use crate::client::Client;
+use crate::client::{Client, ME};
 use crate::world::{Embedded, assert_clean, launch};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -77,7 +77,7 @@ async fn verify_tells_a_changed_row_and_a_changed_event() {
         .command(&ada, "change-settings", &json!({"theme": "dark"}))
         .expect(200)
         .await;
-    client.profile(&ada, changed.token()).await.expect(200);
+    client.read(ME, &ada, changed.token()).await;
     assert_clean(&embedded.verb(&["verify"]).await);
     embedded.verify().await;
     assert_eq!(embedded.server.terminate().await, 0);

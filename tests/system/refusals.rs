@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{PASSWORD, Person, registration};
+use crate::client::{ME, PASSWORD, Person, registration};
 use crate::commands::{shared, theme};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn rows_are_ones_own() {
         .command(&ada, "change-settings", &theme("dark"))
         .expect(200)
         .await;
-    client.profile(&ada, changed.token()).await.expect(200);
+    client.read(ME, &ada, changed.token()).await;
     let get = |path: &str| client.get(path).bearer(&eve.access).after(changed.token());
     let path = format!("/v1/accounts/{}", ada.account);
     client.get(&path).refused(401, "unauthorized").await;
@@ -128,7 +128,8 @@ async fn rows_are_ones_own() {
     let same = "another's row and no row are the same answer";
     assert_eq!(hers.body["detail"], nobodys.body["detail"], "{same}");
     for list in ["/v1/accounts", "/v1/account-history"] {
-        let rows = get(list).expect(200).await;
+        let rows = client.get(list).bearer(&eve.access).after(&eve.token);
+        let rows = rows.expect(200).await;
         let rows = rows.body.as_array().expect("rows");
         let own = |row: &Value| row["account_id"] == eve.account.as_str();
         assert!(!rows.is_empty() && rows.iter().all(own), "{list}: {rows:?}");
@@ -280,7 +281,7 @@ async fn a_closed_account_takes_no_commands_and_nobody_logs_in_to_it() {
         .command(&ada, "update-profile", &update)
         .refused(409, "account_closed")
         .await;
-    let row = client.profile(&ada, closed.token()).await.expect(200);
+    let row = client.read(ME, &ada, closed.token()).await;
     assert_eq!(row.body["status"], "closed");
 }
 
