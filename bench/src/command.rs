@@ -15,8 +15,8 @@ use uuid::Uuid;
 use vault::{Keys, Vault, VaultOptions};
 
 use crate::account::{self, Person, TRACEPARENT};
-use crate::load::{Measured, NO_LIMIT, closed_loop, scatter};
-use crate::table::{Key, Table};
+use crate::load::{NO_LIMIT, closed_loop, scatter};
+use crate::table::{Key, Table, Value};
 use crate::world::{ACCOUNTS, World};
 
 /// Which lines of the table a store fills: accounts not cached, then 1, 64 and 256 tasks.
@@ -80,19 +80,19 @@ async fn on(
     let commands = Commands::new(&log, vault, &world.keys, people);
     world.settle().await;
     let each_once = 0..ACCOUNTS as u64;
-    let (rate, p99) = commands
+    let rate = commands
         .give(64, each_once, NO_LIMIT, |number| number as usize)
         .await?;
-    table.note(lines.first, rate, p99);
+    table.note(lines.first, rate);
     for ((tasks, key), run) in lines.tasks.into_iter().zip(1..) {
         world.settle().await;
         // Numbers of one run never meet those of another.
         let numbers = run << 32..(run + 1) << 32;
         let all_over = |number| scatter(number, ACCOUNTS);
-        let (rate, p99) = commands
+        let rate = commands
             .give(tasks, numbers, world.scale.rate, all_over)
             .await?;
-        table.note(key, rate, p99);
+        table.note(key, rate);
     }
     log.close().await;
     Ok(())
@@ -129,7 +129,7 @@ impl Commands {
         numbers: Range<u64>,
         time: Duration,
         account: impl Fn(u64) -> usize + Copy + Send + 'static,
-    ) -> Result<Measured> {
+    ) -> Result<Value> {
         let this = self.clone();
         closed_loop(tasks, numbers, time, move |number| {
             let this = this.clone();

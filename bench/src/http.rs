@@ -18,8 +18,9 @@ use uuid::Uuid;
 use web::{TokenSettings, Tokens};
 
 use crate::account;
-use crate::load::{Measured, NO_LIMIT, micros, scatter};
-use crate::table::{self, Key, Table};
+use crate::load::{NO_LIMIT, measured, micros, scatter};
+use crate::meter::Meter;
+use crate::table::{Key, Table, Value};
 use crate::world::{ACCOUNTS, World};
 
 const CONNECTIONS: usize = 64;
@@ -64,10 +65,10 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
         .await?;
     world.settle().await;
     let all_over = |number| scatter(number, ACCOUNTS);
-    let (rate, p99) = clients
+    let rate = clients
         .run(1 << 32..2 << 32, world.scale.rate, all_over)
         .await?;
-    table.note(Key::Http64, rate, p99);
+    table.note(Key::Http64, rate);
     let status = server.terminate().await;
     anyhow::ensure!(
         status == 0,
@@ -110,7 +111,7 @@ impl Clients {
         numbers: Range<u64>,
         time: Duration,
         account: impl Fn(u64) -> usize + Copy + Send + 'static,
-    ) -> Result<Measured> {
+    ) -> Result<Value> {
         let this = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -126,12 +127,12 @@ impl Clients {
         numbers: Range<u64>,
         time: Duration,
         account: impl Fn(u64) -> usize + Copy + Send + 'static,
-    ) -> Result<Measured> {
+    ) -> Result<Value> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             connections.push(Connection::open(self.port).await?);
         }
-        let began = Instant::now();
+        let (began, meter) = (Instant::now(), Meter::start());
         let mut loops = JoinSet::new();
         for (first, mut connection) in numbers.clone().zip(connections) {
             let (this, mine) = (Arc::clone(&self), (first..numbers.end).step_by(CONNECTIONS));
@@ -154,8 +155,7 @@ impl Clients {
         while let Some(took) = loops.join_next().await {
             all.append(&mut took??);
         }
-        let rate = all.len() as f64 / began.elapsed().as_secs_f64();
-        Ok((rate, table::p99_ms(all)))
+        Ok(measured(&meter, all))
     }
 }
 

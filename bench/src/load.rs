@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::task::JoinSet;
 
-use crate::table;
-
-/// Operations a second, and the 99th percentile of their times in milliseconds.
-pub type Measured = (f64, Option<f64>);
+use crate::meter::Meter;
+use crate::table::{self, Value};
 
 /// No end but that of the numbers.
 pub const NO_LIMIT: Duration = Duration::MAX;
@@ -20,12 +18,12 @@ pub async fn closed_loop<F, A>(
     numbers: Range<u64>,
     time: Duration,
     operation: F,
-) -> Result<Measured>
+) -> Result<Value>
 where
     F: Fn(u64) -> A + Clone + Send + 'static,
     A: Future<Output = Result<()>> + Send + 'static,
 {
-    let began = Instant::now();
+    let (began, meter) = (Instant::now(), Meter::start());
     let mut loops = JoinSet::new();
     for first in numbers.clone().take(tasks) {
         let (operation, mine) = (operation.clone(), (first..numbers.end).step_by(tasks));
@@ -46,8 +44,16 @@ where
     while let Some(took) = loops.join_next().await {
         all.append(&mut took??);
     }
-    let rate = all.len() as f64 / began.elapsed().as_secs_f64();
-    Ok((rate, table::p99_ms(all)))
+    Ok(measured(&meter, all))
+}
+
+/// The rate of operations that took so many microseconds each.
+pub fn measured(meter: &Meter, took: Vec<u32>) -> Value {
+    let rate = meter.rate(took.len());
+    Value {
+        p99_ms: table::p99_ms(took),
+        ..rate
+    }
 }
 
 /// Microseconds since then, as far as 32 bits go.

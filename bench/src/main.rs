@@ -12,6 +12,7 @@ mod copy;
 mod http;
 mod lag;
 mod load;
+mod meter;
 mod projection;
 mod rebuild;
 mod reference;

@@ -15,7 +15,8 @@ use test_support::{Showcaller, eventually};
 
 use crate::account;
 use crate::lag;
-use crate::table::{Key, Table};
+use crate::meter::Meter;
+use crate::table::{Key, Table, Value};
 use crate::world::World;
 
 /// How far the log may be ahead of the read models, in events; and how often is looked.
@@ -66,10 +67,10 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
 
     world.settle().await;
     let rate = at_full_speed(world.scale.projection, &mut feed, &models).await?;
-    table.note(Key::Projection, rate, None);
+    table.note(Key::Projection, rate);
     world.settle().await;
     let own = lag::of_read_models(world.scale.lag, &mut feed, &models).await?;
-    table.note(Key::ProjectionLag, own, None);
+    table.note(Key::ProjectionLag, own);
     for process in [projector, relay] {
         let status = process.terminate().await;
         let logs = process.logs();
@@ -89,13 +90,13 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
         feed.templates(),
     )
     .await?;
-    table.note(Key::RabbitMqLag, alone, None);
+    table.note(Key::RabbitMqLag, alone);
     Ok(())
 }
 
 /// Appends as fast as the read models follow; events a second until the last is in all of them.
-async fn at_full_speed(time: Duration, feed: &mut Feed, models: &Models) -> Result<f64> {
-    let (before, began) = (feed.head, Instant::now());
+async fn at_full_speed(time: Duration, feed: &mut Feed, models: &Models) -> Result<Value> {
+    let (before, began, meter) = (feed.head, Instant::now(), Meter::start());
     let mut looked = Instant::now();
     while began.elapsed() < time {
         if looked.elapsed() >= LOOK {
@@ -119,7 +120,7 @@ async fn at_full_speed(time: Duration, feed: &mut Feed, models: &Models) -> Resu
         );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Ok((feed.head.get() - before.get()) as f64 / began.elapsed().as_secs_f64())
+    Ok(meter.rate((feed.head.get() - before.get()) as usize))
 }
 
 /// Appends events of accounts, quickly: their contents are sealed beforehand and used again and again.

@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use crate::account;
 use crate::copy::Rows;
-use crate::table::{Key, Table};
+use crate::meter::Meter;
+use crate::table::{Key, Table, Value as Rate};
 use crate::world::World;
 
 const PAGE: usize = 5_000;
@@ -51,13 +52,13 @@ impl Rebuild {
     /// One round, each on a new database.
     pub async fn measure(&self, world: &World, table: &mut Table) -> Result<()> {
         world.settle().await;
-        table.note(Key::Rebuild, self.project(world).await?, None);
+        table.note(Key::Rebuild, self.project(world).await?);
         world.settle().await;
-        table.note(Key::FoldAndCopy, self.fold_and_copy(world).await?, None);
+        table.note(Key::FoldAndCopy, self.fold_and_copy(world).await?);
         Ok(())
     }
 
-    async fn project(&self, world: &World) -> Result<f64> {
+    async fn project(&self, world: &World) -> Result<Rate> {
         let url = world.postgres.fresh_database().await;
         let store = read_models::open(&url, read_models::Options::default()).await?;
         let model = accounts()?;
@@ -69,10 +70,10 @@ impl Rebuild {
             projector::Options::default(),
         );
         let (mut status, shutdown) = (projector.status(), CancellationToken::new());
-        let began = Instant::now();
+        let meter = Meter::start();
         let running = tokio::spawn(projector.run(shutdown.clone()));
         status.wait_for(projector::Status::is_following).await?;
-        let elapsed = began.elapsed();
+        let rate = meter.rate(self.events as usize);
         shutdown.cancel();
         running.await??;
 
@@ -86,14 +87,14 @@ impl Rebuild {
             row.contains(&version),
             "a row is not at the last event: {row:?}"
         );
-        Ok(self.events as f64 / elapsed.as_secs_f64())
+        Ok(rate)
     }
 
-    async fn fold_and_copy(&self, world: &World) -> Result<f64> {
+    async fn fold_and_copy(&self, world: &World) -> Result<Rate> {
         let url = world.postgres.fresh_database().await;
         let mut connection = PgConnection::connect(&url).await?;
         sqlx::query(TABLE).execute(&mut connection).await?;
-        let began = Instant::now();
+        let meter = Meter::start();
         let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
         let reader = tokio::spawn(read(Arc::clone(&self.log), sender));
         let mut accounts: HashMap<Uuid, Account> = HashMap::new();
@@ -113,10 +114,10 @@ impl Rebuild {
             "COPY bench_accounts FROM STDIN (FORMAT binary)",
         )
         .await?;
-        let elapsed = began.elapsed();
+        let rate = meter.rate(self.events as usize);
         connection.close().await?;
         ensure!(count == world.people.len(), "{count} accounts were folded");
-        Ok(self.events as f64 / elapsed.as_secs_f64())
+        Ok(rate)
     }
 }
 

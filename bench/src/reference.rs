@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use command_api::{Clock, SystemClock};
@@ -13,7 +12,8 @@ use test_support::psql;
 
 use crate::account;
 use crate::copy::Rows;
-use crate::table::{Key, Table};
+use crate::meter::Meter;
+use crate::table::{Key, Table, Value};
 use crate::world::World;
 
 /// As long as a command's own event would be without encryption.
@@ -45,15 +45,15 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
         let rate =
             tokio::task::spawn_blocking(move || pgbench(&url, script, clients, time.as_secs()))
                 .await??;
-        table.note(key, rate, None);
+        table.note(key, rate);
     }
     world.settle().await;
-    table.note(Key::Copy, copy(world, &url).await?, None);
+    table.note(Key::Copy, copy(world, &url).await?);
     Ok(())
 }
 
 /// Transactions a second, connecting not counted.
-fn pgbench(url: &str, script: PathBuf, clients: usize, seconds: u64) -> Result<f64> {
+fn pgbench(url: &str, script: PathBuf, clients: usize, seconds: u64) -> Result<Value> {
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(clients);
@@ -72,13 +72,21 @@ fn pgbench(url: &str, script: PathBuf, clients: usize, seconds: u64) -> Result<f
         &format!("payload={PAYLOAD}"),
     ]);
     command.arg("--file").arg(script).arg(url);
+    let meter = Meter::start();
     let output = command.output().context("pgbench cannot be started")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let rate = text
         .lines()
         .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
     match rate {
-        Some(rate) if output.status.success() => Ok(rate),
+        // The time for connecting is left out of pgbench's own rate.
+        Some(rate) if output.status.success() => {
+            let rate: f64 = rate;
+            Ok(Value {
+                value: rate,
+                ..meter.rate((rate * seconds as f64) as usize)
+            })
+        }
         _ => bail!(
             "pgbench failed: {text}{}",
             String::from_utf8_lossy(&output.stderr)
@@ -109,7 +117,7 @@ fn binary() -> Result<PathBuf> {
 }
 
 /// Rows a second, encoding not counted.
-async fn copy(world: &World, url: &str) -> Result<f64> {
+async fn copy(world: &World, url: &str) -> Result<Value> {
     let (count, now) = (world.scale.copied_rows, SystemClock.now());
     let mut rows = Rows::new();
     for number in 0..count {
@@ -140,10 +148,10 @@ async fn copy(world: &World, url: &str) -> Result<f64> {
     }
     let mut connection = PgConnection::connect(url).await?;
     sqlx::query(LOG_TABLE).execute(&mut connection).await?;
-    let began = Instant::now();
+    let meter = Meter::start();
     rows.send(&mut connection, "COPY bench_log FROM STDIN (FORMAT binary)")
         .await?;
-    let elapsed = began.elapsed();
+    let rate = meter.rate(count);
     connection.close().await?;
-    Ok(count as f64 / elapsed.as_secs_f64())
+    Ok(rate)
 }

@@ -144,11 +144,27 @@ impl Key {
 }
 
 /// One value of one round.
+#[expect(clippy::struct_field_names, reason = "a figure has a value and a unit")]
 #[derive(Debug, Clone, Copy)]
 pub struct Value {
     pub value: f64,
     /// The 99th percentile of the single operations, in milliseconds.
     pub p99_ms: Option<f64>,
+    /// CPU time of an operation, servers included, in microseconds.
+    pub cpu_us: Option<f64>,
+    /// How many cores that was at a time: what others left.
+    pub cores: Option<f64>,
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self {
+            value,
+            p99_ms: None,
+            cpu_us: None,
+            cores: None,
+        }
+    }
 }
 
 /// All values so far.
@@ -157,11 +173,16 @@ pub struct Table(Vec<(Key, Vec<Value>)>);
 
 impl Table {
     /// Notes this round's value.
-    pub fn note(&mut self, key: Key, value: f64, p99_ms: Option<f64>) {
-        let About { what, unit, .. } = key.about();
-        let p99 = p99_ms.map_or(String::new(), |p99| format!(", p99 {p99:.1} ms"));
-        eprintln!("    {what}: {} {unit}{p99}", number(value));
-        let value = Value { value, p99_ms };
+    pub fn note(&mut self, key: Key, value: impl Into<Value>) {
+        let (About { what, unit, .. }, value) = (key.about(), value.into());
+        eprint!("    {what}: {} {unit}", number(value.value));
+        if let Some(p99) = value.p99_ms {
+            eprint!(", p99 {p99:.1} ms");
+        }
+        if let (Some(cpu), Some(cores)) = (value.cpu_us, value.cores) {
+            eprint!(", {cpu:.1} µs CPU each, {cores:.1} cores");
+        }
+        eprintln!();
         match self.0.iter_mut().find(|(other, _)| *other == key) {
             Some((_, values)) => values.push(value),
             None => {
@@ -212,13 +233,10 @@ impl fmt::Display for Table {
             .map(|(_, values)| values.len())
             .max()
             .unwrap_or(0);
-        let mut lines = vec![
-            [
-                "what", "unit", "rounds", "median", "p99 ms", "beside", "bar", "aim",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+        let titles = [
+            "what", "unit", "rounds", "median", "p99 ms", "CPU µs", "cores", "beside", "bar", "aim",
         ];
+        let mut lines = vec![titles.map(str::to_owned).to_vec()];
         for (key, values) in &self.0 {
             let about = key.about();
             let (judged, ratio) = self.judge(*key);
@@ -232,18 +250,22 @@ impl fmt::Display for Table {
                 }
                 _ => String::new(),
             };
-            let p99: Vec<f64> = values.iter().filter_map(|value| value.p99_ms).collect();
+            let middle = |part: fn(&Value) -> Option<f64>| {
+                let known: Vec<f64> = values.iter().filter_map(part).collect();
+                match known.is_empty() {
+                    true => String::new(),
+                    false => format!("{:.1}", median(known)),
+                }
+            };
             let each: Vec<_> = values.iter().map(|value| number(value.value)).collect();
             lines.push(vec![
                 about.what.to_owned(),
                 about.unit.to_owned(),
                 each.join(" "),
                 number(median(values.iter().map(|value| value.value).collect())),
-                if p99.is_empty() {
-                    String::new()
-                } else {
-                    format!("{:.1}", median(p99))
-                },
+                middle(|value| value.p99_ms),
+                middle(|value| value.cpu_us),
+                middle(|value| value.cores),
                 ratio,
                 verdict(about.bar),
                 verdict(about.aim),
@@ -332,8 +354,8 @@ mod tests {
     fn a_ratio_is_taken_within_each_round() {
         let mut table = Table::default();
         for (command, reference) in [(20.0, 10.0), (90.0, 30.0), (100.0, 100.0)] {
-            table.note(Key::Postgres64, command, None);
-            table.note(Key::Pgbench64, reference, None);
+            table.note(Key::Postgres64, command);
+            table.note(Key::Pgbench64, reference);
         }
         assert_eq!(table.judge(Key::Postgres64).0, Some(2.0));
         assert!(table.to_string().contains("≥ 1.2 × ok"));
