@@ -45,7 +45,8 @@ pub struct Appended {
     pub position: Position,
     /// The hash of the last of them.
     pub hash: Hash,
-    /// The command had been appended before: this is its first answer again.
+    /// The command had been appended before: this is its first answer again. After a lost connection nobody can tell a
+    /// repetition of the very same events from the append itself; then this is `false`.
     pub repeated: bool,
 }
 
