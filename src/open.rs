@@ -17,10 +17,22 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The event store.
+/// The event store. A log that is not there yet is made.
 pub async fn events(settings: &Settings) -> Result<Arc<dyn EventStore>> {
+    open_events(settings, event_store::Options::default()).await
+}
+
+/// The event store for a verb that only looks: a log that is not there is a mistake in the settings, not one to be made.
+pub async fn events_to_read(settings: &Settings) -> Result<Arc<dyn EventStore>> {
+    open_events(settings, event_store::Options::read_only()).await
+}
+
+async fn open_events(
+    settings: &Settings,
+    options: event_store::Options,
+) -> Result<Arc<dyn EventStore>> {
     patiently("the event store", || async {
-        event_store::open(settings.events.as_str(), event_store::Options::default())
+        event_store::open(settings.events.as_str(), options.clone())
             .await
             .map_err(|error| match error {
                 event_store::Error::Unavailable(_) => Trouble::Passing(error.into()),

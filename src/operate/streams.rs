@@ -17,15 +17,7 @@ const MASK: &str = "(personal)";
 /// Prints a stream, oldest event first.
 pub async fn show(settings: &Settings, stream: &str, output: Output) -> Result<ExitCode> {
     let stream = StreamId::parse(stream)?;
-    if let Some(path) = settings.events.sqlite_path()
-        && !path.exists()
-    {
-        anyhow::bail!(
-            "there is no event store {}; name it with --events",
-            path.display()
-        );
-    }
-    let store = open::events(settings).await?;
+    let store = open::events_to_read(settings).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut version = Version::ZERO;
     loop {

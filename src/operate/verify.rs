@@ -10,7 +10,7 @@ use crate::open;
 
 /// Verifies the log and every read model; works while the system serves.
 pub async fn verify(models: &[ReadModel], settings: &Settings, rows: bool) -> Result<ExitCode> {
-    let log = open::events(settings).await?;
+    let log = open::events_to_read(settings).await?;
     let store = open::read_models(settings, true).await?;
     let rows = if rows {
         projector::Rows::Yes

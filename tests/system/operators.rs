@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, Executor};
+use test_support::{Postgres, temp_dir};
 
 use crate::client::{Client, ME};
 use crate::world::{Embedded, assert_clean, launch};
@@ -66,6 +67,44 @@ async fn a_lost_keys_file_is_not_replaced_by_a_new_one() {
         .log_in("ada@example.org")
         .await
         .expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_that_looks_at_a_log_that_is_not_there_says_so_and_makes_none() {
+    let postgres = Postgres::shared().await;
+    for url in [
+        "sqlite:no-such.db".to_owned(),
+        postgres.fresh_database().await,
+    ] {
+        for verb in [
+            &["verify"][..],
+            &["verify", "--rows"],
+            &["streams", "show", "account-x"],
+        ] {
+            let folder = temp_dir();
+            let arguments = [verb, &["--events", &url]].concat();
+            let looked = launch()
+                .folder(folder.path())
+                .args(arguments)
+                .within(SOON)
+                .finish()
+                .await;
+            assert_eq!(
+                looked.status, 1,
+                "{verb:?} {url}: {}{}",
+                looked.stdout, looked.stderr
+            );
+            assert!(
+                looked.stderr.contains("no event log"),
+                "{verb:?} {url}: {}",
+                looked.stderr
+            );
+            assert!(
+                !folder.path().join("no-such.db").exists(),
+                "{verb:?} made a log"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
