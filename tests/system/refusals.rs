@@ -201,9 +201,12 @@ async fn a_body_that_is_not_one_small_json_object_is_refused() {
             .refused(415, "unsupported_media_type");
     }
     let large = format!("{{\"custom\": {{\"x\": \"{}\"}}}}", "x".repeat(70_000));
-    send("application/json", large)
-        .await
-        .refused(413, "body_too_large");
+    // Again and again: a connection that is closed over unread bytes loses the answer now and then.
+    for _ in 0..50 {
+        send("application/json", large.clone())
+            .await
+            .refused(413, "body_too_large");
+    }
     let custom = format!("{{\"custom\": {{\"x\": \"{}\"}}}}", "x".repeat(9_000));
     let refused = send("application/json", custom)
         .await

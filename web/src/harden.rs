@@ -13,8 +13,8 @@ use axum::http::header::{
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use futures::FutureExt;
+use axum::response::{IntoResponse, Response};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tower_http::limit::RequestBodyLimitLayer;
 use tracing::Instrument;
@@ -25,6 +25,10 @@ use crate::{Problem, TraceContext, codes};
 
 /// Probes are answered however busy the process is.
 const HEALTH: &str = "/health/";
+
+/// The largest body that is read to its end only to be refused, in bytes, and how long that may take.
+const TAKEN_IN_BYTES: usize = 4 << 20;
+const TAKEN_IN_TIME: Duration = Duration::from_secs(5);
 
 /// Set on every answer that does not bring its own.
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -77,7 +81,34 @@ pub fn harden(router: Router, limits: Limits) -> Router {
     router
         // Counts the bytes as they come, whoever reads them and whatever Content-Length says.
         .layer(RequestBodyLimitLayer::new(limits.body_bytes))
+        .layer(from_fn_with_state(
+            limits.body_bytes,
+            take_in_what_is_too_large,
+        ))
         .layer(from_fn_with_state(Arc::new(guard), around))
+}
+
+/// Reads a body that says itself that it is too large, within bounds, before it is refused: a connection closed over
+/// unread bytes is reset, and the client may lose the answer that says why.
+async fn take_in_what_is_too_large(
+    State(most): State<usize>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let length = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|length| length <= most) {
+        return next.run(request).await;
+    }
+    if length.is_some_and(|length| length <= TAKEN_IN_BYTES) {
+        let mut body = request.into_body().into_data_stream();
+        let read = async { while let Some(Ok(_)) = body.next().await {} };
+        // Too slow a client loses the answer, and nothing else.
+        let _ = tokio::time::timeout(TAKEN_IN_TIME, read).await;
+    }
+    Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).into_response()
 }
 
 async fn around(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
@@ -159,7 +190,7 @@ impl Guard {
 
 fn busy(code: &'static str, detail: &str) -> Response {
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with_retry_after(1);
-    axum::response::IntoResponse::into_response(problem)
+    problem.into_response()
 }
 
 /// Errors leave as problem details, with what is known of the request: our own, and those that routing, extractors and
