@@ -1,0 +1,6 @@
+//! The command routes on real SQLite stores.
+
+mod commands;
+mod registering;
+mod sessions;
+mod system;

@@ -1,0 +1,196 @@
+//! Two processes on the same real SQLite stores, and how tests call them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use chrono::{DateTime, TimeDelta, Utc};
+use command_api::{Clock, CommandState, Stores, routes};
+use event_store::EventStore;
+use events::{StreamId, Version};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use vault::{Keys, Vault, VaultOptions};
+use web::{Limits, TokenSettings, Tokens};
+
+pub const PASSWORD: &str = "a quiet lighthouse";
+
+/// A clock that stands still.
+pub struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
+    }
+}
+
+/// The stores, and two processes on them.
+pub struct System {
+    _folder: tempfile::TempDir,
+    pub log: Arc<dyn EventStore>,
+    pub one: Router,
+    pub two: Router,
+    pub vault: Vault,
+    pub keys: Arc<Keys>,
+    pub tokens: Arc<Tokens>,
+}
+
+/// A system of its own.
+pub async fn system() -> System {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let keys = Arc::new(Keys::generate());
+    let vault = Vault::open(
+        &file("vault.db"),
+        Arc::clone(&keys),
+        VaultOptions::default(),
+    )
+    .await
+    .unwrap();
+    let log = event_store::open(&file("events.db"), event_store::Options::default())
+        .await
+        .unwrap();
+    let names = TokenSettings {
+        issuer: "test".into(),
+        audience: "test".into(),
+    };
+    let tokens = Arc::new(Tokens::new(Arc::clone(&keys), names).with_clock(|| Noon.now()));
+    let process = |log: &Arc<dyn EventStore>| {
+        let stores = Stores {
+            log: Arc::clone(log),
+            vault: vault.clone(),
+            keys: Arc::clone(&keys),
+        };
+        let state = CommandState::new(stores, Arc::clone(&tokens), Arc::new(Noon), vec![]).unwrap();
+        web::harden(routes(state), Limits::default())
+    };
+    let other = event_store::open(&file("events.db"), event_store::Options::default())
+        .await
+        .unwrap();
+    System {
+        one: process(&log),
+        two: process(&other),
+        _folder: folder,
+        log,
+        vault,
+        keys,
+        tokens,
+    }
+}
+
+/// A request being put together.
+pub struct Call<'a> {
+    router: &'a Router,
+    request: axum::http::request::Builder,
+    body: Value,
+}
+
+/// Begins a request.
+pub fn post<'a>(router: &'a Router, path: &str) -> Call<'a> {
+    let request = Request::post(path).header("content-type", "application/json");
+    Call {
+        router,
+        request,
+        body: json!({}),
+    }
+}
+
+impl Call<'_> {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn body(mut self, body: Value) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub async fn send(self) -> Answer {
+        let request = self
+            .request
+            .body(Body::from(self.body.to_string()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        Answer::read(response).await
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: axum::http::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    async fn read(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn code(&self) -> (u16, &str) {
+        (
+            self.status.as_u16(),
+            self.body["code"].as_str().unwrap_or(""),
+        )
+    }
+}
+
+/// A body of a registration that is in order.
+pub fn registration(email: &str) -> Value {
+    json!({"email": email, "password": PASSWORD, "profile": {"display_name": "Ada"}})
+}
+
+/// Registers and logs in; the account's id and an access token.
+pub async fn account(router: &Router, email: &str) -> (String, String) {
+    let registered = register(router, email).send().await;
+    assert_eq!(registered.status, StatusCode::CREATED, "{registered:?}");
+    let logged_in = log_in(router, email).send().await;
+    assert_eq!(logged_in.status, StatusCode::CREATED, "{logged_in:?}");
+    let text = |name: &str| logged_in.body[name].as_str().unwrap().to_owned();
+    (text("account_id"), text("access_token"))
+}
+
+/// The types of an account's events, in order.
+pub async fn event_types(system: &System, account: &str) -> Vec<String> {
+    let stream = StreamId::new("account", account).unwrap();
+    let events = system
+        .log
+        .read_stream(&stream, Version::ZERO, 100)
+        .await
+        .unwrap();
+    events.into_iter().map(|event| event.type_name).collect()
+}
+
+/// Begins a registration that is in order.
+pub fn register<'a>(router: &'a Router, email: &str) -> Call<'a> {
+    post(router, "/v1/accounts").body(registration(email))
+}
+
+/// Begins a log-in with the right password.
+pub fn log_in<'a>(router: &'a Router, email: &str) -> Call<'a> {
+    post(router, "/v1/sessions").body(json!({"email": email, "password": PASSWORD}))
+}
+
+/// Begins a command on the caller's own account.
+pub fn command<'a>(router: &'a Router, token: &str, name: &str) -> Call<'a> {
+    post(router, &format!("/v1/accounts/me/{name}")).bearer(token)
+}
