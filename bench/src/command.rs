@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use command_api::accounts::Account;
 use command_api::{
     Aggregate, Clock, Decider, Executor, Form, InFlight, Order, Origin, Stores, SystemClock,
+    content,
 };
 use event_store::EventStore;
 use events::{Actor, StreamId};
@@ -183,16 +184,4 @@ impl Commands {
             .context("the command wrote nothing")
             .map(drop)
     }
-}
-
-/// As the routes make it: the command's name and its body.
-fn content(name: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
-    let mut content = name.as_bytes().to_vec();
-    content.push(b'\n');
-    content.extend(
-        serde_json::Value::Object(fields.clone())
-            .to_string()
-            .into_bytes(),
-    );
-    content
 }

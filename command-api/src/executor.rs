@@ -1,20 +1,17 @@
 //! The one driver of every decider: load (cached state, then the tail), decide, encrypt, append at the expected version;
 //! on a conflict start over, a bounded number of times. It refuses to know HTTP.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use event_store::{Append, AppendError, Appended, EventStore, Expected};
-use events::{
-    Actor, CommandId, DomainEvent, Hash, LogIdentity, Metadata, NewEvent, Personal, RecordedEvent,
-    StreamId, Version,
-};
+use events::{CommandId, DomainEvent, StreamId, Version};
 use moka::sync::Cache;
 use uuid::Uuid;
 use vault::{DataKey, KeyError, Keys, Vault};
 
-use crate::{Aggregate, CommandError};
+use crate::in_flight::InFlight;
+use crate::seal::seal;
+use crate::{Aggregate, CommandError, Order, Outcome};
 
 /// How often a command starts over when other processes write the same stream.
 const MAX_ATTEMPTS: usize = 20;
@@ -36,58 +33,8 @@ pub struct Stores {
     pub keys: Arc<Keys>,
 }
 
-/// Where a command comes from.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// Who gives it.
-    pub actor: Actor,
-    /// The session of the token.
-    pub session: Option<Uuid>,
-    /// The client's address.
-    pub address: Option<String>,
-    /// When it was accepted.
-    pub now: DateTime<Utc>,
-    /// The request it belongs to.
-    pub correlation_id: Uuid,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
-}
-
-/// A command on its way to a decider.
-pub struct Order<'a, A: Aggregate> {
-    /// The stream.
-    pub stream: &'a StreamId,
-    /// The person whose data key encrypts what is personal in the events.
-    pub person: Option<Uuid>,
-    /// The command.
-    pub command: &'a A::Command,
-    /// Its id; `retryable` says that the client chose it and may send it again.
-    pub command_id: CommandId,
-    /// The client gave an Idempotency-Key.
-    pub retryable: bool,
-    /// What tells this command from another under the same id: its name and body, without passwords.
-    pub content: &'a [u8],
-    /// The version the client has seen.
-    pub if_match: Option<Version>,
-    /// Where it comes from.
-    pub origin: &'a Origin,
-}
-
-/// What became of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The stream.
-    pub stream: StreamId,
-    /// Its version after the command.
-    pub version: Version,
-    /// Where the command's last event stands; `None` when there was nothing to do.
-    pub appended: Option<Appended>,
-    /// The types of its events, in order.
-    pub event_types: Vec<String>,
-}
-
 /// A decider's state at a version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Loaded<A> {
     /// The state; personal values in it are ciphertext.
     pub state: A,
@@ -98,7 +45,6 @@ pub struct Loaded<A> {
 /// Runs one kind of aggregate.
 pub struct Executor<A: Aggregate> {
     stores: Stores,
-    identity: LogIdentity,
     states: Cache<StreamId, Arc<Loaded<A>>>,
     stripes: Box<[tokio::sync::Mutex<()>]>,
     in_flight: Arc<InFlight>,
@@ -108,7 +54,6 @@ impl<A: Aggregate> Executor<A> {
     /// An executor with an empty cache. `in_flight` is shared by all executors of a process.
     pub fn new(stores: Stores, in_flight: Arc<InFlight>) -> Self {
         Self {
-            identity: stores.log.identity(),
             stores,
             states: Cache::new(CACHED_STREAMS),
             stripes: (0..STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
@@ -116,9 +61,30 @@ impl<A: Aggregate> Executor<A> {
         }
     }
 
-    /// The state as it stands in the log now.
+    /// The state as it stands in the log now: what the cache has, and the tail of the stream after it.
     pub async fn load(&self, stream: &StreamId) -> Result<Arc<Loaded<A>>, CommandError> {
-        self.catch_up(stream, self.states.get(stream)).await
+        let known = self.states.get(stream).unwrap_or_default();
+        let Loaded { mut state, version } = (*known).clone();
+        let mut reached = version;
+        loop {
+            let events = self.stores.log.read_stream(stream, reached, PAGE).await?;
+            for event in &events {
+                state = state.evolve(&A::Event::decode(event).map_err(CommandError::fault)?);
+                reached = event.version;
+            }
+            if events.len() < PAGE {
+                break;
+            }
+        }
+        if reached == version {
+            return Ok(known);
+        }
+        let loaded = Arc::new(Loaded {
+            state,
+            version: reached,
+        });
+        self.states.insert(stream.clone(), Arc::clone(&loaded));
+        Ok(loaded)
     }
 
     /// Carries a command out, once.
@@ -171,7 +137,7 @@ impl<A: Aggregate> Executor<A> {
     }
 
     /// The first answer of a command that was carried out before, if it was.
-    pub async fn first_answer(
+    async fn first_answer(
         &self,
         command_id: CommandId,
         fingerprint: &str,
@@ -235,73 +201,51 @@ impl<A: Aggregate> Executor<A> {
         fingerprint: &str,
     ) -> Result<Option<Outcome>, CommandError> {
         let events = seal(order, events, key, fingerprint)?;
+        let event_types = events.iter().map(|event| event.type_name.clone()).collect();
+        // What was encoded is folded, not what was decided: the cache holds what a reader of the log would get.
+        let mut state = loaded.state.clone();
+        for event in &events {
+            let event = A::Event::parse(&event.type_name, event.schema_version, &event.data)
+                .map_err(CommandError::fault)?;
+            state = state.evolve(&event);
+        }
         let append = Append {
             stream: order.stream.clone(),
             expected: Expected::Exact(loaded.version),
             command_id: order.command_id,
-            events: events.clone(),
+            events,
         };
         match self.stores.log.append(append).await {
-            Ok(appended) if appended.repeated => {
-                self.states.invalidate(order.stream);
-                self.recall(
+            Ok(appended) if appended.repeated => self
+                .recall(
                     order.stream.clone(),
                     appended,
                     order.command_id,
                     fingerprint,
                 )
                 .await
-                .map(Some)
-            }
+                .map(Some),
             Ok(appended) => {
-                self.remember(order.stream, loaded, &events, &appended)?;
+                let version = appended.last;
+                self.states
+                    .insert(order.stream.clone(), Arc::new(Loaded { state, version }));
                 Ok(Some(Outcome {
                     stream: order.stream.clone(),
-                    version: appended.last,
+                    version,
                     appended: Some(appended),
-                    event_types: events.into_iter().map(|event| event.type_name).collect(),
+                    event_types,
                 }))
             }
-            Err(AppendError::WrongVersion { .. }) => {
-                self.states.invalidate(order.stream);
+            Err(AppendError::WrongVersion { actual }) => {
+                // What is cached is good as far as it goes, but for a log that was set back behind it.
+                if actual < loaded.version {
+                    self.states.invalidate(order.stream);
+                }
                 Ok(None)
             }
             Err(AppendError::OtherStream) => Err(CommandError::KeyReused),
             Err(AppendError::Fault(fault)) => Err(fault.into()),
         }
-    }
-
-    /// Folds what was stored, not what was decided: what the cache holds is what a reader of the log would get.
-    fn remember(
-        &self,
-        stream: &StreamId,
-        loaded: &Loaded<A>,
-        events: &[NewEvent],
-        appended: &Appended,
-    ) -> Result<(), CommandError> {
-        let mut state = loaded.state.clone();
-        for (event, version) in events.iter().zip(appended.first.get()..) {
-            let recorded = RecordedEvent {
-                position: appended.position,
-                stream: stream.clone(),
-                version: Version::new(version),
-                id: event.id,
-                type_name: event.type_name.clone(),
-                schema_version: event.schema_version,
-                data: event.data.clone(),
-                metadata: String::new(),
-                hash: Hash::ZERO,
-            };
-            state = state.evolve(&A::Event::decode(&recorded).map_err(CommandError::fault)?);
-        }
-        self.states.insert(
-            stream.clone(),
-            Arc::new(Loaded {
-                state,
-                version: appended.last,
-            }),
-        );
-        Ok(())
     }
 
     async fn recall(
@@ -332,45 +276,6 @@ impl<A: Aggregate> Executor<A> {
         })
     }
 
-    async fn catch_up(
-        &self,
-        stream: &StreamId,
-        from: Option<Arc<Loaded<A>>>,
-    ) -> Result<Arc<Loaded<A>>, CommandError> {
-        let known = from.unwrap_or_else(|| {
-            Arc::new(Loaded {
-                state: A::default(),
-                version: Version::ZERO,
-            })
-        });
-        let mut events = self
-            .stores
-            .log
-            .read_stream(stream, known.version, PAGE)
-            .await?;
-        if events.is_empty() {
-            return Ok(known);
-        }
-        let Loaded {
-            mut state,
-            mut version,
-        } = (*known).clone();
-        while !events.is_empty() {
-            let last_page = events.len() < PAGE;
-            for event in &events {
-                state = state.evolve(&A::Event::decode(event).map_err(CommandError::fault)?);
-                version = event.version;
-            }
-            if last_page {
-                break;
-            }
-            events = self.stores.log.read_stream(stream, version, PAGE).await?;
-        }
-        let loaded = Arc::new(Loaded { state, version });
-        self.states.insert(stream.clone(), Arc::clone(&loaded));
-        Ok(loaded)
-    }
-
     /// The key of the person a stream belongs to: `Some(None)` where there is no person, `None` where the stream has not
     /// begun.
     async fn data_key(
@@ -394,107 +299,8 @@ impl<A: Aggregate> Executor<A> {
         self.stripes[hash as usize % STRIPES].lock().await
     }
 
-    /// Which log the executor appends to.
-    pub fn identity(&self) -> LogIdentity {
-        self.identity
-    }
-
     /// What the executor works with.
     pub fn stores(&self) -> &Stores {
         &self.stores
-    }
-}
-
-/// Encodes events and encrypts what is personal in them.
-fn seal<A: Aggregate>(
-    order: &Order<'_, A>,
-    events: &[A::Event],
-    key: Option<&DataKey>,
-    fingerprint: &str,
-) -> Result<Vec<NewEvent>, CommandError> {
-    let origin = order.origin;
-    let mut sealed = Vec::with_capacity(events.len());
-    for (index, event) in events.iter().enumerate() {
-        let id = order.command_id.event_id(index);
-        let (type_name, mut data) = event.encode().map_err(CommandError::fault)?;
-        let mut address = None;
-        if let Some(key) = key {
-            key.seal_event(order.stream, id, &mut data)
-                .map_err(CommandError::fault)?;
-            if let Some(text) = &origin.address {
-                let text = serde_json::Value::String(text.clone());
-                address = Some(Personal::Sealed(key.seal_value(
-                    order.stream,
-                    id,
-                    "metadata/address",
-                    &text,
-                )));
-            }
-        } else if holds_personal(&data) {
-            return Err(CommandError::fault(format!(
-                "{type_name} holds personal fields, but {} names no person for {}",
-                std::any::type_name::<A>(),
-                order.stream
-            )));
-        }
-        let metadata = Metadata {
-            command_id: order.command_id,
-            correlation_id: origin.correlation_id,
-            causation_id: order.command_id.0,
-            actor: origin.actor.clone(),
-            session: origin.session,
-            address,
-            recorded_at: origin.now,
-            fingerprint: Some(fingerprint.to_owned()),
-            traceparent: origin.traceparent.clone(),
-        };
-        sealed.push(NewEvent {
-            id,
-            schema_version: A::Event::schema_version(&type_name),
-            type_name,
-            data: data.to_string(),
-            metadata: serde_json::to_string(&metadata).map_err(CommandError::fault)?,
-        });
-    }
-    Ok(sealed)
-}
-
-fn holds_personal(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Object(map) => {
-            map.contains_key(events::PERSONAL_MARKER) || map.values().any(holds_personal)
-        }
-        serde_json::Value::Array(list) => list.iter().any(holds_personal),
-        _ => false,
-    }
-}
-
-/// The commands this process is carrying out right now.
-#[derive(Debug, Default)]
-pub struct InFlight(Mutex<HashSet<CommandId>>);
-
-impl InFlight {
-    /// Enters a command, unless it is being carried out already.
-    pub fn enter(self: &Arc<Self>, command: CommandId) -> Option<InFlightGuard> {
-        let entered = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(command);
-        entered.then(|| InFlightGuard(Arc::clone(self), command))
-    }
-}
-
-/// Leaves when dropped.
-#[derive(Debug)]
-pub struct InFlightGuard(Arc<InFlight>, CommandId);
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.0
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.1);
     }
 }

@@ -8,7 +8,8 @@ use events::StreamId;
 use serde_json::{Map, Value};
 use web::Caller;
 
-use crate::executor::{Executor, Order, Outcome};
+use crate::executor::Executor;
+use crate::order::{Order, Outcome};
 use crate::request::{CommandRequest, content};
 use crate::{Aggregate, CommandError, Form};
 

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use events::{Actor, CommandId, Version};
 use web::{AFTER_HEADER, Caller, ClientAddress, PositionToken, Problem, TraceContext};
 
-use crate::executor::Origin;
+use crate::Origin;
 use crate::routes::CommandState;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -113,11 +113,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// The body without what must not be in a fingerprint, after the command's name: what tells one command from another.
-pub(crate) fn content(name: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
+pub fn content(name: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
     let mut fields = fields.clone();
     fields.remove("password");
-    let mut content = name.as_bytes().to_vec();
-    content.push(b'\n');
-    content.extend(serde_json::Value::Object(fields).to_string().into_bytes());
-    content
+    format!("{name}\n{}", serde_json::Value::Object(fields)).into_bytes()
 }

@@ -14,10 +14,13 @@ use serde_json::json;
 use vault::Keys;
 use web::{Authenticated, JsonBody, POSITION_HEADER, PositionToken, Problem, Tokens};
 
+use crate::accounts::host::AccountHost;
 use crate::accounts::{Account, log_in, register};
 use crate::clock::Clock;
-use crate::executor::{Executor, InFlight, Outcome, Stores};
+use crate::executor::{Executor, Stores};
 use crate::host::{Host, TypedHost};
+use crate::in_flight::InFlight;
+use crate::order::Outcome;
 use crate::request::CommandRequest;
 use crate::session::Session;
 use crate::{Aggregate, CommandError};
@@ -71,7 +74,10 @@ impl CommandState {
         let mut hosts: HashMap<&'static str, Arc<dyn Host>> = HashMap::new();
         hosts.insert(
             Account::COLLECTION,
-            Arc::new(TypedHost(Arc::clone(&accounts))),
+            Arc::new(AccountHost {
+                accounts: TypedHost(Arc::clone(&accounts)),
+                sessions: Arc::clone(&sessions),
+            }),
         );
         for register in registrations {
             let HostBox(host) = register(&stores, &in_flight);
@@ -185,18 +191,10 @@ async fn act(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let request = request.by(&caller);
-    let id = if collection == Account::COLLECTION && id == "me" {
-        caller.account.to_string()
-    } else {
-        id
-    };
     let outcome = state
         .host(&collection)?
         .act(&request, &caller, &id, &command, body)
         .await?;
-    if collection == Account::COLLECTION && command == "close" {
-        log_in::end_sessions(&state, &request.origin, &id).await?;
-    }
     Ok(answer(&state, &request, &outcome, StatusCode::OK).into_response())
 }
 

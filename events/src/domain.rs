@@ -23,13 +23,17 @@ pub struct DecodeError {
 impl DecodeError {
     /// A stored event that cannot be taken in, for a reason of the reader's own.
     pub fn new(event: &RecordedEvent, cause: impl std::fmt::Display) -> Self {
+        Self::of(event, serde::de::Error::custom(cause))
+    }
+
+    fn of(event: &RecordedEvent, cause: serde_json::Error) -> Self {
         Self {
             stream: event.stream.to_string(),
             version: event.version.get(),
             id: event.id.to_string(),
             type_name: event.type_name.clone(),
             schema_version: event.schema_version,
-            cause: serde::de::Error::custom(cause),
+            cause,
         }
     }
 }
@@ -66,26 +70,21 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync {
         }
     }
 
-    /// Reads a stored event, upcast to today's form.
-    fn decode(event: &RecordedEvent) -> Result<Self, DecodeError> {
-        let (name, version) = (event.type_name.as_str(), event.schema_version);
-        let decoded = if version == Self::schema_version(name) {
+    /// Reads what is stored of an event, upcast to today's form.
+    fn parse(type_name: &str, schema_version: u16, data: &str) -> Result<Self, serde_json::Error> {
+        if schema_version == Self::schema_version(type_name) {
             // The tag stands first, so serde reads the data in place.
-            let name = serde_json::to_string(name).unwrap_or_default();
-            serde_json::from_str(&format!(r#"{{"type":{name},"data":{}}}"#, event.data))
+            let name = serde_json::to_string(type_name)?;
+            serde_json::from_str(&format!(r#"{{"type":{name},"data":{data}}}"#))
         } else {
-            serde_json::from_str(&event.data).and_then(|data| {
-                let (name, data) = Self::upcast(name, version, data);
-                serde_json::from_value(serde_json::json!({ "type": name, "data": data }))
-            })
-        };
-        decoded.map_err(|cause| DecodeError {
-            stream: event.stream.to_string(),
-            version: event.version.get(),
-            id: event.id.to_string(),
-            type_name: event.type_name.clone(),
-            schema_version: version,
-            cause,
-        })
+            let (name, data) = Self::upcast(type_name, schema_version, serde_json::from_str(data)?);
+            serde_json::from_value(serde_json::json!({ "type": name, "data": data }))
+        }
+    }
+
+    /// Reads a recorded event, upcast to today's form.
+    fn decode(event: &RecordedEvent) -> Result<Self, DecodeError> {
+        Self::parse(&event.type_name, event.schema_version, &event.data)
+            .map_err(|cause| DecodeError::of(event, cause))
     }
 }

@@ -1,25 +1,25 @@
-//! Logging in, refreshing, and ending sessions. The way is claim → account stream → credential: never a read model.
+//! Logging in and refreshing. The way is claim → account stream → credential: never a read model.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
+use events::Actor;
 use events::session::EndReason;
-use events::{Actor, CommandId, StreamId};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::{RefreshError, RefreshRefusal, normalise_email};
 use web::{JsonBody, POSITION_HEADER, Problem};
 
 use super::decider::{Account, Status};
-use crate::executor::{Order, Origin, Outcome};
+use super::sessions::drive;
+use super::stream_of;
 use crate::form::Form;
 use crate::request::CommandRequest;
 use crate::routes::CommandState;
-use crate::session::{self, Session};
-use crate::{CommandError, Decider, rules};
+use crate::{CommandError, Origin, rules, session};
 
 /// How long a session lasts at most.
 const SESSION_DAYS: i64 = 14;
@@ -53,24 +53,10 @@ pub(crate) async fn log_in(
         account_id: account,
         expires_at,
     };
-    let outcome = drive(&state, &request.origin, session, account, &start).await?;
-    let access = state
-        .tokens()
-        .issue(account, session, &[], request.origin.now);
-    let body = json!({
-        "access_token": access.token,
-        "token_type": "Bearer",
-        "expires_in": access.expires_in,
-        "refresh_token": refresh_token.expose_secret(),
-        "account_id": account,
-    });
+    let outcome = drive(state.sessions(), &request.origin, session, account, &start).await?;
+    let body = tokens(&state, account, session, &refresh_token, &request.origin);
     let position = state.position(&request, &outcome);
-    Ok((
-        StatusCode::CREATED,
-        [(POSITION_HEADER, position)],
-        Json(body),
-    )
-        .into_response())
+    Ok((StatusCode::CREATED, [(POSITION_HEADER, position)], body).into_response())
 }
 
 /// `POST /v1/sessions/refresh`.
@@ -95,54 +81,48 @@ pub(crate) async fn refresh(
                 account,
             } = refusal
             {
+                // What Showcaller itself does on the occasion of a request.
+                let origin = Origin {
+                    actor: Actor::System("sessions".into()),
+                    session: None,
+                    ..request.origin
+                };
                 let end = session::Command::End {
                     account_id: account,
                     reason: EndReason::RefreshTokenReused,
                 };
-                drive(&state, &system(&request.origin), session_id, account, &end).await?;
+                drive(state.sessions(), &origin, session_id, account, &end).await?;
             }
             return Err(CommandError::InvalidRefreshToken.into());
         }
         Err(RefreshError::Fault(fault)) => return Err(CommandError::from(fault).into()),
     };
-    let access = state.tokens().issue(
+    let body = tokens(
+        &state,
         refreshed.account,
         refreshed.session_id,
-        &[],
-        request.origin.now,
+        &refreshed.successor_token,
+        &request.origin,
     );
-    let body = json!({
+    Ok(body.into_response())
+}
+
+/// What a client gets to go on with: a new access token, and the token for the next refresh.
+fn tokens(
+    state: &CommandState,
+    account: Uuid,
+    session: Uuid,
+    refresh_token: &SecretString,
+    origin: &Origin,
+) -> Json<Value> {
+    let access = state.tokens().issue(account, session, &[], origin.now);
+    Json(json!({
         "access_token": access.token,
         "token_type": "Bearer",
         "expires_in": access.expires_in,
-        "refresh_token": refreshed.successor_token.expose_secret(),
-        "account_id": refreshed.account,
-    });
-    Ok(Json(body).into_response())
-}
-
-/// Ends every session of an account, in the vault first: a session that can't be refreshed is as good as ended.
-pub(crate) async fn end_sessions(
-    state: &CommandState,
-    origin: &Origin,
-    account: &str,
-) -> Result<(), CommandError> {
-    let Ok(account) = account.parse::<Uuid>() else {
-        return Ok(());
-    };
-    for session in state
-        .stores()
-        .vault
-        .end_sessions(account, origin.now)
-        .await?
-    {
-        let end = session::Command::End {
-            account_id: account,
-            reason: EndReason::AccountClosed,
-        };
-        drive(state, origin, session, account, &end).await?;
-    }
-    Ok(())
+        "refresh_token": refresh_token.expose_secret(),
+        "account_id": account,
+    }))
 }
 
 /// The account that these credentials open. It costs two hashes whether the address is known or not.
@@ -173,9 +153,10 @@ async fn phc(state: &CommandState, account: Option<Uuid>) -> Result<Option<Strin
     let Some(account) = account else {
         return Ok(None);
     };
-    let stream =
-        StreamId::new(Account::CATEGORY, &account.to_string()).map_err(CommandError::fault)?;
-    let loaded = state.accounts().load(&stream).await?;
+    let loaded = state
+        .accounts()
+        .load(&stream_of::<Account>(account)?)
+        .await?;
     match (loaded.state.status, loaded.state.credential_id) {
         (Status::Pending, Some(credential)) => Ok(state
             .stores()
@@ -184,38 +165,5 @@ async fn phc(state: &CommandState, account: Option<Uuid>) -> Result<Option<Strin
             .await?
             .map(|credential| credential.phc)),
         _ => Ok(None),
-    }
-}
-
-async fn drive(
-    state: &CommandState,
-    origin: &Origin,
-    session: Uuid,
-    account: Uuid,
-    command: &session::Command,
-) -> Result<Outcome, CommandError> {
-    let stream =
-        StreamId::new(Session::CATEGORY, &session.to_string()).map_err(CommandError::fault)?;
-    state
-        .sessions()
-        .execute(Order {
-            stream: &stream,
-            person: Some(account),
-            command,
-            command_id: CommandId(vault::random_uuid()),
-            retryable: false,
-            content: &[],
-            if_match: None,
-            origin,
-        })
-        .await
-}
-
-/// What Showcaller itself does on the occasion of a request.
-fn system(origin: &Origin) -> Origin {
-    Origin {
-        actor: Actor::System("sessions".into()),
-        session: None,
-        ..origin.clone()
     }
 }

@@ -3,19 +3,18 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use events::{CommandId, Personal, StreamId};
+use events::{CommandId, Personal};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use vault::{PasswordProblem, Stored, normalise_email, password_policy};
 use web::{JsonBody, Problem};
 
 use super::decider::{Account, Command};
-use super::parse;
-use crate::executor::{Order, Outcome};
+use super::{parse, stream_of};
 use crate::form::Form;
 use crate::request::{CommandRequest, content};
 use crate::routes::{CommandState, begun};
-use crate::{Aggregate, CommandError, Decider, rules};
+use crate::{Aggregate, CommandError, Decider, Order, Outcome, rules};
 
 /// `POST /v1/accounts`.
 pub(crate) async fn register(
@@ -52,8 +51,7 @@ async fn carry_out(
         .enter(CommandId(command_id.derive("registering")))
         .ok_or(CommandError::InFlight)?;
     let account = command_id.derive("stream");
-    let stream =
-        StreamId::new(Account::CATEGORY, &account.to_string()).map_err(CommandError::fault)?;
+    let stream = stream_of::<Account>(account)?;
     let credential_id = command_id.derive("credential");
 
     // The key comes first: an account whose key is gone was erased, and is not registered anew by a retry.
