@@ -68,11 +68,14 @@ pub(crate) fn key(model: &ReadModel, key: &RowKey) -> Result<(), Error> {
     }
 }
 
-/// The columns that a list restricts, with their values.
+/// The columns that a list restricts, each with whether it must be null, and the values of those that must not.
+pub(crate) type Conditions<'a> = (Vec<(&'a Column, bool)>, Vec<&'a Value>);
+
+/// What a list restricts.
 pub(crate) fn equals<'a>(
     model: &'a ReadModel,
     query: &'a ListQuery,
-) -> Result<Vec<(&'a Column, &'a Value)>, Error> {
+) -> Result<Conditions<'a>, Error> {
     let find = |(name, value): &'a (String, Value)| {
         let column = model
             .key
@@ -91,7 +94,19 @@ pub(crate) fn equals<'a>(
             ))),
         }
     };
-    query.equals.iter().map(find).collect()
+    let equals: Vec<(&Column, &Value)> = query.equals.iter().map(find).collect::<Result<_, _>>()?;
+    let is_null = |value: &Value| *value == Value::Null;
+    Ok((
+        equals
+            .iter()
+            .map(|(column, value)| (*column, is_null(value)))
+            .collect(),
+        equals
+            .iter()
+            .map(|(_, value)| *value)
+            .filter(|value| !is_null(value))
+            .collect(),
+    ))
 }
 
 /// The definition and the log can be used.

@@ -11,6 +11,7 @@ mod live;
 mod open;
 mod port;
 mod postgres;
+mod rows;
 mod sql;
 mod sqlite;
 mod validate;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use events::LogIdentity;
 
 use crate::sql::Layout;
-use crate::{Error, Generation, ReadModel};
+use crate::{Error, Generation, ReadModel, errors};
 
 /// How often a read starts over because the live table was switched under it.
 pub(crate) const ATTEMPTS: usize = 4;
@@ -69,4 +69,14 @@ pub(crate) fn keeps_switching(model: &str) -> Error {
     Error::Unavailable(format!(
         "the live table of the read model {model} was switched {ATTEMPTS} times during one read"
     ))
+}
+
+/// A live table always answers with a row, if only with the one that says that nothing was found: no row, or no table,
+/// means that it was switched or dropped since it was remembered.
+pub(crate) fn answer<R>(found: Result<Vec<R>, sqlx::Error>) -> Result<Option<Vec<R>>, Error> {
+    match found {
+        Ok(rows) if !rows.is_empty() => Ok(Some(rows)),
+        Err(error) if !errors::is_absent(&error) => Err(error.into()),
+        _ => Ok(None),
+    }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use sqlx::Connection as _;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
 use crate::live::{self, LiveTables, Stored};
+use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked, ReadModel,
@@ -110,11 +111,9 @@ impl Postgres {
             for value in values {
                 query = codec::bind(query, value);
             }
-            match query.fetch_all(&self.pool).await {
-                Ok(rows) if !rows.is_empty() => return codec::shown_rows(model, &rows),
-                Err(error) if !crate::errors::is_absent(&error) => return Err(error.into()),
-                // Switched or dropped since it was remembered.
-                _ => self.live.forget(&model.name),
+            match live::answer(query.fetch_all(&self.pool).await)? {
+                Some(rows) => return rows::shown(model, &rows),
+                None => self.live.forget(&model.name),
             }
         }
         Err(live::keeps_switching(&model.name))
@@ -209,7 +208,7 @@ impl Postgres {
             query = codec::bind(query, value);
         }
         let rows = query.fetch_all(&mut *transaction).await?;
-        Ok((checkpoint, stored_rows(model, &rows)?))
+        Ok((checkpoint, rows::stored(model, &rows)?))
     }
 
     async fn live_status(&self, model: &str) -> Result<Option<Status>, Error> {
@@ -258,12 +257,6 @@ async fn show(
         .execute(&mut *connection)
         .await?;
     Ok(())
-}
-
-fn stored_rows(model: &ReadModel, rows: &[PgRow]) -> Result<Vec<(RowKey, Row)>, Error> {
-    rows.iter()
-        .map(|row| codec::stored_row(model, row))
-        .collect()
 }
 
 #[async_trait]
@@ -315,7 +308,7 @@ impl ReadStore for Postgres {
         if model.summed {
             query = query.bind(codec::small(partition)?);
         }
-        stored_rows(
+        rows::stored(
             model,
             &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
         )
@@ -359,16 +352,7 @@ impl ReadStore for Postgres {
     }
 
     async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let equals = checks::equals(model, query)?;
-        let columns: Vec<_> = equals
-            .iter()
-            .map(|(column, value)| (*column, **value == Value::Null))
-            .collect();
-        let values: Vec<&Value> = equals
-            .iter()
-            .map(|(_, value)| *value)
-            .filter(|v| **v != Value::Null)
-            .collect();
+        let (columns, values) = checks::equals(model, query)?;
         let page = Some((query.limit, query.offset));
         within(self.read_live(
             model,

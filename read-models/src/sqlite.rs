@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::{self, bookkeeping};
 use crate::live::{self, LiveTables, Stored};
+use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked, ReadModel,
@@ -128,11 +129,9 @@ impl Sqlite {
             for value in values {
                 query = codec::bind(query, value);
             }
-            match query.fetch_all(&self.readers).await {
-                Ok(rows) if !rows.is_empty() => return codec::shown_rows(model, &rows),
-                Err(error) if !crate::errors::is_absent(&error) => return Err(error.into()),
-                // Switched or dropped since it was remembered.
-                _ => self.live.forget(&model.name),
+            match live::answer(query.fetch_all(&self.readers).await)? {
+                Some(rows) => return rows::shown(model, &rows),
+                None => self.live.forget(&model.name),
             }
         }
         Err(live::keeps_switching(&model.name))
@@ -156,12 +155,6 @@ async fn show(
             .await?;
     }
     Ok(())
-}
-
-fn stored_rows(model: &ReadModel, rows: &[SqliteRow]) -> Result<Vec<(RowKey, Row)>, Error> {
-    rows.iter()
-        .map(|row| codec::stored_row(model, row))
-        .collect()
 }
 
 #[async_trait]
@@ -211,7 +204,7 @@ impl ReadStore for Sqlite {
         for (keys, size) in codec::padded_chunks(keys, model.key.len()) {
             let sql = sql::load_by_list(model.into(), &generation.table, size);
             let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, partition);
-            loaded.extend(stored_rows(
+            loaded.extend(rows::stored(
                 model,
                 &query.fetch_all(&mut *transaction).await?,
             )?);
@@ -290,7 +283,7 @@ impl ReadStore for Sqlite {
             query = codec::bind(query, value);
         }
         let rows = query.fetch_all(&mut *transaction).await?;
-        Ok((checkpoint, stored_rows(model, &rows)?))
+        Ok((checkpoint, rows::stored(model, &rows)?))
     }
 
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
@@ -303,16 +296,7 @@ impl ReadStore for Sqlite {
     }
 
     async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let equals = checks::equals(model, query)?;
-        let columns: Vec<_> = equals
-            .iter()
-            .map(|(column, value)| (*column, **value == Value::Null))
-            .collect();
-        let values: Vec<&Value> = equals
-            .iter()
-            .map(|(_, value)| *value)
-            .filter(|v| **v != Value::Null)
-            .collect();
+        let (columns, values) = checks::equals(model, query)?;
         let page = Some((query.limit, query.offset));
         self.read_live(
             model,

@@ -1,13 +1,14 @@
 //! Values as PostgreSQL holds them, one by one and as arrays of a column. It sends nothing.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use events::{Partition, Position};
+use events::Partition;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use uuid::Uuid;
 
-use crate::{ColumnType, Error, ReadModel, Row, RowKey, Value, bookkeeping};
+use crate::rows::Cells;
+use crate::{ColumnType, Error, ReadModel, Row, RowKey, Value};
 
 type Sql<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
@@ -101,53 +102,12 @@ fn read(row: &PgRow, index: usize, column_type: ColumnType) -> Result<Value, Err
     })
 }
 
-/// A row in its stored form: key, columns, partition, position, moment.
-pub(super) fn stored_row(model: &ReadModel, row: &PgRow) -> Result<(RowKey, Row), Error> {
-    let mut values = Vec::with_capacity(model.columns.len());
-    let mut key = Vec::with_capacity(model.key.len());
-    for (index, column) in model.key.iter().enumerate() {
-        key.push(read(row, index, column.column_type)?);
+impl Cells for PgRow {
+    fn value(&self, index: usize, column_type: ColumnType) -> Result<Value, Error> {
+        read(self, index, column_type)
     }
-    for (index, column) in model.columns.iter().enumerate() {
-        values.push(read(row, key.len() + index, column.column_type)?);
-    }
-    let hidden = key.len() + values.len();
-    let partition: i16 = row.try_get(hidden)?;
-    let partition =
-        Partition(u16::try_from(partition).map_err(|_| bookkeeping::damaged("a partition"))?);
-    let position = Position::from_i64(row.try_get(hidden + 1)?);
-    let updated_at = row.try_get(hidden + 2)?;
-    Ok((
-        key,
-        Row {
-            values,
-            partition,
-            position,
-            updated_at,
-        },
-    ))
-}
 
-/// Rows as readers see them, without the row that says that nothing was found.
-pub(super) fn shown_rows(model: &ReadModel, rows: &[PgRow]) -> Result<Vec<Vec<Value>>, Error> {
-    let types = model
-        .key
-        .iter()
-        .chain(&model.columns)
-        .map(|column| column.column_type);
-    let types: Vec<ColumnType> = types
-        .chain([ColumnType::Integer, ColumnType::Timestamp])
-        .collect();
-    let shown = |row| {
-        types
-            .iter()
-            .enumerate()
-            .map(|(index, of)| read(row, index, *of))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let all: Vec<Vec<Value>> = rows.iter().map(shown).collect::<Result<_, _>>()?;
-    Ok(all
-        .into_iter()
-        .filter(|row| row[0] != Value::Null)
-        .collect())
+    fn partition(&self, index: usize) -> Result<i64, Error> {
+        Ok(i64::from(self.try_get::<i16, _>(index)?))
+    }
 }

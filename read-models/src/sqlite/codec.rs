@@ -1,12 +1,13 @@
 //! Values as SQLite holds them: integers, and text in forms whose byte order is the values' order. It sends nothing.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use events::{Partition, Position};
+use events::Partition;
 use sqlx::Row as _;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
-use crate::{ColumnType, Error, ReadModel, Row, RowKey, Value, bookkeeping};
+use crate::rows::Cells;
+use crate::{ColumnType, Error, Row, RowKey, Value, bookkeeping};
 
 type Sql<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
 
@@ -126,56 +127,12 @@ fn read(row: &SqliteRow, index: usize, column_type: ColumnType) -> Result<Value,
     value.ok_or_else(|| bookkeeping::damaged("a stored value"))
 }
 
-/// A row in its stored form: key, columns, partition, position, moment.
-pub(super) fn stored_row(model: &ReadModel, row: &SqliteRow) -> Result<(RowKey, Row), Error> {
-    let mut values = Vec::with_capacity(model.columns.len());
-    let mut key = Vec::with_capacity(model.key.len());
-    for (index, column) in model.key.iter().enumerate() {
-        key.push(read(row, index, column.column_type)?);
+impl Cells for SqliteRow {
+    fn value(&self, index: usize, column_type: ColumnType) -> Result<Value, Error> {
+        read(self, index, column_type)
     }
-    for (index, column) in model.columns.iter().enumerate() {
-        values.push(read(row, key.len() + index, column.column_type)?);
-    }
-    let hidden = key.len() + values.len();
-    let partition: i64 = row.try_get(hidden)?;
-    let updated_at = match read(row, hidden + 2, ColumnType::Timestamp)? {
-        Value::Timestamp(moment) => Some(moment),
-        _ => None,
-    };
-    let position = Position::from_i64(row.try_get(hidden + 1)?);
-    let partition =
-        Partition(u16::try_from(partition).map_err(|_| bookkeeping::damaged("a partition"))?);
-    Ok((
-        key,
-        Row {
-            values,
-            partition,
-            position,
-            updated_at,
-        },
-    ))
-}
 
-/// Rows as readers see them, without the row that says that nothing was found.
-pub(super) fn shown_rows(model: &ReadModel, rows: &[SqliteRow]) -> Result<Vec<Vec<Value>>, Error> {
-    let types = model
-        .key
-        .iter()
-        .chain(&model.columns)
-        .map(|column| column.column_type);
-    let types: Vec<ColumnType> = types
-        .chain([ColumnType::Integer, ColumnType::Timestamp])
-        .collect();
-    let shown = |row| {
-        types
-            .iter()
-            .enumerate()
-            .map(|(index, of)| read(row, index, *of))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let all: Vec<Vec<Value>> = rows.iter().map(shown).collect::<Result<_, _>>()?;
-    Ok(all
-        .into_iter()
-        .filter(|row| row[0] != Value::Null)
-        .collect())
+    fn partition(&self, index: usize) -> Result<i64, Error> {
+        Ok(self.try_get(index)?)
+    }
 }
