@@ -9,6 +9,11 @@ mod serve;
 mod telemetry;
 mod welcome;
 
+/// Commands allocate many small things on every core at once; the platform's allocator makes them wait for each other.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use app::App;
 pub use command_api::{Aggregate, Decider, FieldProblem, Form, Given, Rule, When, given, rules};
 pub use events::{DecodeError, DomainEvent, Personal, RecordedEvent};

@@ -6,6 +6,10 @@
 
 #![allow(clippy::match_bool, clippy::single_match_else)] // both arms of a choice, one under the other
 
+/// As in the server: the command path is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod account;
 mod command;
 mod copy;

@@ -116,5 +116,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 pub fn content(name: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
     let mut fields = fields.clone();
     fields.remove("password");
-    format!("{name}\n{}", serde_json::Value::Object(fields)).into_bytes()
+    let mut content = [name.as_bytes(), b"\n"].concat();
+    serde_json::to_writer(&mut content, &fields).expect("a JSON object is JSON");
+    content
 }

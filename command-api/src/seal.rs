@@ -52,7 +52,7 @@ pub(crate) fn seal<A: Aggregate>(
             id,
             schema_version: A::Event::schema_version(&type_name),
             type_name,
-            data: data.to_string(),
+            data: serde_json::to_string(&data).map_err(CommandError::fault)?,
             metadata: serde_json::to_string(&metadata).map_err(CommandError::fault)?,
         });
     }

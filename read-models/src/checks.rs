@@ -40,15 +40,21 @@ fn whole(columns: &[Column], values: &[Value]) -> Result<(), CommitError> {
         .map_err(CommitError::Refused)
 }
 
-/// Some rows were not written: they stand in the table for another partition.
+/// Every row was written.
 pub(crate) fn all_written(written: u64, expected: usize) -> Result<(), CommitError> {
     if written == expected as u64 {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(foreign_rows())
     }
-    Err(CommitError::Refused(format!(
-        "{} rows belong to another partition; make the stream's id part of the key, or declare the read model summed",
-        expected as u64 - written.min(expected as u64)
-    )))
+}
+
+/// Rows were not written, since they stand in the table for another partition.
+pub(crate) fn foreign_rows() -> CommitError {
+    CommitError::Refused(
+        "it makes rows that belong to another partition; make the stream's id part of the key, or declare the read model summed"
+            .into(),
+    )
 }
 
 /// A key that a caller asks for fits the definition.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
-use sqlx::Connection as _;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Connection as _, Row as _};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
@@ -39,6 +40,9 @@ bookkeeping!(
 const FALLBACK: Duration = Duration::from_secs(1);
 /// `wait_for_change` may miss a notification that comes just before it, so it never waits for longer.
 const BLIND_WAIT: Duration = Duration::from_millis(25);
+/// How a commit says that a row belongs to another partition; see [`sql::commit`].
+const DIVISION_BY_ZERO: &str = "22012";
+
 /// A PostgreSQL database of read models.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -144,40 +148,30 @@ impl Postgres {
         writes: &RowWrites,
     ) -> Result<(), CommitError> {
         checks::writes(model, writes)?;
-        let small = codec::small(partition)?;
+        if writes.park.is_empty() {
+            let mut connection = self.pool.acquire().await?;
+            return advance(
+                &mut connection,
+                model,
+                generation,
+                partition,
+                from,
+                to,
+                writes,
+            )
+            .await;
+        }
         let mut transaction = self.pool.begin().await?;
-        // Waits for a rival's commit, then sees what it left. The notification goes out with this commit alone.
-        let moved = sqlx::query(
-            "UPDATE checkpoints SET position = $1, digest = $2 \
-             WHERE generation = $3 AND partition = $4 AND position = $5 AND digest = $6 RETURNING pg_notify($7, '')::text",
+        advance(
+            &mut transaction,
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
         )
-        .bind(to.position.as_i64())
-        .bind(to.digest.as_bytes())
-        .bind(&generation.table)
-        .bind(i64::from(partition.0))
-        .bind(from.position.as_i64())
-        .bind(from.digest.as_bytes())
-        .bind(CHANNEL)
-        .fetch_optional(&mut *transaction)
         .await?;
-        if moved.is_none() {
-            return Err(CommitError::Fenced);
-        }
-        if !writes.upserts.is_empty() {
-            let sql = sql::upsert_arrays(model.into(), &generation.table);
-            let query =
-                codec::bind_rows(sqlx::query(built(sql)), model, &writes.upserts).bind(small);
-            checks::all_written(
-                query.execute(&mut *transaction).await?.rows_affected(),
-                writes.upserts.len(),
-            )?;
-        }
-        if !writes.deletes.is_empty() {
-            let sql = sql::delete_arrays(model.into(), &generation.table);
-            let query =
-                codec::bind_keys(sqlx::query(built(sql)), model, &writes.deletes).bind(small);
-            query.execute(&mut *transaction).await?;
-        }
         books::park(&mut transaction, &generation.table, &writes.park).await?;
         transaction.commit().await?;
         Ok(())
@@ -222,6 +216,47 @@ impl Postgres {
             self.live.forget(model);
         }
         Err(live::keeps_switching(model))
+    }
+}
+
+/// Moves the checkpoint and writes rows, both or neither. The notification goes out with this commit alone.
+async fn advance(
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: &Generation,
+    partition: Partition,
+    from: Checkpoint,
+    to: Checkpoint,
+    writes: &RowWrites,
+) -> Result<(), CommitError> {
+    let (upserts, deletes) = (!writes.upserts.is_empty(), !writes.deletes.is_empty());
+    let sql = sql::commit(model.into(), &generation.table, upserts, deletes);
+    let mut query = sqlx::query(built(sql))
+        .bind(to.position.as_i64())
+        .bind(to.digest.as_bytes())
+        .bind(&generation.table)
+        .bind(codec::small(partition)?)
+        .bind(from.position.as_i64())
+        .bind(from.digest.as_bytes())
+        .bind(CHANNEL)
+        .bind(writes.upserts.len() as i64);
+    if upserts {
+        query = codec::bind_rows(query, model, &writes.upserts);
+    }
+    if deletes {
+        query = codec::bind_keys(query, model, &writes.deletes);
+    }
+    let answer = query.fetch_one(connection).await.map_err(|error| {
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        match code.as_deref() {
+            Some(DIVISION_BY_ZERO) => checks::foreign_rows(),
+            _ => error.into(),
+        }
+    })?;
+    if answer.try_get(0)? {
+        Ok(())
+    } else {
+        Err(CommitError::Fenced)
     }
 }
 

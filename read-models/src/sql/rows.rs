@@ -20,10 +20,10 @@ pub(crate) fn select_stored(shape: Shape<'_>, table: &str) -> String {
 }
 
 /// `$first::type[], …` for the columns.
-fn arrays<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
+fn arrays<'a>(columns: impl Iterator<Item = &'a Column>, first: usize) -> String {
     let arrays: Vec<String> = columns
         .enumerate()
-        .map(|(i, c)| format!("${}::{}[]", i + 1, element_type(c.column_type)))
+        .map(|(i, c)| format!("${}::{}[]", i + first, element_type(c.column_type)))
         .collect();
     arrays.join(", ")
 }
@@ -39,7 +39,7 @@ pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
     _ = write!(
         sql,
         " JOIN UNNEST({}) AS k({}) ON {}",
-        arrays(shape.key.iter()),
+        arrays(shape.key.iter(), 1),
         key.join(", "),
         on.join(" AND ")
     );
@@ -98,19 +98,59 @@ fn upsert(shape: Shape<'_>, table: &str, source: &str) -> String {
     )
 }
 
-/// PostgreSQL: `$1, …` arrays of all columns, of positions and moments, then the partition.
-pub(crate) fn upsert_arrays(shape: Shape<'_>, table: &str) -> String {
+/// PostgreSQL: a commit as one statement, so as one round trip. Its parameters: position and digest to move to, table,
+/// partition, position and digest to move from, channel, number of rows to write; then, if there are any, of the upserts
+/// arrays of all columns, of positions and of moments; then of the deletes arrays of the key columns.
+///
+/// It gives whether the checkpoint was moved. Only then is anything written: what writes asks `moved` first, which waits for
+/// a rival's commit and then sees what it left. A row that stands for another partition is not written: dividing by zero
+/// then undoes the whole statement.
+pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool) -> String {
+    const FIRST: usize = 9;
+    let mut sql = String::from(
+        "WITH moved AS (UPDATE checkpoints SET position = $1, digest = $2 WHERE generation = $3 AND partition = $4 \
+         AND position = $5 AND digest = $6 RETURNING pg_notify($7, ''))",
+    );
+    let mut next = FIRST;
+    if upserts {
+        _ = write!(
+            sql,
+            ", written AS ({} RETURNING 1)",
+            upsert_arrays(shape, table, next)
+        );
+        next += shape.all().count() + 2;
+    }
+    if deletes {
+        _ = write!(
+            sql,
+            ", deleted AS ({} RETURNING 1)",
+            delete_arrays(shape, table, next)
+        );
+    }
+    let written = if upserts {
+        "(SELECT count(*) FROM written)"
+    } else {
+        "0"
+    };
+    _ = write!(
+        sql,
+        " SELECT m.n = 1, 1 / CASE WHEN m.n = 1 AND {written} <> $8 THEN 0 ELSE 1 END FROM (SELECT count(*) AS n FROM moved) m"
+    );
+    sql
+}
+
+/// Arrays of all columns, of positions and moments, from `$first` on; the partition is `$4`.
+fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
     let columns = names(shape.all());
-    let n = columns.len();
+    let next = first + columns.len();
     let source = format!(
-        "SELECT {}, ${}::smallint, {}, {} FROM UNNEST({}, ${}::bigint[], ${}::timestamptz[]) AS u({}, {}, {})",
+        "SELECT {}, $4::smallint, {}, {} FROM UNNEST({}, ${next}::bigint[], ${}::timestamptz[]) AS u({}, {}, {}) \
+         WHERE EXISTS (SELECT FROM moved)",
         columns.join(", "),
-        n + 3,
         HIDDEN[1],
         HIDDEN[2],
-        arrays(shape.all()),
-        n + 1,
-        n + 2,
+        arrays(shape.all(), first),
+        next + 1,
         columns.join(", "),
         HIDDEN[1],
         HIDDEN[2],
@@ -131,20 +171,19 @@ pub(crate) fn upsert_list(shape: Shape<'_>, table: &str, count: usize) -> String
     )
 }
 
-/// PostgreSQL: the rows of `$1, …` (arrays of the key columns) in partition `$n+1`.
-pub(crate) fn delete_arrays(shape: Shape<'_>, table: &str) -> String {
+/// The rows whose keys are arrays from `$first` on, in partition `$4`.
+fn delete_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
     let key = names(shape.key.iter());
     let on: Vec<String> = key
         .iter()
         .map(|name| format!("t.{name} = k.{name}"))
         .collect();
     format!(
-        "DELETE FROM {} t USING UNNEST({}) AS k({}) WHERE {} AND t.{PARTITION} = ${}",
+        "DELETE FROM {} t USING UNNEST({}) AS k({}) WHERE {} AND t.{PARTITION} = $4 AND EXISTS (SELECT FROM moved)",
         quote(table),
-        arrays(shape.key.iter()),
+        arrays(shape.key.iter(), first),
         key.join(", "),
         on.join(" AND "),
-        key.len() + 1
     )
 }
 
