@@ -18,12 +18,15 @@ use uuid::Uuid;
 use vault::Keys;
 
 use crate::clock::{self, Clock};
-use crate::{Caller, Problem};
+use crate::{Caller, Credential, Problem, Revocations};
 
 /// How long an access token is good for, in seconds.
-const LIFETIME_S: i64 = 300;
+pub(crate) const LIFETIME_S: i64 = 300;
 /// How far apart the clocks of two machines may be, in seconds.
-const SKEW_S: i64 = 30;
+pub(crate) const SKEW_S: i64 = 30;
+/// What a log-in takes (RFC 8176): the password, and a code from the person's second factor.
+const PASSWORD: &str = "pwd";
+const ONE_TIME_CODE: &str = "otp";
 /// The media type that a token's header names (RFC 9068, section 2.1).
 const TYPE: &str = "at+jwt";
 /// Longest token looked at, in bytes.
@@ -57,10 +60,19 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Which sessions ended before their tokens expired; answered from memory.
-pub trait SessionCheck: Send + Sync {
-    /// Whether the session has ended.
-    fn ended(&self, session: Uuid) -> bool;
+/// What a new token says of its bearer.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The account.
+    pub account: Uuid,
+    /// The session of the log-in.
+    pub session: Uuid,
+    /// What it allows beyond acting on one's own account.
+    pub scopes: Vec<String>,
+    /// When the person logged in: a refresh does not move it.
+    pub authenticated_at: DateTime<Utc>,
+    /// Whether the log-in took a second factor.
+    pub second_factor: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +86,11 @@ struct Claims {
     sid: Uuid,
     #[serde(default)]
     scope: String,
+    /// Tokens issued before this claim came up have none: 1970, which is never fresh.
+    #[serde(default)]
+    auth_time: i64,
+    #[serde(default)]
+    amr: Vec<String>,
 }
 
 /// What is remembered of a token whose signature and names were right.
@@ -95,7 +112,7 @@ pub struct Tokens {
     validation: Validation,
     jwks: serde_json::Value,
     seen: Cache<TokenHash, Verified>,
-    sessions: Option<Arc<dyn SessionCheck>>,
+    revocations: Option<Revocations>,
     clock: Clock,
 }
 
@@ -142,15 +159,15 @@ impl Tokens {
                 .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
                 .build(),
             settings,
-            sessions: None,
+            revocations: None,
             clock: clock::system(),
         }
     }
 
-    /// Asks `sessions` at each verification whether the token's session has ended.
+    /// Refuses tokens of sessions that ended.
     #[must_use]
-    pub fn with_sessions(mut self, sessions: Arc<dyn SessionCheck>) -> Self {
-        self.sessions = Some(sessions);
+    pub fn with_revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = Some(revocations);
         self
     }
 
@@ -167,22 +184,23 @@ impl Tokens {
     }
 
     /// A new token for a session.
-    pub fn issue(
-        &self,
-        account: Uuid,
-        session: Uuid,
-        scopes: &[String],
-        now: DateTime<Utc>,
-    ) -> AccessToken {
+    pub fn issue(&self, grant: &Grant, now: DateTime<Utc>) -> AccessToken {
+        let factors: &[&str] = if grant.second_factor {
+            &[PASSWORD, ONE_TIME_CODE]
+        } else {
+            &[PASSWORD]
+        };
         let claims = Claims {
             iss: self.settings.issuer.clone(),
-            sub: account,
+            sub: grant.account,
             aud: self.settings.audience.clone(),
             exp: now.timestamp() + LIFETIME_S,
             iat: now.timestamp(),
             jti: vault::random_uuid(),
-            sid: session,
-            scope: scopes.join(" "),
+            sid: grant.session,
+            scope: grant.scopes.join(" "),
+            auth_time: grant.authenticated_at.timestamp(),
+            amr: factors.iter().map(|&factor| factor.to_owned()).collect(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
@@ -195,29 +213,30 @@ impl Tokens {
         }
     }
 
+    /// Who the bearer of a request's credential is, now; else 401. 503 when nobody can tell whether the session has ended.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Problem> {
+        let caller = self.verify(bearer, self.now())?;
+        if let (Some(revocations), Some(session)) = (&self.revocations, caller.session()) {
+            revocations.check(session).await?;
+        }
+        Ok(caller)
+    }
+
     /// Who a token speaks for, if it is ours and good at `now`; else the problem `invalid_token`, which never says why.
+    /// Answers from memory, so it does not know of sessions that ended: [`Tokens::authenticate`] does.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, Problem> {
         if token.len() > TOKEN_BYTES {
             return Err(Problem::invalid_token());
         }
         let mut hash: TokenHash = [0; digest::SHA256_OUTPUT_LEN];
         hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let verified = if let Some(verified) = self.seen.get(&hash) {
+        if let Some(verified) = self.seen.get(&hash) {
             check_time(&verified, now)?;
-            verified
-        } else {
-            let verified = self.check(token).ok_or_else(Problem::invalid_token)?;
-            check_time(&verified, now)?;
-            self.seen.insert(hash, verified.clone());
-            verified
-        };
-        if self
-            .sessions
-            .as_ref()
-            .is_some_and(|sessions| sessions.ended(verified.caller.session))
-        {
-            return Err(Problem::invalid_token());
+            return Ok(verified.caller);
         }
+        let verified = self.check(token).ok_or_else(Problem::invalid_token)?;
+        check_time(&verified, now)?;
+        self.seen.insert(hash, verified.clone());
         Ok(verified.caller)
     }
 
@@ -249,7 +268,12 @@ impl Tokens {
         Some(Verified {
             caller: Caller {
                 account: claims.sub,
-                session: claims.sid,
+                credential: Credential::Session {
+                    id: claims.sid,
+                    authenticated_at: DateTime::from_timestamp(claims.auth_time, 0)
+                        .unwrap_or_default(),
+                    second_factor: claims.amr.iter().any(|factor| factor == ONE_TIME_CODE),
+                },
                 scopes,
             },
             issued_at: claims.iat,

@@ -1,8 +1,5 @@
 //! Token confusion: every way a token may pretend to be ours.
 
-use std::collections::HashSet;
-use std::sync::Mutex;
-
 use serde_json::Value;
 
 use super::*;
@@ -30,15 +27,18 @@ fn session() -> Uuid {
     Uuid::from_u128(2)
 }
 
+fn grant() -> Grant {
+    Grant {
+        account: account(),
+        session: session(),
+        scopes: vec!["read:*".into(), "write:x".into()],
+        authenticated_at: at(-60),
+        second_factor: false,
+    }
+}
+
 fn issue(tokens: &Tokens) -> String {
-    tokens
-        .issue(
-            account(),
-            session(),
-            &["read:*".into(), "write:x".into()],
-            at(0),
-        )
-        .token
+    tokens.issue(&grant(), at(0)).token
 }
 
 fn part(token: &str, index: usize) -> Value {
@@ -76,16 +76,17 @@ fn refused(tokens: &Tokens, token: &str) {
 #[test]
 fn a_token_comes_back_as_its_caller() {
     let tokens = tokens(&Arc::new(Keys::generate()));
-    let issued = tokens.issue(
-        account(),
-        session(),
-        &["read:*".into(), "write:x".into()],
-        at(0),
-    );
+    let issued = tokens.issue(&grant(), at(0));
     assert_eq!(issued.expires_in, 300);
     for _ in 0..2 {
         let caller = tokens.verify(&issued.token, at(1)).unwrap();
-        assert_eq!((caller.account, caller.session), (account(), session()));
+        assert_eq!(caller.account, account());
+        let credential = Credential::Session {
+            id: session(),
+            authenticated_at: at(-60),
+            second_factor: false,
+        };
+        assert_eq!(caller.credential, credential);
         assert_eq!(*caller.scopes, ["read:*".to_owned(), "write:x".to_owned()]);
     }
     assert_eq!(part(&issued.token, 0)["typ"], "at+jwt");
@@ -97,7 +98,18 @@ fn a_token_comes_back_as_its_caller() {
         .collect();
     assert_eq!(
         names,
-        ["aud", "exp", "iat", "iss", "jti", "scope", "sid", "sub"]
+        [
+            "amr",
+            "aud",
+            "auth_time",
+            "exp",
+            "iat",
+            "iss",
+            "jti",
+            "scope",
+            "sid",
+            "sub"
+        ]
     );
     assert!(!format!("{issued:?}").contains("ey"));
 }
@@ -238,23 +250,38 @@ fn torn_tokens_are_refused() {
     );
 }
 
-#[derive(Default)]
-struct Ended(Mutex<HashSet<Uuid>>);
-
-impl SessionCheck for Ended {
-    fn ended(&self, session: Uuid) -> bool {
-        self.0.lock().unwrap().contains(&session)
-    }
-}
-
 #[test]
-fn an_ended_session_ends_its_tokens_at_once() {
-    let ended = Arc::new(Ended::default());
-    let tokens = tokens(&Arc::new(Keys::generate())).with_sessions(Arc::<Ended>::clone(&ended));
-    let token = issue(&tokens);
-    assert!(tokens.verify(&token, at(1)).is_ok());
-    ended.0.lock().unwrap().insert(session());
-    refused(&tokens, &token);
+fn a_token_says_when_and_how_the_person_logged_in() {
+    let keys = Arc::new(Keys::generate());
+    let tokens = tokens(&keys);
+    let second_factor = |caller: &Caller| match caller.credential {
+        Credential::Session { second_factor, .. } => second_factor,
+        Credential::ApiKey { .. } => panic!("it is a session's"),
+    };
+    let one = issue(&tokens);
+    assert_eq!(part(&one, 1)["amr"], json!(["pwd"]));
+    assert_eq!(part(&one, 1)["auth_time"], at(-60).timestamp());
+    let caller = tokens.verify(&one, at(1)).unwrap();
+    assert!(!second_factor(&caller) && caller.fresh(at(1)));
+
+    let grant = Grant {
+        second_factor: true,
+        authenticated_at: at(-3_600),
+        ..grant()
+    };
+    let two = tokens.issue(&grant, at(0)).token;
+    assert_eq!(part(&two, 1)["amr"], json!(["pwd", "otp"]));
+    let caller = tokens.verify(&two, at(1)).unwrap();
+    assert!(second_factor(&caller) && !caller.fresh(at(1)));
+
+    // As it was issued before these claims came up.
+    let mut claims = part(&one, 1);
+    claims.as_object_mut().unwrap().remove("auth_time");
+    claims.as_object_mut().unwrap().remove("amr");
+    let old = signed(&keys, &part(&one, 0), &claims);
+    let caller = tokens.verify(&old, at(1)).unwrap();
+    assert!(!second_factor(&caller) && !caller.fresh(at(1)));
+    assert_eq!(caller.session(), Some(session()));
 }
 
 #[test]
