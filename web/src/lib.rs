@@ -1,6 +1,7 @@
 //! What both HTTP APIs share: access tokens, position tokens, problem details, limits, headers, request tracing, health
 //! and the server loop. It refuses to know the event store, the read models, or any domain.
 
+mod api_keys;
 mod brief;
 mod caller;
 mod client;
@@ -16,6 +17,7 @@ mod serve;
 mod tokens;
 mod trace;
 
+pub use api_keys::{ApiKeyCaller, ApiKeys};
 pub use caller::{Authenticated, Caller, Credential, MaybeAuthenticated};
 pub use client::ClientAddress;
 pub use harden::{Limits, harden};

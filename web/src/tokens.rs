@@ -17,8 +17,9 @@ use serde_json::json;
 use uuid::Uuid;
 use vault::Keys;
 
+use crate::api_keys::{self, ApiKeyDoor};
 use crate::clock::{self, Clock};
-use crate::{Caller, Credential, Problem, Revocations};
+use crate::{ApiKeys, Caller, Credential, Problem, Revocations};
 
 /// How long an access token is good for, in seconds.
 pub(crate) const LIFETIME_S: i64 = 300;
@@ -101,7 +102,7 @@ struct Verified {
     expires_at: i64,
 }
 
-type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
+pub(crate) type Sha256 = [u8; digest::SHA256_OUTPUT_LEN];
 
 /// Issues and verifies access tokens.
 pub struct Tokens {
@@ -111,8 +112,9 @@ pub struct Tokens {
     verifying: HashMap<String, DecodingKey>,
     validation: Validation,
     jwks: serde_json::Value,
-    seen: Cache<TokenHash, Verified>,
+    seen: Cache<Sha256, Verified>,
     revocations: Option<Revocations>,
+    api_keys: Option<ApiKeyDoor>,
     clock: Clock,
 }
 
@@ -160,6 +162,7 @@ impl Tokens {
                 .build(),
             settings,
             revocations: None,
+            api_keys: None,
             clock: clock::system(),
         }
     }
@@ -168,6 +171,13 @@ impl Tokens {
     #[must_use]
     pub fn with_revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = Some(revocations);
+        self
+    }
+
+    /// Takes API keys beside access tokens.
+    #[must_use]
+    pub fn with_api_keys(mut self, keys: Arc<dyn ApiKeys>) -> Self {
+        self.api_keys = Some(ApiKeyDoor::new(keys));
         self
     }
 
@@ -213,8 +223,13 @@ impl Tokens {
         }
     }
 
-    /// Who the bearer of a request's credential is, now; else 401. 503 when nobody can tell whether the session has ended.
+    /// Who the bearer of an access token or an API key is, now; else 401. 503 when nobody can tell whether the session has
+    /// ended, or the key is good.
     pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Problem> {
+        if bearer.starts_with(api_keys::PREFIX) {
+            let door = self.api_keys.as_ref().ok_or_else(Problem::invalid_token)?;
+            return door.caller(bearer, self.now()).await;
+        }
         let caller = self.verify(bearer, self.now())?;
         if let (Some(revocations), Some(session)) = (&self.revocations, caller.session()) {
             revocations.check(session).await?;
@@ -228,8 +243,7 @@ impl Tokens {
         if token.len() > TOKEN_BYTES {
             return Err(Problem::invalid_token());
         }
-        let mut hash: TokenHash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let hash = sha256(token);
         if let Some(verified) = self.seen.get(&hash) {
             check_time(&verified, now)?;
             return Ok(verified.caller);
@@ -280,6 +294,13 @@ impl Tokens {
             expires_at: claims.exp,
         })
     }
+}
+
+/// Under what a credential is remembered: never the credential itself.
+pub(crate) fn sha256(text: &str) -> Sha256 {
+    let mut hash = [0; digest::SHA256_OUTPUT_LEN];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    hash
 }
 
 fn check_time(verified: &Verified, now: DateTime<Utc>) -> Result<(), Problem> {
