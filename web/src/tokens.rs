@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -15,7 +15,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
-use vault::Keys;
+use vault::{Keys, SigningKey, SigningRing};
 
 use crate::api_keys::{self, ApiKeyDoor};
 use crate::clock::{self, Clock};
@@ -107,23 +107,55 @@ pub(crate) type Sha256 = [u8; digest::SHA256_OUTPUT_LEN];
 /// Issues and verifies access tokens.
 pub struct Tokens {
     settings: TokenSettings,
-    kid: String,
-    signing: EncodingKey,
-    verifying: HashMap<String, DecodingKey>,
+    keys: Arc<Keys>,
+    derived: RwLock<Arc<Derived>>,
     validation: Validation,
-    jwks: serde_json::Value,
-    seen: Cache<Sha256, Verified>,
     revocations: Option<Revocations>,
     api_keys: Option<ApiKeyDoor>,
     clock: Clock,
 }
 
+/// What follows from one state of the keys file's signing keys.
+struct Derived {
+    ring: Arc<SigningRing>,
+    signing: HashMap<String, EncodingKey>,
+    verifying: HashMap<String, DecodingKey>,
+    jwks: serde_json::Value,
+    /// It goes with the keys, so that no remembered token outlives the key that signed it.
+    seen: Cache<Sha256, Verified>,
+}
+
+impl Derived {
+    fn new(ring: Arc<SigningRing>) -> Arc<Self> {
+        let jwks = json!({ "keys": ring.keys().iter().map(|key| json!({
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "use": "sig",
+            "alg": "EdDSA",
+            "kid": key.kid(),
+            "x": URL_SAFE_NO_PAD.encode(key.public_key()),
+        })).collect::<Vec<_>>() });
+        let signing = |key: &SigningKey| EncodingKey::from_ed_der(key.pkcs8_der());
+        let verifying = |key: &SigningKey| DecodingKey::from_ed_der(key.public_key());
+        let by_kid = ring.keys().iter().map(|key| (key.kid().to_owned(), key));
+        Arc::new(Self {
+            signing: by_kid
+                .clone()
+                .map(|(kid, key)| (kid, signing(key)))
+                .collect(),
+            verifying: by_kid.map(|(kid, key)| (kid, verifying(key))).collect(),
+            jwks,
+            seen: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
+                .build(),
+            ring,
+        })
+    }
+}
+
 impl Tokens {
-    /// With the signing keys of the keys file; the first signs, all verify.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers hold the keys in an Arc"
-    )]
+    /// With the signing keys of the keys file as it is and will be: the current one signs, all verify.
     pub fn new(keys: Arc<Keys>, settings: TokenSettings) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[&settings.issuer]);
@@ -132,34 +164,10 @@ impl Tokens {
         // The library would read the machine's clock: `check_time` judges by the caller's.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        let public_keys = keys.signing_keys().iter();
-        let jwks = json!({ "keys": public_keys.map(|key| json!({
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "use": "sig",
-            "alg": "EdDSA",
-            "kid": key.kid(),
-            "x": URL_SAFE_NO_PAD.encode(key.public_key()),
-        })).collect::<Vec<_>>() });
         Self {
-            kid: keys.signing_key().kid().to_owned(),
-            signing: EncodingKey::from_ed_der(keys.signing_key().pkcs8_der()),
-            verifying: keys
-                .signing_keys()
-                .iter()
-                .map(|key| {
-                    (
-                        key.kid().to_owned(),
-                        DecodingKey::from_ed_der(key.public_key()),
-                    )
-                })
-                .collect(),
+            derived: RwLock::new(Derived::new(keys.signing())),
+            keys,
             validation,
-            jwks,
-            seen: Cache::builder()
-                .max_capacity(REMEMBERED)
-                .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
-                .build(),
             settings,
             revocations: None,
             api_keys: None,
@@ -214,8 +222,10 @@ impl Tokens {
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
-        header.kid = Some(self.kid.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing)
+        let derived = self.derived();
+        let kid = derived.ring.current(now).kid();
+        header.kid = Some(kid.to_owned());
+        let token = jsonwebtoken::encode(&header, &claims, &derived.signing[kid])
             .expect("the keys file's Ed25519 keys were checked when it was read");
         AccessToken {
             token,
@@ -244,23 +254,41 @@ impl Tokens {
             return Err(Problem::invalid_token());
         }
         let hash = sha256(token);
-        if let Some(verified) = self.seen.get(&hash) {
+        let derived = self.derived();
+        if let Some(verified) = derived.seen.get(&hash) {
             check_time(&verified, now)?;
             return Ok(verified.caller);
         }
-        let verified = self.check(token).ok_or_else(Problem::invalid_token)?;
+        let (verified, derived) = self
+            .check(token, derived)
+            .ok_or_else(Problem::invalid_token)?;
         check_time(&verified, now)?;
-        self.seen.insert(hash, verified.clone());
+        derived.seen.insert(hash, verified.clone());
         Ok(verified.caller)
     }
 
     /// The public keys, as a JSON Web Key Set (RFC 7517, RFC 8037).
     pub fn jwks(&self) -> serde_json::Value {
-        self.jwks.clone()
+        self.derived().jwks.clone()
     }
 
-    /// Everything of a token but the time.
-    fn check(&self, token: &str) -> Option<Verified> {
+    /// What follows from the keys file as it is, or was a second ago.
+    fn derived(&self) -> Arc<Derived> {
+        let ring = self.keys.signing();
+        let derived = Arc::clone(&self.derived.read().unwrap_or_else(PoisonError::into_inner));
+        if Arc::ptr_eq(&derived.ring, &ring) {
+            return derived;
+        }
+        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.keys.signing();
+        if !Arc::ptr_eq(&derived.ring, &ring) {
+            *derived = Derived::new(ring);
+        }
+        Arc::clone(&derived)
+    }
+
+    /// Everything of a token but the time. Also gives the keys that it was checked with.
+    fn check(&self, token: &str, mut derived: Arc<Derived>) -> Option<(Verified, Arc<Derived>)> {
         let header = jsonwebtoken::decode_header(token).ok()?;
         // `kid` picks among our own keys alone: `jwk`, `jku` and `x5u` in a header are never looked at.
         if header.alg != Algorithm::EdDSA
@@ -269,7 +297,13 @@ impl Tokens {
         {
             return None;
         }
-        let key = self.verifying.get(header.kid.as_deref()?)?;
+        let kid = header.kid?;
+        if !derived.verifying.contains_key(&kid) {
+            // Another process may know a newer keys file.
+            self.keys.look_again();
+            derived = self.derived();
+        }
+        let key = derived.verifying.get(&kid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
             .ok()?
             .claims;
@@ -279,7 +313,7 @@ impl Tokens {
             .filter(|scope| !scope.is_empty())
             .map(str::to_owned)
             .collect();
-        Some(Verified {
+        let verified = Verified {
             caller: Caller {
                 account: claims.sub,
                 credential: Credential::Session {
@@ -292,7 +326,8 @@ impl Tokens {
             },
             issued_at: claims.iat,
             expires_at: claims.exp,
-        })
+        };
+        Some((verified, derived))
     }
 }
 
@@ -319,7 +354,6 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens")
             .field("settings", &self.settings)
-            .field("kid", &self.kid)
             .finish_non_exhaustive()
     }
 }
@@ -327,3 +361,7 @@ impl fmt::Debug for Tokens {
 #[cfg(test)]
 #[path = "tokens_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rotation_tests.rs"]
+mod rotation_tests;

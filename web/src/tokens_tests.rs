@@ -53,8 +53,9 @@ fn part(token: &str, index: usize) -> Value {
 /// A token with these parts, signed by our own current key.
 fn signed(keys: &Keys, header: &Value, claims: &Value) -> String {
     let input = format!("{}.{}", encode(header), encode(claims));
+    let ring = keys.signing();
     let pair =
-        aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(keys.signing_key().pkcs8_der()).unwrap();
+        aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(ring.current(at(0)).pkcs8_der()).unwrap();
     format!(
         "{input}.{}",
         URL_SAFE_NO_PAD.encode(pair.sign(input.as_bytes()))
@@ -146,7 +147,10 @@ fn no_algorithm_and_a_mac_with_the_public_key_are_refused() {
         );
     }
     let jwk_x = tokens.jwks()["keys"][0]["x"].as_str().unwrap().to_owned();
-    for secret in [&keys.signing_key().public_key()[..], jwk_x.as_bytes()] {
+    for secret in [
+        &keys.signing().current(at(0)).public_key()[..],
+        jwk_x.as_bytes(),
+    ] {
         let mut header = header.clone();
         header["alg"] = "HS256".into();
         let input = format!("{}.{}", encode(&header), encode(&claims));
@@ -218,10 +222,10 @@ fn foreign_keys_are_refused_also_when_the_header_brings_them_along() {
     refused(&ours, &signed(&foreign, &header, &claims));
     let mut header = header;
     header["jwk"] = json!({
-        "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(foreign.signing_key().public_key()),
+        "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(foreign.signing().current(at(0)).public_key()),
     });
     refused(&ours, &signed(&foreign, &header, &claims));
-    header["kid"] = foreign.signing_key().kid().into();
+    header["kid"] = foreign.signing().current(at(0)).kid().into();
     refused(&ours, &signed(&foreign, &header, &claims));
 }
 
@@ -312,5 +316,5 @@ fn the_key_set_names_public_keys_alone() {
     let key = set["keys"][0].as_object().unwrap();
     let names: Vec<_> = key.keys().map(String::as_str).collect();
     assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
-    assert_eq!(key["kid"], keys.signing_key().kid());
+    assert_eq!(key["kid"], keys.signing().current(at(0)).kid());
 }
