@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vault::{Keys, Vault};
-use web::{Health, Limits, TokenSettings, Tokens};
+use web::{Health, Limits, Revocations, TokenSettings, Tokens};
 
 use crate::app::App;
 use crate::config::{Role, Settings};
@@ -114,7 +114,9 @@ async fn start(
             issuer: settings.issuer.clone(),
             audience: settings.issuer.clone(),
         };
-        let tokens = Arc::new(Tokens::new(Arc::clone(keys), names));
+        let tokens = Tokens::new(Arc::clone(keys), names);
+        let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
+        let tokens = Arc::new(tokens.with_revocations(revocations));
         if let Some(events) = opened
             .events
             .as_ref()

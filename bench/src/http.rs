@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use web::{TokenSettings, Tokens};
+use web::{Grant, TokenSettings, Tokens};
 
 use crate::account;
 use crate::load::{NO_LIMIT, measured, micros, scatter};
@@ -86,7 +86,16 @@ fn authorised(world: &World) -> Vec<(Uuid, String)> {
     };
     let tokens = Tokens::new(Arc::clone(&world.keys), settings);
     let now = SystemClock.now();
-    let token = |account| tokens.issue(account, vault::random_uuid(), &[], now).token;
+    let token = |account| {
+        let grant = Grant {
+            account,
+            session: vault::random_uuid(),
+            scopes: Vec::new(),
+            authenticated_at: now,
+            second_factor: false,
+        };
+        tokens.issue(&grant, now).token
+    };
     world
         .people
         .iter()

@@ -58,7 +58,7 @@ impl CommandRequest {
     /// Notes who acts.
     pub fn by(mut self, caller: &Caller) -> Self {
         self.origin.actor = Actor::Account(caller.account);
-        self.origin.session = Some(caller.session);
+        self.origin.session = caller.session();
         self
     }
 

@@ -77,12 +77,16 @@ pub(crate) fn may_open(ciphertext: &Ciphertext, caller: &Caller) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use web::Credential;
+
     use super::*;
 
     fn caller(scopes: &[&str]) -> Caller {
         Caller {
             account: Uuid::from_u128(1),
-            session: Uuid::from_u128(2),
+            credential: Credential::ApiKey {
+                id: Uuid::from_u128(2),
+            },
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
         }
     }

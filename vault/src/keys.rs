@@ -2,15 +2,15 @@
 //!
 //! Refuses: to show a key in Debug, and to hand a key's bytes out (but for signing keys, which the token library needs).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use events::CommandId;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
@@ -19,70 +19,36 @@ use zeroize::Zeroizing;
 use crate::data_key::DataKey;
 use crate::error::Error;
 use crate::keys_file::{self, KeysFile};
+use crate::keys_rings::{MasterRing, Rings, SigningRing};
+use crate::keys_watch::{Seen, Stamp, Watch};
 use crate::random::random_bytes;
 
-/// The DER that stands before an Ed25519 seed in PKCS#8 version 1 (RFC 8410, section 7).
-const PKCS8_ED25519: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 /// Opens the additional authenticated data of a wrapped data key.
 const WRAP_LABEL: &[u8] = b"showcaller data key 1";
 
-/// What the keys file holds. Key bytes are wiped when it is dropped.
+/// What the keys file holds. Key bytes are wiped when it is dropped. Its rings follow the file; the other keys are for ever.
 pub struct Keys {
-    masters: BTreeMap<String, LessSafeKey>,
-    current_master: String,
     claim: hmac::Key,
     command: hmac::Key,
     token: hmac::Key,
     session: hmac::Key,
-    signing: Vec<SigningKey>,
-}
-
-/// An Ed25519 key that signs access tokens.
-pub struct SigningKey {
-    kid: String,
-    pkcs8: Zeroizing<Vec<u8>>,
-    public: [u8; 32],
-}
-
-impl SigningKey {
-    /// Its name in a token's header and in the JWKS.
-    pub fn kid(&self) -> &str {
-        &self.kid
-    }
-
-    /// The private key as PKCS#8 version 1 DER, as `jsonwebtoken::EncodingKey::from_ed_der` takes it.
-    pub fn pkcs8_der(&self) -> &[u8] {
-        &self.pkcs8
-    }
-
-    /// The raw public key, as `jsonwebtoken::DecodingKey::from_ed_der` and (in base64url) a JWK's `x` take it.
-    pub fn public_key(&self) -> &[u8; 32] {
-        &self.public
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
-    }
+    rings: RwLock<Rings>,
+    file: Option<Watch>,
 }
 
 impl Keys {
-    /// Reads a keys file. One that others may read is refused, as is one of a newer format.
+    /// Reads a keys file, and reads it again when it changes, within a second: a key that is added, or whose turn is
+    /// planned, is known before it is used. One that others may read is refused, as is one of a newer format.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::from_file(&keys_file::load(path.as_ref())?)
+        let (file, stamp) = keys_file::load(path.as_ref())?;
+        Self::from_file(&file)?.watching(path.as_ref(), stamp)
     }
 
     /// Draws new keys and writes them to a new file (mode 0600, folder made if needed). A file that is there already
     /// is never overwritten.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let file = KeysFile::generate();
-        keys_file::create(path.as_ref(), &file)?;
-        Self::from_file(&file)
+        keys_file::create(path.as_ref(), &KeysFile::generate())?;
+        Self::load(path)
     }
 
     /// New keys in memory alone. What is encrypted under them is lost with the process: for tests.
@@ -90,53 +56,93 @@ impl Keys {
         Self::from_file(&KeysFile::generate()).expect("generated keys are valid")
     }
 
-    fn from_file(file: &KeysFile) -> Result<Self, Error> {
-        if !file.master.keys.contains_key(&file.master.current) {
-            return Err(Error::Invalid(
-                "the keys file's current master key is not among its master keys".into(),
-            ));
-        }
-        let mut signing = Vec::with_capacity(file.signing.keys.len());
-        for (kid, seed) in &file.signing.keys {
-            let pair = Ed25519KeyPair::from_seed_unchecked(seed.bytes()).map_err(|_| {
-                Error::Invalid(format!(
-                    "the keys file's signing key {kid:?} is not an Ed25519 seed"
-                ))
-            })?;
-            let mut public = [0; 32];
-            public.copy_from_slice(pair.public_key().as_ref());
-            let pkcs8 = Zeroizing::new([&PKCS8_ED25519, &seed.bytes()[..]].concat());
-            signing.push(SigningKey {
-                kid: kid.clone(),
-                pkcs8,
-                public,
-            });
-        }
-        let current = signing
-            .iter()
-            .position(|key| key.kid == file.signing.current);
-        let current = current.ok_or_else(|| {
-            Error::Invalid(
-                "the keys file's current signing key is not among its signing keys".into(),
-            )
-        })?;
-        signing.swap(0, current);
+    pub(crate) fn from_file(file: &KeysFile) -> Result<Self, Error> {
         let mac_key =
             |secret: &keys_file::Secret| hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
         Ok(Self {
-            masters: file
-                .master
-                .keys
-                .iter()
-                .map(|(id, key)| (id.clone(), cipher(key.bytes())))
-                .collect(),
-            current_master: file.master.current.clone(),
             claim: mac_key(&file.claim),
             command: mac_key(&file.command),
             token: mac_key(&file.token),
             session: mac_key(&file.session),
-            signing,
+            rings: RwLock::new(Rings::new(file)?),
+            file: None,
         })
+    }
+
+    fn watching(mut self, path: &Path, stamp: Stamp) -> Result<Self, Error> {
+        // Relative paths would follow the process's folder.
+        let path = std::path::absolute(path).map_err(|error| {
+            Error::Invalid(format!(
+                "the keys file {} can't be found: {error}",
+                path.display()
+            ))
+        })?;
+        self.file = Some(Watch::new(&path, stamp));
+        Ok(self)
+    }
+
+    /// Looks at the keys file now, before it is due, at most once a second: for a key that is not known.
+    pub fn look_again(&self) {
+        if let Some(file) = &self.file
+            && let Some(seen) = file.urged()
+        {
+            self.look(&file.path, seen);
+        }
+    }
+
+    /// The rings as the file has them, or had them a second ago.
+    fn rings(&self) -> Rings {
+        if let Some(file) = &self.file
+            && let Some(seen) = file.due()
+        {
+            self.look(&file.path, seen);
+        }
+        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        rings.clone()
+    }
+
+    /// Takes over the rings of a file that has changed. One that cannot be used is told once, and changes nothing.
+    fn look(&self, path: &Path, mut seen: MutexGuard<'_, Seen>) {
+        let stamp = Stamp::of(path);
+        if stamp == Some(seen.loaded) {
+            return;
+        }
+        match self.reread(path) {
+            Ok((rings, loaded)) => {
+                *self.rings.write().unwrap_or_else(PoisonError::into_inner) = rings;
+                seen.loaded = loaded;
+                seen.complained = None;
+                tracing::info!(file = %path.display(), "read the keys file again");
+            }
+            Err(error) if seen.complained != Some(stamp) => {
+                tracing::error!(%error, "the changed keys file can't be used; the keys known before stay in use");
+                seen.complained = Some(stamp);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn reread(&self, path: &Path) -> Result<(Rings, Stamp), Error> {
+        let (file, stamp) = keys_file::load(path)?;
+        let new = Self::from_file(&file)?;
+        let lasting = |keys: &Self| (keys.check_value(), keys.token_mac(b"check"));
+        if lasting(&new) != lasting(self) {
+            return Err(Error::Invalid(format!(
+                "{} now holds other claim, command, token or session keys, which never change",
+                path.display()
+            )));
+        }
+        Ok((new.rings(), stamp))
+    }
+
+    /// The keys that sign access tokens and those that verify them. The same `Arc` until the keys file changes.
+    pub fn signing(&self) -> Arc<SigningRing> {
+        self.rings().signing
+    }
+
+    /// The keys that wrap data keys. The same `Arc` until the keys file changes.
+    pub(crate) fn masters(&self) -> Arc<MasterRing> {
+        self.rings().master
     }
 
     /// The keyed hash under which an address is claimed. Takes what [`normalise_email`] gives.
@@ -181,16 +187,6 @@ impl Keys {
         same(&self.token_mac(bytes), tag)
     }
 
-    /// The key that signs new access tokens.
-    pub fn signing_key(&self) -> &SigningKey {
-        &self.signing[0]
-    }
-
-    /// All keys whose signatures count, the current one first: the JWKS.
-    pub fn signing_keys(&self) -> &[SigningKey] {
-        &self.signing
-    }
-
     pub(crate) fn session_mac(&self, bytes: &[u8]) -> [u8; 32] {
         mac(&self.session, b"refresh token", &[bytes])
     }
@@ -209,35 +205,59 @@ impl Keys {
         ))
     }
 
-    pub(crate) fn current_master(&self) -> &str {
-        &self.current_master
-    }
-
-    /// A new data key of `person`, and its wrapped form under the current master key: nonce, ciphertext, tag.
-    pub(crate) fn new_data_key(&self, person: Uuid) -> (DataKey, Vec<u8>) {
+    /// A new data key of `person`, and its wrapped form.
+    pub(crate) fn new_data_key(&self, person: Uuid, now: DateTime<Utc>) -> (DataKey, Wrapped) {
         let key = Zeroizing::new(random_bytes::<32>());
-        let nonce = random_bytes::<NONCE_LEN>();
-        let mut wrapped = nonce.to_vec();
-        let mut sealed = Zeroizing::new(key.to_vec());
-        let tag = self.masters[&self.current_master]
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                wrap_aad(&self.current_master, person),
-                &mut sealed,
-            )
-            .expect("AES-GCM seals 32 bytes");
-        wrapped.extend_from_slice(&sealed);
-        wrapped.extend_from_slice(tag.as_ref());
+        let wrapped = self.wrap(person, &key, now);
         (DataKey::new(person, &key), wrapped)
     }
 
-    pub(crate) fn unwrap_data_key(
+    fn wrap(&self, person: Uuid, key: &[u8; 32], now: DateTime<Utc>) -> Wrapped {
+        let masters = self.masters();
+        let master = masters.turns.at(now);
+        let nonce = random_bytes::<NONCE_LEN>();
+        let mut bytes = nonce.to_vec();
+        let mut sealed = Zeroizing::new(key.to_vec());
+        let tag = masters.keys[master]
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                wrap_aad(master, person),
+                &mut sealed,
+            )
+            .expect("AES-GCM seals 32 bytes");
+        bytes.extend_from_slice(&sealed);
+        bytes.extend_from_slice(tag.as_ref());
+        Wrapped {
+            master: master.to_owned(),
+            bytes,
+        }
+    }
+
+    /// The same data key, wrapped by the master key that is current now.
+    pub(crate) fn rewrap(
         &self,
         person: Uuid,
         master: &str,
         wrapped: &[u8],
-    ) -> Result<DataKey, Error> {
-        let key = self.masters.get(master).ok_or_else(|| {
+        now: DateTime<Utc>,
+    ) -> Result<Wrapped, Error> {
+        let key = self.unwrap(person, master, wrapped)?;
+        Ok(self.wrap(person, &key, now))
+    }
+
+    fn unwrap(
+        &self,
+        person: Uuid,
+        master: &str,
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let mut masters = self.masters();
+        if !masters.keys.contains_key(master) {
+            // Another process may know a newer file.
+            self.look_again();
+            masters = self.masters();
+        }
+        let key = masters.keys.get(master).ok_or_else(|| {
             Error::Invalid(format!(
                 "a data key is wrapped by the master key {master:?}, which the keys file does not hold: put it back"
             ))
@@ -259,18 +279,34 @@ impl Keys {
             )
             .map_err(|_| forged())?;
         let plain: &[u8; 32] = (&*plain).try_into().map_err(|_| forged())?;
-        Ok(DataKey::new(person, plain))
+        Ok(Zeroizing::new(*plain))
+    }
+
+    pub(crate) fn unwrap_data_key(
+        &self,
+        person: Uuid,
+        master: &str,
+        wrapped: &[u8],
+    ) -> Result<DataKey, Error> {
+        let plain = self.unwrap(person, master, wrapped)?;
+        Ok(DataKey::new(person, &plain))
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rings = self.rings();
         f.debug_struct("Keys")
-            .field("masters", &self.masters.keys())
-            .field("current_master", &self.current_master)
-            .field("signing", &self.signing)
+            .field("masters", &rings.master.keys.keys())
+            .field("signing", &rings.signing)
             .finish_non_exhaustive()
     }
+}
+
+/// A data key as the vault holds it: which master key it is wrapped by, and nonce, ciphertext, tag.
+pub(crate) struct Wrapped {
+    pub(crate) master: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The one form under which an address is claimed: trimmed, Unicode NFC, lower case.
@@ -309,104 +345,5 @@ fn wrap_aad(master: &str, person: Uuid) -> Aad<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_one_claim_however_it_is_written() {
-        let keys = Keys::generate();
-        let one = keys.claim_hash(&normalise_email("  Zoë.Müller@Example.ORG\t"));
-        let other = keys.claim_hash(&normalise_email("zoe\u{308}.mu\u{308}ller@example.org"));
-        assert_eq!(one, other);
-        assert_ne!(one, keys.claim_hash("zoe.muller@example.org"));
-        assert_ne!(
-            one,
-            Keys::generate().claim_hash(&normalise_email("Zoë.Müller@example.org"))
-        );
-        // Lower-casing makes two characters of this one; normalising again must change nothing.
-        let dotted = normalise_email("\u{130}x@example.org");
-        assert_eq!(normalise_email(&dotted), dotted);
-    }
-
-    #[test]
-    fn a_command_id_is_the_same_for_the_same_three_and_no_others() {
-        let keys = Keys::generate();
-        let id = keys.command_id("p", "account-1", "k");
-        assert_eq!(id, keys.command_id("p", "account-1", "k"));
-        assert_eq!(id.0.get_version_num(), 8);
-        for (principal, target, key) in [
-            ("pa", "ccount-1", "k"),
-            ("p", "account-1k", ""),
-            ("q", "account-1", "k"),
-        ] {
-            assert_ne!(id, keys.command_id(principal, target, key));
-        }
-        assert_ne!(id, Keys::generate().command_id("p", "account-1", "k"));
-    }
-
-    #[test]
-    fn a_token_authenticator_fits_its_bytes_alone() {
-        let keys = Keys::generate();
-        let tag = keys.token_mac(b"position");
-        assert!(keys.verify_token_mac(b"position", &tag));
-        assert!(!keys.verify_token_mac(b"positioN", &tag));
-        assert!(!keys.verify_token_mac(b"position", &tag[..31]));
-        assert!(!Keys::generate().verify_token_mac(b"position", &tag));
-    }
-
-    #[test]
-    fn a_wrapped_data_key_opens_for_its_person_alone() {
-        let keys = Keys::generate();
-        let (person, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let (made, wrapped) = keys.new_data_key(person);
-        let master = keys.current_master();
-        let opened = keys.unwrap_data_key(person, master, &wrapped).unwrap();
-        assert_eq!(opened.fingerprint(&[b"x"]), made.fingerprint(&[b"x"]));
-        assert!(keys.unwrap_data_key(other, master, &wrapped).is_err());
-        assert!(
-            keys.unwrap_data_key(person, master, &wrapped[..59])
-                .is_err()
-        );
-        assert!(keys.unwrap_data_key(person, master, &[]).is_err());
-        let error = keys
-            .unwrap_data_key(person, "gone", &wrapped)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("\"gone\"") && error.contains("put it back"),
-            "{error}"
-        );
-        assert!(
-            Keys::generate()
-                .unwrap_data_key(person, master, &wrapped)
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn signing_keys_sign_for_the_token_library() {
-        use jsonwebtoken::{
-            Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode,
-        };
-        let (keys, stranger) = (Keys::generate(), Keys::generate());
-        let claims = serde_json::json!({"exp": 4_000_000_000_u64});
-        let key = EncodingKey::from_ed_der(keys.signing_key().pkcs8_der());
-        let token = encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap();
-        let verify = |keys: &Keys| {
-            let key = DecodingKey::from_ed_der(keys.signing_key().public_key());
-            decode::<serde_json::Value>(&token, &key, &Validation::new(Algorithm::EdDSA)).is_ok()
-        };
-        assert!(verify(&keys) && !verify(&stranger));
-    }
-
-    #[test]
-    fn debug_shows_ids_alone() {
-        let keys = Keys::generate();
-        let shown = format!("{keys:?}");
-        assert!(
-            shown.contains(keys.signing_key().kid()) && shown.contains(keys.current_master()),
-            "{shown}"
-        );
-        assert!(shown.len() < 200, "{shown}");
-    }
-}
+#[path = "keys_tests.rs"]
+mod tests;

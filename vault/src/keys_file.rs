@@ -1,23 +1,27 @@
 //! The keys file: JSON, readable by its owner alone.
 //!
-//! Refuses: to overwrite a file, to read one that others may read, and to repeat any of its text in an error.
+//! Refuses: to overwrite a file with other keys, to read one that others may read, and to repeat any of its text in an error.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::Error;
+use crate::keys_watch::Stamp;
 use crate::random::{random_bytes, random_uuid};
 
-/// The form that this program writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// The newest form that this program reads. A file is written in the oldest form that can say what it says, so that an
+/// older program reads it too: 1, or 2 while a ring has a next key, which programs of format 1 refuse as unknown.
+const FORMAT: u32 = 2;
+const FORMAT_WITHOUT_NEXT: u32 = 1;
 /// The longest keys file read, in bytes.
 const LONGEST: u64 = 1024 * 1024;
 
@@ -58,17 +62,41 @@ impl<'de> Deserialize<'de> for Secret {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ring {
     pub(crate) current: String,
+    /// Which key takes the current one's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<Next>,
     pub(crate) keys: BTreeMap<String, Secret>,
+}
+
+/// A key that becomes current at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Next {
+    pub(crate) id: String,
+    pub(crate) from: DateTime<Utc>,
 }
 
 impl Ring {
     fn generate() -> Self {
-        let id = random_uuid().simple().to_string()[..12].to_owned();
+        let mut keys = BTreeMap::new();
+        let current = draw(&mut keys);
         Self {
-            keys: BTreeMap::from([(id.clone(), Secret::generate())]),
-            current: id,
+            current,
+            next: None,
+            keys,
         }
     }
+
+    /// A new key; its id.
+    pub(crate) fn draw(&mut self) -> String {
+        draw(&mut self.keys)
+    }
+}
+
+fn draw(keys: &mut BTreeMap<String, Secret>) -> String {
+    let id = random_uuid().simple().to_string()[..12].to_owned();
+    keys.insert(id.clone(), Secret::generate());
+    id
 }
 
 /// The file's form.
@@ -87,7 +115,7 @@ pub(crate) struct KeysFile {
 impl KeysFile {
     pub(crate) fn generate() -> Self {
         Self {
-            format: FORMAT,
+            format: FORMAT_WITHOUT_NEXT,
             master: Ring::generate(),
             claim: Secret::generate(),
             command: Secret::generate(),
@@ -110,7 +138,8 @@ fn is_mounted_secret(path: &Path) -> bool {
     path.parent() == Some(Path::new(MOUNTED_SECRETS))
 }
 
-pub(crate) fn load(path: &Path) -> Result<KeysFile, Error> {
+/// What a file holds, with the state of the file it was read from.
+pub(crate) fn load(path: &Path) -> Result<(KeysFile, Stamp), Error> {
     let shown = path.display();
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::Invalid(format!(
@@ -139,47 +168,108 @@ pub(crate) fn load(path: &Path) -> Result<KeysFile, Error> {
     let malformed = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
         Error::Invalid(format!(
-            "{shown} is not a keys file of format {FORMAT}: see line {line}, column {column}"
+            "{shown} is not a keys file of format {FORMAT} or older: see line {line}, column {column}"
         ))
     };
     let format = serde_json::from_str::<FormatOnly>(&text)
         .map_err(|error| malformed(&error))?
         .format;
-    if format != FORMAT {
+    if !(FORMAT_WITHOUT_NEXT..=FORMAT).contains(&format) {
         return Err(Error::Invalid(format!(
-            "the keys file {shown} has format {format}, this program reads format {FORMAT}: \
+            "the keys file {shown} has format {format}, this program reads formats up to {FORMAT}: \
              use a showcaller that reads keys format {format}"
         )));
     }
-    serde_json::from_str(&text).map_err(|error| malformed(&error))
+    let file = serde_json::from_str(&text).map_err(|error| malformed(&error))?;
+    Ok((file, Stamp::from(&metadata)))
 }
 
 pub(crate) fn create(path: &Path, keys: &KeysFile) -> Result<(), Error> {
     let shown = path.display();
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::AlreadyExists => Error::Invalid(format!(
             "{shown} is there already, and keys are never overwritten: what they encrypted would be lost"
         )),
-        _ => Error::Invalid(format!("the keys file {shown} can't be written: {error}")),
+        _ => unwritable(path, &error),
     };
-    let mut text = Zeroizing::new(Vec::with_capacity(4096));
-    serde_json::to_writer_pretty(&mut *text, keys).expect("keys are JSON");
-    text.push(b'\n');
-
+    let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(failed)?;
     // Written whole under another name, then linked: the link refuses an existing file, and nobody sees half a file.
-    let draft = folder.join(format!(".keys-{}", random_uuid().simple()));
-    let written = write_durably(&draft, &text).and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    written.map_err(failed)?;
-    removed.map_err(failed)?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    let draft = Draft::write(folder, keys).map_err(failed)?;
+    fs::hard_link(&draft.0, path).map_err(failed)?;
+    drop(draft);
+    sync(folder).map_err(failed)
+}
+
+/// Changes a file in place: those who read it see the old one or the new one, whole. One changes it at a time.
+pub(crate) fn change<T>(
+    path: &Path,
+    change: impl FnOnce(&mut KeysFile) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let failed = |error: std::io::Error| unwritable(path, &error);
+    // Behind a symlink the file itself is changed, and the link stays.
+    let target = fs::canonicalize(path).map_err(failed)?;
+    let folder = folder_of(&target);
+    // The folder is locked, since the file itself is another one afterwards.
+    let lock = File::open(folder).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let (mut file, _) = load(&target)?;
+    let outcome = change(&mut file)?;
+    file.format = match (&file.master.next, &file.signing.next) {
+        (None, None) => FORMAT_WITHOUT_NEXT,
+        _ => FORMAT,
+    };
+    let draft = Draft::write(folder, &file).map_err(failed)?;
+    // The same owner and mode: the processes that read it may run as somebody else than who changes it.
+    let before = fs::metadata(&target).map_err(failed)?;
+    let owned = fs::metadata(&draft.0).map_err(failed)?;
+    if (before.uid(), before.gid()) != (owned.uid(), owned.gid()) {
+        chown(&draft.0, Some(before.uid()), Some(before.gid())).map_err(failed)?;
+    }
+    fs::set_permissions(&draft.0, before.permissions()).map_err(failed)?;
+    File::open(&draft.0)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)?;
+    fs::rename(&draft.0, &target).map_err(failed)?;
+    sync(folder).map_err(failed)?;
+    Ok(outcome)
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Error {
+    let shown = path.display();
+    Error::Invalid(format!("the keys file {shown} can't be written: {error}"))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// A file under a name of its own, which goes with it.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn write(folder: &Path, keys: &KeysFile) -> std::io::Result<Self> {
+        let mut text = Zeroizing::new(Vec::with_capacity(4096));
+        serde_json::to_writer_pretty(&mut *text, keys).expect("keys are JSON");
+        text.push(b'\n');
+        let draft = Self(folder.join(format!(".keys-{}", random_uuid().simple())));
+        write_durably(&draft.0, &text)?;
+        Ok(draft)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After a rename it is gone already.
+        drop(fs::remove_file(&self.0));
+    }
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::data_key::DataKey;
 use crate::error::{Error, KeyError};
 use crate::keys::Keys;
@@ -104,13 +105,13 @@ impl Vault {
 
     /// A person's data key, made and stored durably if there is none. Call it only where a person's stream begins.
     pub async fn create_data_key(&self, person: Uuid) -> Result<Arc<DataKey>, KeyError> {
-        let (key, wrapped) = self.0.keys.new_data_key(person);
+        let (key, wrapped) = self.0.keys.new_data_key(person, clock::now());
         let inserted = on!(&*self.0.store, pools => within(
             sqlx::query("INSERT INTO data_keys (person, master_key, wrapped) VALUES ($1, $2, $3) \
                          ON CONFLICT (person) DO NOTHING")
                 .bind(person)
-                .bind(self.0.keys.current_master())
-                .bind(wrapped)
+                .bind(wrapped.master)
+                .bind(wrapped.bytes)
                 .execute(&pools.write)
         )
         .await?

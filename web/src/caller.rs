@@ -5,25 +5,65 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::{Problem, Tokens};
 
 /// Longest `Authorization` value looked at, in bytes.
 const AUTHORIZATION_BYTES: usize = 8 * 1024;
+/// For how long after the log-in a caller may do what asks for a fresh one.
+const FRESH: TimeDelta = TimeDelta::minutes(10);
 
-/// A caller whose access token has been verified.
+/// A caller whose credential has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The account.
     pub account: Uuid,
-    /// The session of the log-in.
-    pub session: Uuid,
-    /// What the token allows beyond acting on one's own account.
+    /// What proved it.
+    pub credential: Credential,
+    /// What the credential allows beyond acting on one's own account.
     pub scopes: Arc<[String]>,
 }
 
+/// What a caller was verified by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token: the person logged in.
+    Session {
+        /// The session of the log-in.
+        id: Uuid,
+        /// When the person logged in; 1970 where that is not known.
+        authenticated_at: DateTime<Utc>,
+        /// Whether the log-in took a second factor.
+        second_factor: bool,
+    },
+    /// An API key: a program acts for the account.
+    ApiKey {
+        /// The key's id.
+        id: Uuid,
+    },
+}
+
 impl Caller {
+    /// The session, if the caller logged in.
+    pub fn session(&self) -> Option<Uuid> {
+        match self.credential {
+            Credential::Session { id, .. } => Some(id),
+            Credential::ApiKey { .. } => None,
+        }
+    }
+
+    /// Whether the person logged in at most ten minutes ago. An API key is never fresh.
+    pub fn fresh(&self, now: DateTime<Utc>) -> bool {
+        match self.credential {
+            Credential::Session {
+                authenticated_at, ..
+            } => now - authenticated_at <= FRESH,
+            Credential::ApiKey { .. } => false,
+        }
+    }
+
     /// Whether a scope is held: itself, or one that ends in `*` and begins like it.
     pub fn has_scope(&self, wanted: &str) -> bool {
         self.scopes.iter().any(|held| match held.strip_suffix('*') {
@@ -38,15 +78,15 @@ impl Caller {
     }
 }
 
-/// A caller with a valid access token; anybody else gets 401.
+/// A caller with a valid credential; anybody else gets 401.
 #[derive(Debug, Clone)]
 pub struct Authenticated(pub Caller);
 
-/// A caller with a valid access token, or nobody. A token that is sent but not valid still gets 401.
+/// A caller with a valid credential, or nobody. A credential that is sent but not valid still gets 401.
 #[derive(Debug, Clone)]
 pub struct MaybeAuthenticated(pub Option<Caller>);
 
-fn caller(parts: &Parts, tokens: &Tokens) -> Result<Option<Caller>, Problem> {
+async fn caller(parts: &Parts, tokens: &Tokens) -> Result<Option<Caller>, Problem> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -54,14 +94,14 @@ fn caller(parts: &Parts, tokens: &Tokens) -> Result<Option<Caller>, Problem> {
     if values.next().is_some() || value.len() > AUTHORIZATION_BYTES {
         return Err(Problem::invalid_token());
     }
-    let token = value
+    let bearer = value
         .to_str()
         .ok()
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    match token {
-        Some(token) => tokens.verify(token, tokens.now()).map(Some),
+        .map(|(_, bearer)| bearer.trim());
+    match bearer {
+        Some(bearer) => tokens.authenticate(bearer).await.map(Some),
         None => Err(Problem::unauthorized()),
     }
 }
@@ -74,7 +114,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        caller(parts, &Arc::<Tokens>::from_ref(state))?
+        caller(parts, &Arc::<Tokens>::from_ref(state))
+            .await?
             .map(Self)
             .ok_or_else(Problem::unauthorized)
     }
@@ -88,7 +129,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        caller(parts, &Arc::<Tokens>::from_ref(state)).map(Self)
+        caller(parts, &Arc::<Tokens>::from_ref(state))
+            .await
+            .map(Self)
     }
 }
 
@@ -96,12 +139,16 @@ where
 mod tests {
     use super::*;
 
-    fn holding(scopes: &[&str]) -> Caller {
+    fn caller(credential: Credential, scopes: &[&str]) -> Caller {
         Caller {
             account: Uuid::nil(),
-            session: Uuid::nil(),
+            credential,
             scopes: scopes.iter().map(|&s| s.to_owned()).collect(),
         }
+    }
+
+    fn holding(scopes: &[&str]) -> Caller {
+        caller(Credential::ApiKey { id: Uuid::nil() }, scopes)
     }
 
     #[test]
@@ -112,5 +159,25 @@ mod tests {
         assert!(!holding(&["read:account"]).has_scope("read:accounts"));
         assert!(!holding(&[]).has_scope("read:accounts"));
         assert!(!holding(&["read:*"]).has_exact_scope("read:personal"));
+    }
+
+    #[test]
+    fn a_log_in_is_fresh_for_ten_minutes_and_an_api_key_never() {
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
+        let logged_in = |authenticated_at| {
+            let id = Uuid::from_u128(7);
+            let credential = Credential::Session {
+                id,
+                authenticated_at,
+                second_factor: false,
+            };
+            caller(credential, &[])
+        };
+        assert!(logged_in(at(0)).fresh(at(600)));
+        assert!(!logged_in(at(0)).fresh(at(601)));
+        assert!(!logged_in(DateTime::UNIX_EPOCH).fresh(at(0)));
+        assert_eq!(logged_in(at(0)).session(), Some(Uuid::from_u128(7)));
+        assert!(!holding(&[]).fresh(at(0)));
+        assert_eq!(holding(&[]).session(), None);
     }
 }

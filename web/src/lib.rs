@@ -1,6 +1,8 @@
 //! What both HTTP APIs share: access tokens, position tokens, problem details, limits, headers, request tracing, health
 //! and the server loop. It refuses to know the event store, the read models, or any domain.
 
+mod api_keys;
+mod brief;
 mod caller;
 mod client;
 mod clock;
@@ -10,17 +12,20 @@ pub mod health;
 mod json;
 mod position;
 mod problem;
+mod revocations;
 mod serve;
 mod tokens;
 mod trace;
 
-pub use caller::{Authenticated, Caller, MaybeAuthenticated};
+pub use api_keys::{ApiKeyCaller, ApiKeys};
+pub use caller::{Authenticated, Caller, Credential, MaybeAuthenticated};
 pub use client::ClientAddress;
 pub use harden::{Limits, harden};
 pub use health::Health;
 pub use json::{JsonBody, parse_object};
 pub use position::{AFTER_HEADER, After, POSITION_HEADER, PositionToken};
 pub use problem::{FieldError, Problem};
+pub use revocations::Revocations;
 pub use serve::{Connections, serve, serve_with};
-pub use tokens::{AccessToken, SessionCheck, TokenSettings, Tokens};
+pub use tokens::{AccessToken, Grant, TokenSettings, Tokens};
 pub use trace::TraceContext;

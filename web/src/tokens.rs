@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -15,15 +15,19 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
-use vault::Keys;
+use vault::{Keys, SigningKey, SigningRing};
 
+use crate::api_keys::{self, ApiKeyDoor};
 use crate::clock::{self, Clock};
-use crate::{Caller, Problem};
+use crate::{ApiKeys, Caller, Credential, Problem, Revocations};
 
 /// How long an access token is good for, in seconds.
-const LIFETIME_S: i64 = 300;
+pub(crate) const LIFETIME_S: i64 = 300;
 /// How far apart the clocks of two machines may be, in seconds.
-const SKEW_S: i64 = 30;
+pub(crate) const SKEW_S: i64 = 30;
+/// What a log-in takes (RFC 8176): the password, and a code from the person's second factor.
+const PASSWORD: &str = "pwd";
+const ONE_TIME_CODE: &str = "otp";
 /// The media type that a token's header names (RFC 9068, section 2.1).
 const TYPE: &str = "at+jwt";
 /// Longest token looked at, in bytes.
@@ -57,10 +61,19 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Which sessions ended before their tokens expired; answered from memory.
-pub trait SessionCheck: Send + Sync {
-    /// Whether the session has ended.
-    fn ended(&self, session: Uuid) -> bool;
+/// What a new token says of its bearer.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The account.
+    pub account: Uuid,
+    /// The session of the log-in.
+    pub session: Uuid,
+    /// What it allows beyond acting on one's own account.
+    pub scopes: Vec<String>,
+    /// When the person logged in: a refresh does not move it.
+    pub authenticated_at: DateTime<Utc>,
+    /// Whether the log-in took a second factor.
+    pub second_factor: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +87,11 @@ struct Claims {
     sid: Uuid,
     #[serde(default)]
     scope: String,
+    /// Tokens issued before this claim came up have none: 1970, which is never fresh.
+    #[serde(default)]
+    auth_time: i64,
+    #[serde(default)]
+    amr: Vec<String>,
 }
 
 /// What is remembered of a token whose signature and names were right.
@@ -84,27 +102,60 @@ struct Verified {
     expires_at: i64,
 }
 
-type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
+pub(crate) type Sha256 = [u8; digest::SHA256_OUTPUT_LEN];
 
 /// Issues and verifies access tokens.
 pub struct Tokens {
     settings: TokenSettings,
-    kid: String,
-    signing: EncodingKey,
-    verifying: HashMap<String, DecodingKey>,
+    keys: Arc<Keys>,
+    derived: RwLock<Arc<Derived>>,
     validation: Validation,
-    jwks: serde_json::Value,
-    seen: Cache<TokenHash, Verified>,
-    sessions: Option<Arc<dyn SessionCheck>>,
+    revocations: Option<Revocations>,
+    api_keys: Option<ApiKeyDoor>,
     clock: Clock,
 }
 
+/// What follows from one state of the keys file's signing keys.
+struct Derived {
+    ring: Arc<SigningRing>,
+    signing: HashMap<String, EncodingKey>,
+    verifying: HashMap<String, DecodingKey>,
+    jwks: serde_json::Value,
+    /// It goes with the keys, so that no remembered token outlives the key that signed it.
+    seen: Cache<Sha256, Verified>,
+}
+
+impl Derived {
+    fn new(ring: Arc<SigningRing>) -> Arc<Self> {
+        let jwks = json!({ "keys": ring.keys().iter().map(|key| json!({
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "use": "sig",
+            "alg": "EdDSA",
+            "kid": key.kid(),
+            "x": URL_SAFE_NO_PAD.encode(key.public_key()),
+        })).collect::<Vec<_>>() });
+        let signing = |key: &SigningKey| EncodingKey::from_ed_der(key.pkcs8_der());
+        let verifying = |key: &SigningKey| DecodingKey::from_ed_der(key.public_key());
+        let by_kid = ring.keys().iter().map(|key| (key.kid().to_owned(), key));
+        Arc::new(Self {
+            signing: by_kid
+                .clone()
+                .map(|(kid, key)| (kid, signing(key)))
+                .collect(),
+            verifying: by_kid.map(|(kid, key)| (kid, verifying(key))).collect(),
+            jwks,
+            seen: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
+                .build(),
+            ring,
+        })
+    }
+}
+
 impl Tokens {
-    /// With the signing keys of the keys file; the first signs, all verify.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers hold the keys in an Arc"
-    )]
+    /// With the signing keys of the keys file as it is and will be: the current one signs, all verify.
     pub fn new(keys: Arc<Keys>, settings: TokenSettings) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[&settings.issuer]);
@@ -113,44 +164,28 @@ impl Tokens {
         // The library would read the machine's clock: `check_time` judges by the caller's.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        let public_keys = keys.signing_keys().iter();
-        let jwks = json!({ "keys": public_keys.map(|key| json!({
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "use": "sig",
-            "alg": "EdDSA",
-            "kid": key.kid(),
-            "x": URL_SAFE_NO_PAD.encode(key.public_key()),
-        })).collect::<Vec<_>>() });
         Self {
-            kid: keys.signing_key().kid().to_owned(),
-            signing: EncodingKey::from_ed_der(keys.signing_key().pkcs8_der()),
-            verifying: keys
-                .signing_keys()
-                .iter()
-                .map(|key| {
-                    (
-                        key.kid().to_owned(),
-                        DecodingKey::from_ed_der(key.public_key()),
-                    )
-                })
-                .collect(),
+            derived: RwLock::new(Derived::new(keys.signing())),
+            keys,
             validation,
-            jwks,
-            seen: Cache::builder()
-                .max_capacity(REMEMBERED)
-                .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
-                .build(),
             settings,
-            sessions: None,
+            revocations: None,
+            api_keys: None,
             clock: clock::system(),
         }
     }
 
-    /// Asks `sessions` at each verification whether the token's session has ended.
+    /// Refuses tokens of sessions that ended.
     #[must_use]
-    pub fn with_sessions(mut self, sessions: Arc<dyn SessionCheck>) -> Self {
-        self.sessions = Some(sessions);
+    pub fn with_revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = Some(revocations);
+        self
+    }
+
+    /// Takes API keys beside access tokens.
+    #[must_use]
+    pub fn with_api_keys(mut self, keys: Arc<dyn ApiKeys>) -> Self {
+        self.api_keys = Some(ApiKeyDoor::new(keys));
         self
     }
 
@@ -167,27 +202,30 @@ impl Tokens {
     }
 
     /// A new token for a session.
-    pub fn issue(
-        &self,
-        account: Uuid,
-        session: Uuid,
-        scopes: &[String],
-        now: DateTime<Utc>,
-    ) -> AccessToken {
+    pub fn issue(&self, grant: &Grant, now: DateTime<Utc>) -> AccessToken {
+        let factors: &[&str] = if grant.second_factor {
+            &[PASSWORD, ONE_TIME_CODE]
+        } else {
+            &[PASSWORD]
+        };
         let claims = Claims {
             iss: self.settings.issuer.clone(),
-            sub: account,
+            sub: grant.account,
             aud: self.settings.audience.clone(),
             exp: now.timestamp() + LIFETIME_S,
             iat: now.timestamp(),
             jti: vault::random_uuid(),
-            sid: session,
-            scope: scopes.join(" "),
+            sid: grant.session,
+            scope: grant.scopes.join(" "),
+            auth_time: grant.authenticated_at.timestamp(),
+            amr: factors.iter().map(|&factor| factor.to_owned()).collect(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
-        header.kid = Some(self.kid.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing)
+        let derived = self.derived();
+        let kid = derived.ring.current(now).kid();
+        header.kid = Some(kid.to_owned());
+        let token = jsonwebtoken::encode(&header, &claims, &derived.signing[kid])
             .expect("the keys file's Ed25519 keys were checked when it was read");
         AccessToken {
             token,
@@ -195,39 +233,62 @@ impl Tokens {
         }
     }
 
+    /// Who the bearer of an access token or an API key is, now; else 401. 503 when nobody can tell whether the session has
+    /// ended, or the key is good.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Problem> {
+        if bearer.starts_with(api_keys::PREFIX) {
+            let door = self.api_keys.as_ref().ok_or_else(Problem::invalid_token)?;
+            return door.caller(bearer, self.now()).await;
+        }
+        let caller = self.verify(bearer, self.now())?;
+        if let (Some(revocations), Some(session)) = (&self.revocations, caller.session()) {
+            revocations.check(session).await?;
+        }
+        Ok(caller)
+    }
+
     /// Who a token speaks for, if it is ours and good at `now`; else the problem `invalid_token`, which never says why.
+    /// Answers from memory, so it does not know of sessions that ended: [`Tokens::authenticate`] does.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, Problem> {
         if token.len() > TOKEN_BYTES {
             return Err(Problem::invalid_token());
         }
-        let mut hash: TokenHash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let verified = if let Some(verified) = self.seen.get(&hash) {
+        let hash = sha256(token);
+        let derived = self.derived();
+        if let Some(verified) = derived.seen.get(&hash) {
             check_time(&verified, now)?;
-            verified
-        } else {
-            let verified = self.check(token).ok_or_else(Problem::invalid_token)?;
-            check_time(&verified, now)?;
-            self.seen.insert(hash, verified.clone());
-            verified
-        };
-        if self
-            .sessions
-            .as_ref()
-            .is_some_and(|sessions| sessions.ended(verified.caller.session))
-        {
-            return Err(Problem::invalid_token());
+            return Ok(verified.caller);
         }
+        let (verified, derived) = self
+            .check(token, derived)
+            .ok_or_else(Problem::invalid_token)?;
+        check_time(&verified, now)?;
+        derived.seen.insert(hash, verified.clone());
         Ok(verified.caller)
     }
 
     /// The public keys, as a JSON Web Key Set (RFC 7517, RFC 8037).
     pub fn jwks(&self) -> serde_json::Value {
-        self.jwks.clone()
+        self.derived().jwks.clone()
     }
 
-    /// Everything of a token but the time.
-    fn check(&self, token: &str) -> Option<Verified> {
+    /// What follows from the keys file as it is, or was a second ago.
+    fn derived(&self) -> Arc<Derived> {
+        let ring = self.keys.signing();
+        let derived = Arc::clone(&self.derived.read().unwrap_or_else(PoisonError::into_inner));
+        if Arc::ptr_eq(&derived.ring, &ring) {
+            return derived;
+        }
+        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.keys.signing();
+        if !Arc::ptr_eq(&derived.ring, &ring) {
+            *derived = Derived::new(ring);
+        }
+        Arc::clone(&derived)
+    }
+
+    /// Everything of a token but the time. Also gives the keys that it was checked with.
+    fn check(&self, token: &str, mut derived: Arc<Derived>) -> Option<(Verified, Arc<Derived>)> {
         let header = jsonwebtoken::decode_header(token).ok()?;
         // `kid` picks among our own keys alone: `jwk`, `jku` and `x5u` in a header are never looked at.
         if header.alg != Algorithm::EdDSA
@@ -236,7 +297,13 @@ impl Tokens {
         {
             return None;
         }
-        let key = self.verifying.get(header.kid.as_deref()?)?;
+        let kid = header.kid?;
+        if !derived.verifying.contains_key(&kid) {
+            // Another process may know a newer keys file.
+            self.keys.look_again();
+            derived = self.derived();
+        }
+        let key = derived.verifying.get(&kid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
             .ok()?
             .claims;
@@ -246,16 +313,29 @@ impl Tokens {
             .filter(|scope| !scope.is_empty())
             .map(str::to_owned)
             .collect();
-        Some(Verified {
+        let verified = Verified {
             caller: Caller {
                 account: claims.sub,
-                session: claims.sid,
+                credential: Credential::Session {
+                    id: claims.sid,
+                    authenticated_at: DateTime::from_timestamp(claims.auth_time, 0)
+                        .unwrap_or_default(),
+                    second_factor: claims.amr.iter().any(|factor| factor == ONE_TIME_CODE),
+                },
                 scopes,
             },
             issued_at: claims.iat,
             expires_at: claims.exp,
-        })
+        };
+        Some((verified, derived))
     }
+}
+
+/// Under what a credential is remembered: never the credential itself.
+pub(crate) fn sha256(text: &str) -> Sha256 {
+    let mut hash = [0; digest::SHA256_OUTPUT_LEN];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    hash
 }
 
 fn check_time(verified: &Verified, now: DateTime<Utc>) -> Result<(), Problem> {
@@ -274,7 +354,6 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens")
             .field("settings", &self.settings)
-            .field("kid", &self.kid)
             .finish_non_exhaustive()
     }
 }
@@ -282,3 +361,7 @@ impl fmt::Debug for Tokens {
 #[cfg(test)]
 #[path = "tokens_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rotation_tests.rs"]
+mod rotation_tests;

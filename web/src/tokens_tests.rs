@@ -1,8 +1,5 @@
 //! Token confusion: every way a token may pretend to be ours.
 
-use std::collections::HashSet;
-use std::sync::Mutex;
-
 use serde_json::Value;
 
 use super::*;
@@ -30,15 +27,18 @@ fn session() -> Uuid {
     Uuid::from_u128(2)
 }
 
+fn grant() -> Grant {
+    Grant {
+        account: account(),
+        session: session(),
+        scopes: vec!["read:*".into(), "write:x".into()],
+        authenticated_at: at(-60),
+        second_factor: false,
+    }
+}
+
 fn issue(tokens: &Tokens) -> String {
-    tokens
-        .issue(
-            account(),
-            session(),
-            &["read:*".into(), "write:x".into()],
-            at(0),
-        )
-        .token
+    tokens.issue(&grant(), at(0)).token
 }
 
 fn part(token: &str, index: usize) -> Value {
@@ -53,8 +53,9 @@ fn part(token: &str, index: usize) -> Value {
 /// A token with these parts, signed by our own current key.
 fn signed(keys: &Keys, header: &Value, claims: &Value) -> String {
     let input = format!("{}.{}", encode(header), encode(claims));
+    let ring = keys.signing();
     let pair =
-        aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(keys.signing_key().pkcs8_der()).unwrap();
+        aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(ring.current(at(0)).pkcs8_der()).unwrap();
     format!(
         "{input}.{}",
         URL_SAFE_NO_PAD.encode(pair.sign(input.as_bytes()))
@@ -76,16 +77,17 @@ fn refused(tokens: &Tokens, token: &str) {
 #[test]
 fn a_token_comes_back_as_its_caller() {
     let tokens = tokens(&Arc::new(Keys::generate()));
-    let issued = tokens.issue(
-        account(),
-        session(),
-        &["read:*".into(), "write:x".into()],
-        at(0),
-    );
+    let issued = tokens.issue(&grant(), at(0));
     assert_eq!(issued.expires_in, 300);
     for _ in 0..2 {
         let caller = tokens.verify(&issued.token, at(1)).unwrap();
-        assert_eq!((caller.account, caller.session), (account(), session()));
+        assert_eq!(caller.account, account());
+        let credential = Credential::Session {
+            id: session(),
+            authenticated_at: at(-60),
+            second_factor: false,
+        };
+        assert_eq!(caller.credential, credential);
         assert_eq!(*caller.scopes, ["read:*".to_owned(), "write:x".to_owned()]);
     }
     assert_eq!(part(&issued.token, 0)["typ"], "at+jwt");
@@ -97,7 +99,18 @@ fn a_token_comes_back_as_its_caller() {
         .collect();
     assert_eq!(
         names,
-        ["aud", "exp", "iat", "iss", "jti", "scope", "sid", "sub"]
+        [
+            "amr",
+            "aud",
+            "auth_time",
+            "exp",
+            "iat",
+            "iss",
+            "jti",
+            "scope",
+            "sid",
+            "sub"
+        ]
     );
     assert!(!format!("{issued:?}").contains("ey"));
 }
@@ -134,7 +147,10 @@ fn no_algorithm_and_a_mac_with_the_public_key_are_refused() {
         );
     }
     let jwk_x = tokens.jwks()["keys"][0]["x"].as_str().unwrap().to_owned();
-    for secret in [&keys.signing_key().public_key()[..], jwk_x.as_bytes()] {
+    for secret in [
+        &keys.signing().current(at(0)).public_key()[..],
+        jwk_x.as_bytes(),
+    ] {
         let mut header = header.clone();
         header["alg"] = "HS256".into();
         let input = format!("{}.{}", encode(&header), encode(&claims));
@@ -206,10 +222,10 @@ fn foreign_keys_are_refused_also_when_the_header_brings_them_along() {
     refused(&ours, &signed(&foreign, &header, &claims));
     let mut header = header;
     header["jwk"] = json!({
-        "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(foreign.signing_key().public_key()),
+        "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(foreign.signing().current(at(0)).public_key()),
     });
     refused(&ours, &signed(&foreign, &header, &claims));
-    header["kid"] = foreign.signing_key().kid().into();
+    header["kid"] = foreign.signing().current(at(0)).kid().into();
     refused(&ours, &signed(&foreign, &header, &claims));
 }
 
@@ -238,23 +254,38 @@ fn torn_tokens_are_refused() {
     );
 }
 
-#[derive(Default)]
-struct Ended(Mutex<HashSet<Uuid>>);
-
-impl SessionCheck for Ended {
-    fn ended(&self, session: Uuid) -> bool {
-        self.0.lock().unwrap().contains(&session)
-    }
-}
-
 #[test]
-fn an_ended_session_ends_its_tokens_at_once() {
-    let ended = Arc::new(Ended::default());
-    let tokens = tokens(&Arc::new(Keys::generate())).with_sessions(Arc::<Ended>::clone(&ended));
-    let token = issue(&tokens);
-    assert!(tokens.verify(&token, at(1)).is_ok());
-    ended.0.lock().unwrap().insert(session());
-    refused(&tokens, &token);
+fn a_token_says_when_and_how_the_person_logged_in() {
+    let keys = Arc::new(Keys::generate());
+    let tokens = tokens(&keys);
+    let second_factor = |caller: &Caller| match caller.credential {
+        Credential::Session { second_factor, .. } => second_factor,
+        Credential::ApiKey { .. } => panic!("it is a session's"),
+    };
+    let one = issue(&tokens);
+    assert_eq!(part(&one, 1)["amr"], json!(["pwd"]));
+    assert_eq!(part(&one, 1)["auth_time"], at(-60).timestamp());
+    let caller = tokens.verify(&one, at(1)).unwrap();
+    assert!(!second_factor(&caller) && caller.fresh(at(1)));
+
+    let grant = Grant {
+        second_factor: true,
+        authenticated_at: at(-3_600),
+        ..grant()
+    };
+    let two = tokens.issue(&grant, at(0)).token;
+    assert_eq!(part(&two, 1)["amr"], json!(["pwd", "otp"]));
+    let caller = tokens.verify(&two, at(1)).unwrap();
+    assert!(second_factor(&caller) && !caller.fresh(at(1)));
+
+    // As it was issued before these claims came up.
+    let mut claims = part(&one, 1);
+    claims.as_object_mut().unwrap().remove("auth_time");
+    claims.as_object_mut().unwrap().remove("amr");
+    let old = signed(&keys, &part(&one, 0), &claims);
+    let caller = tokens.verify(&old, at(1)).unwrap();
+    assert!(!second_factor(&caller) && !caller.fresh(at(1)));
+    assert_eq!(caller.session(), Some(session()));
 }
 
 #[test]
@@ -285,5 +316,5 @@ fn the_key_set_names_public_keys_alone() {
     let key = set["keys"][0].as_object().unwrap();
     let names: Vec<_> = key.keys().map(String::as_str).collect();
     assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
-    assert_eq!(key["kid"], keys.signing_key().kid());
+    assert_eq!(key["kid"], keys.signing().current(at(0)).kid());
 }

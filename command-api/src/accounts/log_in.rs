@@ -4,14 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use events::Actor;
 use events::session::EndReason;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::{RefreshError, RefreshRefusal, normalise_email};
-use web::{JsonBody, POSITION_HEADER, Problem};
+use web::{Grant, JsonBody, POSITION_HEADER, Problem};
 
 use super::decider::{Account, Status};
 use super::sessions::drive;
@@ -54,7 +54,14 @@ pub(crate) async fn log_in(
         expires_at,
     };
     let outcome = drive(state.sessions(), &request.origin, session, account, &start).await?;
-    let body = tokens(&state, account, session, &refresh_token, &request.origin);
+    let grant = Grant {
+        account,
+        session,
+        scopes: Vec::new(),
+        authenticated_at: request.origin.now,
+        second_factor: false,
+    };
+    let body = tokens(&state, &grant, &refresh_token, request.origin.now);
     let position = state.position(&request, &outcome);
     Ok((StatusCode::CREATED, [(POSITION_HEADER, position)], body).into_response())
 }
@@ -97,12 +104,19 @@ pub(crate) async fn refresh(
         }
         Err(RefreshError::Fault(fault)) => return Err(CommandError::from(fault).into()),
     };
+    let grant = Grant {
+        account: refreshed.account,
+        session: refreshed.session_id,
+        scopes: Vec::new(),
+        // A session lasts so long from its log-in.
+        authenticated_at: refreshed.expires_at - TimeDelta::days(SESSION_DAYS),
+        second_factor: false,
+    };
     let body = tokens(
         &state,
-        refreshed.account,
-        refreshed.session_id,
+        &grant,
         &refreshed.successor_token,
-        &request.origin,
+        request.origin.now,
     );
     Ok(body.into_response())
 }
@@ -110,18 +124,17 @@ pub(crate) async fn refresh(
 /// What a client gets to go on with: a new access token, and the token for the next refresh.
 fn tokens(
     state: &CommandState,
-    account: Uuid,
-    session: Uuid,
+    grant: &Grant,
     refresh_token: &SecretString,
-    origin: &Origin,
+    now: DateTime<Utc>,
 ) -> Json<Value> {
-    let access = state.tokens().issue(account, session, &[], origin.now);
+    let access = state.tokens().issue(grant, now);
     Json(json!({
         "access_token": access.token,
         "token_type": "Bearer",
         "expires_in": access.expires_in,
         "refresh_token": refresh_token.expose_secret(),
-        "account_id": account,
+        "account_id": grant.account,
     }))
 }
 

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use command_api::Clock;
 use events::{StreamId, Version};
 use serde_json::{Value, json};
+use web::Grant;
 
 use crate::system::{
     Answer, Noon, PASSWORD, account, command, event_types, post, register, system,
@@ -14,12 +15,14 @@ async fn commands_are_denied_to_everyone_but_the_owner_and_the_scope() {
     let system = system().await;
     let (ada, owner) = account(&system.one, "ada@example.org").await;
     let (_, other) = account(&system.one, "eve@example.org").await;
-    let scoped = system.tokens.issue(
-        vault::random_uuid(),
-        vault::random_uuid(),
-        &["accounts:write".into()],
-        Noon.now(),
-    );
+    let grant = Grant {
+        account: vault::random_uuid(),
+        session: vault::random_uuid(),
+        scopes: vec!["accounts:write".into()],
+        authenticated_at: Noon.now(),
+        second_factor: false,
+    };
+    let scoped = system.tokens.issue(&grant, Noon.now());
     let bodies = [
         ("update-profile", json!({"given_name": "A"})),
         ("change-settings", json!({"theme": "dark"})),

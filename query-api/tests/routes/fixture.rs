@@ -17,7 +17,7 @@ use test_support::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 use vault::{Keys, Vault, VaultOptions};
-use web::{AFTER_HEADER, Limits, PositionToken, TokenSettings, Tokens, harden};
+use web::{AFTER_HEADER, Grant, Limits, PositionToken, TokenSettings, Tokens, harden};
 
 use crate::counting::Counting;
 
@@ -254,13 +254,15 @@ impl Fixture {
     }
 
     pub fn bearer(&self, account: Uuid, scopes: &[&str]) -> String {
-        let scopes: Vec<_> = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        format!(
-            "Bearer {}",
-            self.tokens
-                .issue(account, Uuid::from_u128(5), &scopes, Utc::now())
-                .token
-        )
+        let now = Utc::now();
+        let grant = Grant {
+            account,
+            session: Uuid::from_u128(5),
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            authenticated_at: now,
+            second_factor: false,
+        };
+        format!("Bearer {}", self.tokens.issue(&grant, now).token)
     }
 
     /// A token that has seen a stream of a partition up to a position.
