@@ -1,52 +1,21 @@
 //! Rules for single fields. Each returns the canonical form, or a code and a sentence that says what to write.
 
-use chrono::{Datelike, NaiveDate};
+mod countries;
+mod text;
+
+use chrono::NaiveDate;
+use icu_locale_core::Locale;
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
 
+pub use self::text::{name, postal_address};
 use crate::form::Problem;
 
 const EMAIL_BYTES: usize = 254;
-const NAME_CHARS: usize = 100;
-const POSTAL_ADDRESS_CHARS: usize = 500;
 const LOCALE_BYTES: usize = 35;
 
-/// A name: NFC, 1 to 100 characters, none of them a control character.
-pub fn name(text: &str) -> Result<String, Problem> {
-    clean(text, NAME_CHARS, false)
-}
-
-/// A postal address: NFC, 1 to 500 characters; line breaks are allowed, other control characters are not.
-pub fn postal_address(text: &str) -> Result<String, Problem> {
-    clean(text, POSTAL_ADDRESS_CHARS, true)
-}
-
-fn clean(text: &str, most: usize, lines: bool) -> Result<String, Problem> {
-    let text: String = text.nfc().collect::<String>().trim().to_owned();
-    let count = text.chars().count();
-    if count == 0 {
-        return Err(("too_short", "write at least one visible character".into()));
-    }
-    if count > most {
-        return Err((
-            "too_long",
-            format!("write at most {most} characters; these are {count}"),
-        ));
-    }
-    if text
-        .chars()
-        .any(|c| (c.is_control() && !(lines && c == '\n')) || is_bidi_control(c))
-    {
-        return Err(("control_character", "leave out control characters".into()));
-    }
-    Ok(text)
-}
-
-/// Characters that reorder what stands around them: they make one name look like another.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-}
-
-/// An e-mail address: one `@`, something on both sides, no spaces, at most 254 bytes (RFC 5321, 4.5.3.1.3).
+/// An e-mail address: one `@`, something on both sides, no spaces, at most 254 bytes (RFC 5321, 4.5.3.1.3), and a domain
+/// whose ASCII form (IDNA) has the lengths that DNS allows: 63 bytes a label.
 pub fn email(text: &str) -> Result<String, Problem> {
     let text: String = text.nfc().collect::<String>().trim().to_owned();
     let invalid = || {
@@ -62,23 +31,22 @@ pub fn email(text: &str) -> Result<String, Problem> {
         ));
     }
     let (local, domain) = text.split_once('@').ok_or_else(invalid)?;
-    let labels_fit = domain
-        .split('.')
-        .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
     let bad = |c: char| {
-        c.is_control()
+        !text::is_fit(c)
             || c.is_whitespace()
-            || is_bidi_control(c)
             || matches!(c, '@' | '<' | '>' | '"' | ',' | ';' | '\\' | '(' | ')')
     };
-    if local.is_empty()
-        || local.len() > 64
-        || !labels_fit
-        || local.chars().any(bad)
-        || domain.chars().any(bad)
-    {
+    if local.is_empty() || local.len() > 64 || local.chars().any(bad) || domain.chars().any(bad) {
         return Err(invalid());
     }
+    Uts46::new()
+        .to_ascii(
+            domain.as_bytes(),
+            AsciiDenyList::STD3,
+            Hyphens::CheckFirstLast,
+            DnsLength::Verify,
+        )
+        .map_err(|_| invalid())?;
     Ok(text)
 }
 
@@ -99,18 +67,29 @@ pub fn phone(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// A birth date as `YYYY-MM-DD`, from 1900. That it is not in the future is checked where the time is known.
+/// A birth date as `YYYY-MM-DD`. That it lies in a lifetime is checked where the time is known.
 pub fn birth_date(text: &str) -> Result<String, Problem> {
     match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        Ok(date) if date.year() >= 1900 && date.to_string() == text => Ok(text.to_owned()),
-        _ => Err((
-            "invalid_date",
-            "write a date from 1900 on as YYYY-MM-DD".into(),
-        )),
+        Ok(date) if text.len() == 10 && date.to_string() == text => Ok(text.to_owned()),
+        _ => Err(("invalid_date", "write a date as YYYY-MM-DD".into())),
     }
 }
 
-/// A language tag that is well-formed by BCP 47 (RFC 5646, 2.1): language, then script, region, variants.
+/// A country by its code of ISO 3166-1 alpha-2, upper-cased.
+pub fn country(text: &str) -> Result<String, Problem> {
+    let code = text.to_ascii_uppercase();
+    if countries::CODES.binary_search(&code.as_str()).is_ok() {
+        Ok(code)
+    } else {
+        Err((
+            "unknown_country",
+            "write a country's two letters of ISO 3166-1 like DE".into(),
+        ))
+    }
+}
+
+/// A language tag that is well-formed by BCP 47 (RFC 5646, 2.1): language, then script, region, variants, and what
+/// follows `x`, each at most once. Other extensions are refused: settings say such things in fields of their own.
 pub fn locale(text: &str) -> Result<String, Problem> {
     let invalid = || {
         (
@@ -118,28 +97,25 @@ pub fn locale(text: &str) -> Result<String, Problem> {
             "write a BCP 47 language tag like en, de-CH or zh-Hant-TW".to_owned(),
         )
     };
-    let mut parts = text.split('-');
-    let language = parts.next().unwrap_or("");
-    let alphabetic = |part: &str| part.bytes().all(|b| b.is_ascii_alphabetic());
-    if text.len() > LOCALE_BYTES || !(2..=3).contains(&language.len()) || !alphabetic(language) {
+    let language = text.split('-').next().unwrap_or("");
+    // The parser takes more than BCP 47 does: underscores, and languages of up to eight letters.
+    if text.len() > LOCALE_BYTES || text.contains('_') || !(2..=3).contains(&language.len()) {
         return Err(invalid());
     }
-    let mut canonical = language.to_ascii_lowercase();
-    for part in parts {
-        if !(2..=8).contains(&part.len()) || !part.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(invalid());
-        }
-        canonical.push('-');
-        match part.len() {
-            2 if alphabetic(part) => canonical.push_str(&part.to_ascii_uppercase()),
-            4 if alphabetic(part) => {
-                canonical.push_str(&part[..1].to_ascii_uppercase());
-                canonical.push_str(&part[1..].to_ascii_lowercase());
-            }
-            _ => canonical.push_str(&part.to_ascii_lowercase()),
-        }
+    let locale = Locale::try_from_str(text).map_err(|_| invalid())?;
+    let extensions = &locale.extensions;
+    let canonical = locale.to_string();
+    // A subtag that came twice is dropped by the parser, or stands where it does not belong.
+    let complete = canonical.len() == text.len();
+    if complete
+        && extensions.unicode.is_empty()
+        && extensions.transform.is_empty()
+        && extensions.other.is_empty()
+    {
+        Ok(canonical)
+    } else {
+        Err(invalid())
     }
-    Ok(canonical)
 }
 
 /// A time zone of the IANA database.
@@ -182,21 +158,80 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unicode_but_hold_no_control_characters() {
-        assert_eq!(name("Zoe\u{308}").unwrap(), "Zo\u{eb}");
-        for bad in ["", "   ", "a\u{0}b", "a\u{202E}b", &"x".repeat(101)] {
-            assert!(name(bad).is_err(), "{bad:?}");
+    fn a_domain_has_the_lengths_and_characters_that_dns_allows() {
+        let label = |letter: &str, times| format!("ada@{}.example", letter.repeat(times));
+        assert!(email(&label("x", 63)).is_ok() && email(&label("x", 64)).is_err());
+        // 40 letters are 80 bytes of UTF-8 but fit in Punycode; 60 do not.
+        assert!(email(&label("ü", 40)).is_ok() && email(&label("ü", 60)).is_err());
+        for bad in [
+            "ada@-x.org",
+            "ada@x-.org",
+            "ada@x.org.",
+            "ada@x_y.org",
+            "ada@[127.0.0.1]",
+            "ada@xn--zzzzzzz99999.org",
+            "a\u{200D}da@x.org",
+            "a\u{E000}da@x.org",
+        ] {
+            assert_eq!(email(bad).unwrap_err().0, "invalid_email", "{bad:?}");
         }
     }
 
     #[test]
-    fn phones_dates_locales_and_zones_have_a_canonical_form() {
+    fn phones_dates_and_zones_have_a_canonical_form() {
         assert_eq!(phone("+49 30-123456").unwrap(), "+4930123456");
         assert!(phone("030123456").is_err() && phone("+0123456789").is_err());
-        assert!(birth_date("1815-12-10").is_err() && birth_date("2000-02-30").is_err());
+        assert!(birth_date("2000-02-30").is_err() && birth_date("2000-2-03").is_err());
         assert!(birth_date("2000-02-29").is_ok());
-        assert_eq!(locale("ZH-hant-tw").unwrap(), "zh-Hant-TW");
-        assert!(locale("english").is_err() && locale("e").is_err());
         assert!(time_zone("Europe/Berlin").is_ok() && time_zone("Mars/Base").is_err());
+    }
+
+    #[test]
+    fn a_country_is_one_of_iso_3166() {
+        assert_eq!(country("de").unwrap(), "DE");
+        assert_eq!(country("GB").unwrap(), "GB");
+        for bad in ["", "D", "DEU", "UK", "XX", "EU", "276", "ß", " DE"] {
+            assert_eq!(country(bad).unwrap_err().0, "unknown_country", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_locale_is_a_language_tag_in_its_canonical_form() {
+        for (text, canonical) in [
+            ("EN", "en"),
+            ("DE-ch", "de-CH"),
+            ("ZH-hant-tw", "zh-Hant-TW"),
+            ("es-419", "es-419"),
+            ("sl-ROZAJ", "sl-rozaj"),
+            ("de-1996", "de-1996"),
+            ("de-DE-1901-x-Mine", "de-DE-1901-x-mine"),
+            ("gsw", "gsw"),
+        ] {
+            assert_eq!(locale(text).unwrap(), canonical);
+        }
+        for bad in [
+            "",
+            "e",
+            "english",
+            "en_GB",
+            "en-",
+            "-en",
+            "en--GB",
+            "en-GB-GB",
+            "en-GB-Latn",
+            "zh-Hant-Hans",
+            "de-1996-1996",
+            "de-1996-DE",
+            "de-x",
+            "x-mine",
+            "en-u-ca-buddhist",
+            "en-t-de",
+            "en-a-bcd",
+            "de-123456789",
+            "dé",
+            "en-GB-oxendict-x-12345678-12345678-1",
+        ] {
+            assert_eq!(locale(bad).unwrap_err().0, "invalid_locale", "{bad:?}");
+        }
     }
 }

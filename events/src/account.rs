@@ -31,6 +31,9 @@ pub struct Profile {
     /// Postal address, as one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Personal<String>>,
+    /// Country, ISO 3166-1 alpha-2. Events from before this field was known lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<Personal<String>>,
 }
 
 /// A change of profile: for each field, left alone (absent), cleared (`null`), or set.
@@ -74,6 +77,13 @@ pub struct ProfileChange {
         with = "double_option"
     )]
     pub address: Option<Option<Personal<String>>>,
+    /// Country.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
+    pub country: Option<Option<Personal<String>>>,
 }
 
 /// How a person wants the application to behave. In an event of change, absent means left alone.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveDate;
 use events::Personal;
 use events::account::{Profile, ProfileChange, Settings, Theme};
 use serde_json::Value;
@@ -17,6 +18,8 @@ use crate::rules;
 const CUSTOM_KEYS: usize = 50;
 /// The most bytes `custom` may have as JSON.
 const CUSTOM_BYTES: usize = 8 * 1024;
+/// Nobody is that many years old.
+const OLDEST_YEARS: u32 = 150;
 /// The scope that allows commands on other people's accounts.
 const WRITE_ANY_ACCOUNT: &str = "accounts:write";
 
@@ -60,6 +63,7 @@ pub(super) fn profile(form: &mut Form) -> Profile {
         phone: personal(form.optional_text("phone", rules::phone)),
         birth_date: birth_date(form).flatten().map(Personal::Plain),
         address: personal(form.optional_text("address", rules::postal_address)),
+        country: personal(form.optional_text("country", rules::country)),
     }
 }
 
@@ -75,6 +79,7 @@ fn profile_change(form: &mut Form) -> ProfileChange {
         phone: clearable("phone", rules::phone),
         birth_date: None,
         address: clearable("address", rules::postal_address),
+        country: clearable("country", rules::country),
     };
     change.birth_date = birth_date(form).map(|text| text.map(Personal::Plain));
     match form.nullable_text("display_name", rules::name) {
@@ -91,24 +96,30 @@ fn profile_change(form: &mut Form) -> ProfileChange {
     }
     change
 }
+
 #[expect(
     clippy::option_option,
     reason = "absent, null and set are three things"
 )]
 fn birth_date(form: &mut Form) -> Option<Option<String>> {
-    let date = form.nullable_text("birth_date", rules::birth_date)?;
-    // ISO dates compare as texts.
-    if date
-        .as_ref()
-        .is_some_and(|date| *date > form.now().date_naive().to_string())
-    {
-        form.refuse(
-            "birth_date",
-            "in_the_future",
-            "a birth date is not in the future",
-        );
+    let text = form.nullable_text("birth_date", rules::birth_date)?;
+    let today = form.now().date_naive();
+    if let Some(Ok(date)) = text.as_ref().map(|text| text.parse::<NaiveDate>()) {
+        if date > today {
+            form.refuse(
+                "birth_date",
+                "in_the_future",
+                "a birth date is not in the future",
+            );
+        } else if today.years_since(date) >= Some(OLDEST_YEARS) {
+            form.refuse(
+                "birth_date",
+                "too_long_ago",
+                format!("a birth date is less than {OLDEST_YEARS} years ago"),
+            );
+        }
     }
-    Some(date)
+    Some(text)
 }
 
 fn settings(form: &mut Form) -> Settings {
@@ -217,11 +228,61 @@ mod tests {
     }
 
     #[test]
-    fn a_birth_date_lies_in_the_past() {
+    fn a_birth_date_lies_in_the_past_but_less_than_150_years_back() {
+        let found = |date: Value| problems("update-profile", json!({ "birth_date": date }));
+        // It is 1970-01-01.
+        for date in ["1970-01-01", "1820-01-02"] {
+            assert_eq!(found(json!(date)), [], "{date}");
+        }
+        for (date, code) in [
+            ("1970-01-02", "in_the_future"),
+            ("9999-12-31", "in_the_future"),
+            ("1820-01-01", "too_long_ago"),
+            ("0001-01-01", "too_long_ago"),
+            ("+10000-01-01", "invalid_date"),
+            ("-0001-01-01", "invalid_date"),
+        ] {
+            assert_eq!(found(json!(date)), [("/birth_date".into(), code)], "{date}");
+        }
+        assert_eq!(found(Value::Null), []);
+    }
+
+    #[test]
+    fn wrong_profile_fields_are_all_named() {
+        let zalgo = format!("a{}", "\u{335}".repeat(9));
         assert_eq!(
-            problems("update-profile", json!({"birth_date": "1970-01-02"})),
-            [("/birth_date".into(), "in_the_future")]
+            problems(
+                "update-profile",
+                json!({"given_name": zalgo, "family_name": "a\u{200B}b", "phone": "1", "address": "a\u{E000}",
+                       "country": "UK", "birth_date": "1970-02-30", "display_name": "x".repeat(101)})
+            ),
+            [
+                ("/given_name".into(), "too_many_marks"),
+                ("/family_name".into(), "control_character"),
+                ("/phone".into(), "invalid_phone"),
+                ("/address".into(), "unknown_character"),
+                ("/country".into(), "unknown_country"),
+                ("/birth_date".into(), "invalid_date"),
+                ("/display_name".into(), "too_long"),
+            ]
         );
-        assert_eq!(problems("update-profile", json!({"birth_date": null})), []);
+    }
+
+    #[test]
+    fn a_country_is_set_in_its_canonical_form_and_can_be_cleared() {
+        let change = |country: Value| {
+            let Value::Object(fields) = json!({ "country": country }) else {
+                unreachable!()
+            };
+            let mut form = Form::new(fields, DateTime::UNIX_EPOCH, None);
+            let change = profile_change(&mut form);
+            assert!(form.finish().is_empty());
+            change.country
+        };
+        assert_eq!(
+            change(json!("de")),
+            Some(Some(Personal::Plain("DE".into())))
+        );
+        assert_eq!(change(Value::Null), Some(None));
     }
 }

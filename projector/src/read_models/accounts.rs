@@ -21,6 +21,7 @@ pub fn read_model() -> ReadModel {
         .column("phone", ColumnType::Personal)
         .column("birth_date", ColumnType::Personal)
         .column("address", ColumnType::Personal)
+        .column("country", ColumnType::Personal)
         .column("locale", ColumnType::Text)
         .column("time_zone", ColumnType::Text)
         .column("theme", ColumnType::Text)
@@ -49,6 +50,7 @@ fn project(event: &RecordedEvent, rows: &mut Changes<'_>) -> Result<(), DecodeEr
                 ("phone", set(profile.phone.as_ref())),
                 ("birth_date", set(profile.birth_date.as_ref())),
                 ("address", set(profile.address.as_ref())),
+                ("country", set(profile.country.as_ref())),
                 ("registered_at", set(metadata_of(event)?.recorded_at)),
                 version,
             ],
@@ -76,6 +78,7 @@ fn profile(change: &ProfileChange) -> impl Iterator<Item = (&'static str, Op)> {
         ("phone", &change.phone),
         ("birth_date", &change.birth_date),
         ("address", &change.address),
+        ("country", &change.country),
     ];
     let name = change.display_name.as_ref();
     name.map(|name| ("display_name", set(name)))
@@ -110,7 +113,7 @@ mod tests {
 
     fn registered() -> serde_json::Value {
         json!({"email": sealed("email"), "credential_id": uuid::Uuid::nil(),
-               "profile": {"display_name": sealed("name"), "phone": sealed("phone")}})
+               "profile": {"display_name": sealed("name"), "phone": sealed("phone"), "country": sealed("GB")}})
     }
 
     #[test]
@@ -125,6 +128,7 @@ mod tests {
             ("email", sealed("email").into()),
             ("display_name", sealed("name").into()),
             ("phone", sealed("phone").into()),
+            ("country", sealed("GB").into()),
             ("registered_at", recorded_at(1).into()),
             ("version", 1.into()),
         ]]);
@@ -139,7 +143,7 @@ mod tests {
                 account(
                     7,
                     "ProfileUpdated",
-                    json!({"change": {"phone": null, "address": sealed("home")}}),
+                    json!({"change": {"phone": null, "address": sealed("home"), "country": sealed("FR")}}),
                 ),
             ],
         )
@@ -149,6 +153,7 @@ mod tests {
             ("email", sealed("email").into()),
             ("display_name", sealed("name").into()),
             ("address", sealed("home").into()),
+            ("country", sealed("FR").into()),
             ("registered_at", recorded_at(1).into()),
             ("version", 2.into()),
         ]]);
@@ -175,6 +180,7 @@ mod tests {
             ("email", sealed("email").into()),
             ("display_name", sealed("name").into()),
             ("phone", sealed("phone").into()),
+            ("country", sealed("GB").into()),
             ("locale", "en-GB".into()),
             ("time_zone", "Europe/Paris".into()),
             ("theme", "dark".into()),
