@@ -2,6 +2,7 @@
 //! it over HTTP yet.
 
 use chrono::{DateTime, Utc};
+use events::Personal;
 use events::session::{CATEGORY, EndReason, Event};
 use uuid::Uuid;
 use web::Caller;
@@ -16,7 +17,7 @@ pub struct Session {
 }
 
 /// What may be asked of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Begins it.
     Start {
@@ -24,6 +25,10 @@ pub enum Command {
         account_id: Uuid,
         /// When it ends by itself.
         expires_at: DateTime<Utc>,
+        /// The log-in took a second factor.
+        second_factor: bool,
+        /// What the client calls itself.
+        device: Option<Personal<String>>,
     },
     /// Ends it before its time.
     End {
@@ -49,17 +54,24 @@ impl Decider for Session {
     type Refusal = Refusal;
 
     fn decide(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
-        match *command {
+        match command {
             Command::Start { .. } if self.started => Err(Refusal::AlreadyStarted),
             Command::Start {
                 account_id,
                 expires_at,
+                second_factor,
+                device,
             } => Ok(vec![Event::SessionStarted {
-                account_id,
-                expires_at,
+                account_id: *account_id,
+                expires_at: *expires_at,
+                second_factor: *second_factor,
+                device: device.clone(),
             }]),
             Command::End { account_id, reason } if self.started && !self.ended => {
-                Ok(vec![Event::SessionEnded { account_id, reason }])
+                Ok(vec![Event::SessionEnded {
+                    account_id: *account_id,
+                    reason: *reason,
+                }])
             }
             Command::End { .. } => Ok(vec![]),
         }
@@ -102,6 +114,8 @@ mod tests {
         Event::SessionStarted {
             account_id: WHO,
             expires_at: DateTime::UNIX_EPOCH,
+            second_factor: true,
+            device: None,
         }
     }
 
@@ -117,6 +131,8 @@ mod tests {
         let start = || Command::Start {
             account_id: WHO,
             expires_at: DateTime::UNIX_EPOCH,
+            second_factor: true,
+            device: None,
         };
         given::<Session>([]).when(start()).then([started()]);
         given::<Session>([started()])

@@ -138,8 +138,66 @@ pub enum Event {
         /// What changed.
         change: Settings,
     },
+    /// The address that was registered is proven to be the person's.
+    EmailVerified {},
+    /// Another address is asked for; nobody has proven it yet.
+    EmailChangeRequested {
+        /// The other address.
+        email: Personal<String>,
+    },
+    /// The address that was asked for last is proven, and takes the place of the one before.
+    EmailChanged {
+        /// The address from now on.
+        email: Personal<String>,
+    },
+    /// A link for a new password was asked for.
+    PasswordResetRequested {},
+    /// The password changed.
+    PasswordChanged {
+        /// The vault's name for the new password's hash.
+        credential_id: Uuid,
+        /// What stood for the person.
+        proof: PasswordProof,
+    },
+    /// Log-ins need a code of the second factor from now on.
+    SecondFactorEnabled {},
+    /// Log-ins need no code any more.
+    SecondFactorDisabled {},
+    /// New recovery codes; those before are worth nothing.
+    RecoveryCodesReplaced {},
+    /// A recovery code took the second factor's place in a log-in.
+    RecoveryCodeUsed {
+        /// How many are left.
+        left: u32,
+    },
+    /// Log-ins failed so often that further ones have to wait.
+    LogInThrottled {},
+    /// The account may do more.
+    RoleGranted {
+        /// The role's name.
+        role: String,
+    },
+    /// The account may do less.
+    RoleRevoked {
+        /// The role's name.
+        role: String,
+    },
+    /// Everything known of the person was given out.
+    DataExported {},
     /// The account is closed: nobody can log in any more. Its data stays until it is erased.
     AccountClosed {},
+    /// The person is forgotten: what is personal in this log can be read by nobody any more.
+    AccountErased {},
+}
+
+/// What stood for the person when the password changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordProof {
+    /// The password before.
+    Password,
+    /// A link that was sent to the address.
+    EmailLink,
 }
 
 impl DomainEvent for Event {}

@@ -9,6 +9,7 @@ mod ids;
 mod personal;
 
 pub mod account;
+pub mod api_key;
 pub mod session;
 
 pub use cloudevents::{Heartbeat, Message, MessageError};

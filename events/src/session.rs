@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::DomainEvent;
+use crate::{DomainEvent, Personal};
 
 /// The category of session streams: `session-{id}`.
 pub const CATEGORY: &str = "session";
 
 /// What happens to a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// Somebody logged in.
@@ -19,6 +19,12 @@ pub enum Event {
         account_id: Uuid,
         /// When it ends by itself, however much it is used.
         expires_at: DateTime<Utc>,
+        /// The log-in took a second factor.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        second_factor: bool,
+        /// What the client calls itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<Personal<String>>,
     },
     /// The session ended before its time.
     SessionEnded {
@@ -37,6 +43,16 @@ pub enum EndReason {
     AccountClosed,
     /// A refresh token was used again after its successor was.
     RefreshTokenReused,
+    /// Somebody who may ended it: the owner, or an operator.
+    Ended,
+    /// The password changed.
+    PasswordChanged,
+    /// The second factor was switched on or off.
+    SecondFactorChanged,
+    /// The account may do less than before.
+    RoleRevoked,
+    /// The person was erased.
+    AccountErased,
 }
 
 impl DomainEvent for Event {}

@@ -2,6 +2,7 @@
 //! Forms are added here, never changed.
 
 use events::account::{Event as Account, ProfileChange};
+use events::api_key::Event as ApiKey;
 use events::session::Event as Session;
 use events::{DomainEvent, Personal};
 use serde_json::{Value, json};
@@ -55,7 +56,32 @@ fn every_form_of_an_account_event_is_read_and_written_as_it_was() {
     ] {
         stays::<Account>("SettingsChanged", &json!({ "change": change }));
     }
-    stays::<Account>("AccountClosed", &json!({}));
+    for name in [
+        "EmailVerified",
+        "PasswordResetRequested",
+        "SecondFactorEnabled",
+        "SecondFactorDisabled",
+        "RecoveryCodesReplaced",
+        "LogInThrottled",
+        "DataExported",
+        "AccountClosed",
+        "AccountErased",
+    ] {
+        stays::<Account>(name, &json!({}));
+    }
+    for name in ["EmailChangeRequested", "EmailChanged"] {
+        stays::<Account>(name, &json!({"email": sealed("email")}));
+    }
+    for proof in ["password", "email_link"] {
+        stays::<Account>(
+            "PasswordChanged",
+            &json!({"credential_id": ID, "proof": proof}),
+        );
+    }
+    stays::<Account>("RecoveryCodeUsed", &json!({"left": 9}));
+    for name in ["RoleGranted", "RoleRevoked"] {
+        stays::<Account>(name, &json!({"role": "operator"}));
+    }
 }
 
 #[test]
@@ -64,8 +90,39 @@ fn every_form_of_a_session_event_is_read_and_written_as_it_was() {
         "SessionStarted",
         &json!({"account_id": ID, "expires_at": "2026-11-22T16:07:21.740338Z"}),
     );
-    for reason in ["account_closed", "refresh_token_reused"] {
+    stays::<Session>(
+        "SessionStarted",
+        &json!({"account_id": ID, "expires_at": "2026-11-22T16:07:21.740338Z", "second_factor": true, "device": sealed("device")}),
+    );
+    for reason in [
+        "account_closed",
+        "refresh_token_reused",
+        "ended",
+        "password_changed",
+        "second_factor_changed",
+        "role_revoked",
+        "account_erased",
+    ] {
         stays::<Session>("SessionEnded", &json!({"account_id": ID, "reason": reason}));
+    }
+}
+
+#[test]
+fn every_form_of_an_api_key_event_is_read_and_written_as_it_was() {
+    stays::<ApiKey>(
+        "ApiKeyCreated",
+        &json!({"account_id": ID, "name": sealed("name"), "scopes": ["self:read"], "expires_at": "2026-11-22T16:07:21.740338Z"}),
+    );
+    for reason in [
+        "revoked",
+        "role_revoked",
+        "account_closed",
+        "account_erased",
+    ] {
+        stays::<ApiKey>(
+            "ApiKeyRevoked",
+            &json!({"account_id": ID, "reason": reason}),
+        );
     }
 }
 

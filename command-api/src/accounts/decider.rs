@@ -1,7 +1,9 @@
 //! The rules of an account.
 
+use std::collections::BTreeSet;
+
 use events::Personal;
-use events::account::{CATEGORY, Event, Profile, ProfileChange, Settings};
+use events::account::{CATEGORY, Event, PasswordProof, Profile, ProfileChange, Settings};
 use uuid::Uuid;
 
 use crate::Decider;
@@ -13,6 +15,14 @@ pub struct Account {
     pub status: Status,
     /// The vault's name for the password's hash.
     pub credential_id: Option<Uuid>,
+    /// The address it has, as the log holds it: ciphertext.
+    pub email: Option<Personal<String>>,
+    /// The address that was asked for last and is not proven.
+    pub requested_email: Option<Personal<String>>,
+    /// Log-ins need a code.
+    pub second_factor: bool,
+    /// What it was granted.
+    pub roles: BTreeSet<String>,
     settings: Settings,
 }
 
@@ -24,8 +34,19 @@ pub enum Status {
     Unknown,
     /// Registered; the address is not verified.
     Pending,
+    /// The address is verified.
+    Verified,
     /// Closed by its owner or an operator.
     Closed,
+    /// The person is forgotten.
+    Erased,
+}
+
+impl Status {
+    /// Its owner may log in.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Verified)
+    }
 }
 
 /// What may be asked of an account.
@@ -40,12 +61,68 @@ pub enum Command {
         /// What the person says of themselves.
         profile: Profile,
     },
+    /// Begins one that needs no proof: an operator's, made where the system runs.
+    Appoint {
+        /// The address.
+        email: Personal<String>,
+        /// Where the vault keeps the password's hash.
+        credential_id: Uuid,
+        /// What the person says of themselves.
+        profile: Profile,
+        /// What it may do.
+        role: String,
+    },
+    /// The registered address was proven.
+    VerifyEmail,
+    /// Asks for another address.
+    RequestEmailChange {
+        /// The other address.
+        email: Personal<String>,
+    },
+    /// The requested address was proven.
+    ChangeEmail,
+    /// A link for a new password is to be sent.
+    RequestPasswordReset,
+    /// Another password counts from now on.
+    ChangePassword {
+        /// Where the vault keeps its hash.
+        credential_id: Uuid,
+        /// What stood for the person.
+        proof: PasswordProof,
+    },
+    /// Log-ins need a code.
+    EnableSecondFactor,
+    /// Log-ins need no code.
+    DisableSecondFactor,
+    /// There are new recovery codes.
+    ReplaceRecoveryCodes,
+    /// A recovery code was used.
+    UseRecoveryCode {
+        /// How many are left.
+        left: u32,
+    },
+    /// Log-ins failed too often.
+    Throttle,
+    /// Lets it do more.
+    GrantRole {
+        /// The role's name.
+        role: String,
+    },
+    /// Lets it do less.
+    RevokeRole {
+        /// The role's name.
+        role: String,
+    },
     /// Changes the profile.
     UpdateProfile(ProfileChange),
     /// Changes settings.
     ChangeSettings(Settings),
+    /// Everything known was given out.
+    Export,
     /// Closes it for good.
     Close,
+    /// Forgets the person.
+    Erase,
 }
 
 /// Why an account says no.
@@ -57,9 +134,24 @@ pub enum Refusal {
     /// It was registered before.
     #[error("the account is registered already")]
     AlreadyRegistered,
+    /// Its address is not verified.
+    #[error("the account's e-mail address is not verified yet")]
+    NotVerified,
+    /// No other address was asked for.
+    #[error("no change of the e-mail address was asked for")]
+    NoEmailChange,
+    /// There is a second factor already.
+    #[error("the account has a second factor already")]
+    SecondFactorEnabled,
+    /// There is no second factor.
+    #[error("the account has no second factor")]
+    NoSecondFactor,
     /// It is closed.
     #[error("the account is closed")]
     Closed,
+    /// The person is forgotten.
+    #[error("the account was erased")]
+    Erased,
 }
 
 impl Decider for Account {
@@ -70,44 +162,45 @@ impl Decider for Account {
 
     fn decide(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         match (self.status, command) {
-            (
-                Status::Unknown,
-                Command::Register {
-                    email,
-                    credential_id,
-                    profile,
-                },
-            ) => Ok(vec![Event::AccountRegistered {
-                email: email.clone(),
-                credential_id: *credential_id,
-                profile: profile.clone(),
-            }]),
-            (Status::Unknown, _) => Err(Refusal::Unknown),
-            (_, Command::Register { .. }) => Err(Refusal::AlreadyRegistered),
+            (Status::Unknown, _) => self.begin(command),
+            (_, Command::Register { .. } | Command::Appoint { .. }) => {
+                Err(Refusal::AlreadyRegistered)
+            }
+            (Status::Erased, Command::Erase) => Ok(vec![]),
+            (Status::Erased, _) => Err(Refusal::Erased),
+            (_, Command::Erase) => Ok(vec![Event::AccountErased {}]),
+            (_, Command::Export) => Ok(vec![Event::DataExported {}]),
             (Status::Closed, Command::Close) => Ok(vec![]),
             (Status::Closed, _) => Err(Refusal::Closed),
-            (Status::Pending, Command::UpdateProfile(change)) => Ok(vec![Event::ProfileUpdated {
-                change: change.clone(),
-            }]),
-            (Status::Pending, Command::ChangeSettings(change)) => {
-                let change = self.what_is_new(change);
-                Ok(if change == Settings::default() {
-                    vec![]
-                } else {
-                    vec![Event::SettingsChanged { change }]
-                })
-            }
-            (Status::Pending, Command::Close) => Ok(vec![Event::AccountClosed {}]),
+            (_, Command::Close) => Ok(vec![Event::AccountClosed {}]),
+            (Status::Pending | Status::Verified, _) => self.change(command),
         }
     }
 
     fn evolve(mut self, event: &Event) -> Self {
         match event {
-            Event::AccountRegistered { credential_id, .. } => {
+            Event::AccountRegistered {
+                credential_id,
+                email,
+                ..
+            } => {
                 self.status = Status::Pending;
                 self.credential_id = Some(*credential_id);
+                self.email = Some(email.clone());
             }
-            Event::ProfileUpdated { .. } => {}
+            Event::EmailVerified {} => self.status = Status::Verified,
+            Event::EmailChangeRequested { email } => self.requested_email = Some(email.clone()),
+            Event::EmailChanged { email } => {
+                self.email = Some(email.clone());
+                self.requested_email = None;
+            }
+            Event::PasswordChanged { credential_id, .. } => {
+                self.credential_id = Some(*credential_id);
+            }
+            Event::SecondFactorEnabled {} => self.second_factor = true,
+            Event::SecondFactorDisabled {} => self.second_factor = false,
+            Event::RoleGranted { role } => _ = self.roles.insert(role.clone()),
+            Event::RoleRevoked { role } => _ = self.roles.remove(role),
             Event::SettingsChanged { change } => {
                 let Settings {
                     locale,
@@ -120,12 +213,113 @@ impl Decider for Account {
                 self.settings.theme = theme.or(self.settings.theme);
             }
             Event::AccountClosed {} => self.status = Status::Closed,
+            Event::AccountErased {} => {
+                self = Self {
+                    status: Status::Erased,
+                    ..Self::default()
+                }
+            }
+            Event::ProfileUpdated { .. }
+            | Event::PasswordResetRequested {}
+            | Event::RecoveryCodesReplaced {}
+            | Event::RecoveryCodeUsed { .. }
+            | Event::LogInThrottled {}
+            | Event::DataExported {} => {}
         }
         self
     }
 }
 
 impl Account {
+    fn begin(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+        let registered = |email: &Personal<String>, credential_id: Uuid, profile: &Profile| {
+            Event::AccountRegistered {
+                email: email.clone(),
+                credential_id,
+                profile: profile.clone(),
+            }
+        };
+        match command {
+            Command::Register {
+                email,
+                credential_id,
+                profile,
+            } => Ok(vec![registered(email, *credential_id, profile)]),
+            Command::Appoint {
+                email,
+                credential_id,
+                profile,
+                role,
+            } => Ok(vec![
+                registered(email, *credential_id, profile),
+                Event::EmailVerified {},
+                Event::RoleGranted { role: role.clone() },
+            ]),
+            _ => Err(Refusal::Unknown),
+        }
+    }
+
+    /// What an open account does.
+    fn change(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+        let verified = self.status == Status::Verified;
+        match command {
+            Command::VerifyEmail if verified => Ok(vec![]),
+            Command::VerifyEmail => Ok(vec![Event::EmailVerified {}]),
+            Command::RequestEmailChange { .. } | Command::GrantRole { .. } if !verified => {
+                Err(Refusal::NotVerified)
+            }
+            Command::RequestEmailChange { email } => Ok(vec![Event::EmailChangeRequested {
+                email: email.clone(),
+            }]),
+            Command::ChangeEmail => match &self.requested_email {
+                Some(email) => Ok(vec![Event::EmailChanged {
+                    email: email.clone(),
+                }]),
+                None => Err(Refusal::NoEmailChange),
+            },
+            Command::RequestPasswordReset => Ok(vec![Event::PasswordResetRequested {}]),
+            Command::ChangePassword {
+                credential_id,
+                proof,
+            } if self.credential_id != Some(*credential_id) => Ok(vec![Event::PasswordChanged {
+                credential_id: *credential_id,
+                proof: *proof,
+            }]),
+            Command::EnableSecondFactor if self.second_factor => Err(Refusal::SecondFactorEnabled),
+            Command::EnableSecondFactor => Ok(vec![Event::SecondFactorEnabled {}]),
+            Command::DisableSecondFactor
+            | Command::ReplaceRecoveryCodes
+            | Command::UseRecoveryCode { .. }
+                if !self.second_factor =>
+            {
+                Err(Refusal::NoSecondFactor)
+            }
+            Command::DisableSecondFactor => Ok(vec![Event::SecondFactorDisabled {}]),
+            Command::ReplaceRecoveryCodes => Ok(vec![Event::RecoveryCodesReplaced {}]),
+            Command::UseRecoveryCode { left } => Ok(vec![Event::RecoveryCodeUsed { left: *left }]),
+            Command::Throttle => Ok(vec![Event::LogInThrottled {}]),
+            Command::GrantRole { role } if !self.roles.contains(role) => {
+                Ok(vec![Event::RoleGranted { role: role.clone() }])
+            }
+            Command::RevokeRole { role } if self.roles.contains(role) => {
+                Ok(vec![Event::RoleRevoked { role: role.clone() }])
+            }
+            Command::UpdateProfile(change) => Ok(vec![Event::ProfileUpdated {
+                change: change.clone(),
+            }]),
+            Command::ChangeSettings(change) => {
+                let change = self.what_is_new(change);
+                Ok(if change == Settings::default() {
+                    vec![]
+                } else {
+                    vec![Event::SettingsChanged { change }]
+                })
+            }
+            // Granted, revoked or changed before: there is nothing to do.
+            _ => Ok(vec![]),
+        }
+    }
+
     /// Leaves out what is set already. Custom settings are ciphertext in history, so they always count as new.
     fn what_is_new(&self, change: &Settings) -> Settings {
         fn news<T: PartialEq>(wanted: Option<T>, known: Option<&T>) -> Option<T> {
@@ -141,111 +335,5 @@ impl Account {
 }
 
 #[cfg(test)]
-mod tests {
-    use events::account::Theme;
-
-    use super::*;
-    use crate::given;
-
-    fn registered() -> Event {
-        Event::AccountRegistered {
-            email: Personal::Plain("ada@example.org".into()),
-            credential_id: Uuid::from_u128(1),
-            profile: Profile {
-                display_name: Some(Personal::Plain("Ada".into())),
-                ..Profile::default()
-            },
-        }
-    }
-
-    fn register() -> Command {
-        let Event::AccountRegistered {
-            email,
-            credential_id,
-            profile,
-        } = registered()
-        else {
-            unreachable!()
-        };
-        Command::Register {
-            email,
-            credential_id,
-            profile,
-        }
-    }
-
-    fn theme(theme: Theme) -> Settings {
-        Settings {
-            theme: Some(theme),
-            ..Settings::default()
-        }
-    }
-
-    #[test]
-    fn registering_begins_an_account() {
-        given::<Account>([]).when(register()).then([registered()]);
-    }
-
-    #[test]
-    fn an_account_is_registered_once() {
-        given::<Account>([registered()])
-            .when(register())
-            .then_refused(Refusal::AlreadyRegistered);
-    }
-
-    #[test]
-    fn nothing_can_be_asked_of_an_account_that_is_not_there() {
-        given::<Account>([])
-            .when(Command::Close)
-            .then_refused(Refusal::Unknown);
-        given::<Account>([])
-            .when(Command::ChangeSettings(theme(Theme::Dark)))
-            .then_refused(Refusal::Unknown);
-    }
-
-    #[test]
-    fn a_profile_can_be_updated_until_the_account_is_closed() {
-        let change = ProfileChange {
-            phone: Some(None),
-            ..ProfileChange::default()
-        };
-        let update = Command::UpdateProfile(change.clone());
-        given::<Account>([registered()])
-            .when(update.clone())
-            .then([Event::ProfileUpdated { change }]);
-        given::<Account>([registered(), Event::AccountClosed {}])
-            .when(update)
-            .then_refused(Refusal::Closed);
-    }
-
-    #[test]
-    fn settings_that_are_set_already_are_no_news() {
-        let dark = Event::SettingsChanged {
-            change: theme(Theme::Dark),
-        };
-        given::<Account>([registered(), dark.clone()])
-            .when(Command::ChangeSettings(theme(Theme::Dark)))
-            .then([]);
-        given::<Account>([registered(), dark])
-            .when(Command::ChangeSettings(Settings {
-                locale: Some("de".into()),
-                ..theme(Theme::Dark)
-            }))
-            .then([Event::SettingsChanged {
-                change: Settings {
-                    locale: Some("de".into()),
-                    ..Settings::default()
-                },
-            }]);
-    }
-
-    #[test]
-    fn closing_twice_is_closing_once() {
-        given::<Account>([registered()])
-            .when(Command::Close)
-            .then([Event::AccountClosed {}]);
-        given::<Account>([registered(), Event::AccountClosed {}])
-            .when(Command::Close)
-            .then([]);
-    }
-}
+#[path = "decider_tests.rs"]
+mod tests;

@@ -48,7 +48,12 @@ impl Aggregate for Account {
         match refusal {
             Refusal::Unknown => "account_unknown",
             Refusal::AlreadyRegistered => "account_already_registered",
+            Refusal::NotVerified => "email_not_verified",
+            Refusal::NoEmailChange => "no_email_change",
+            Refusal::SecondFactorEnabled => "second_factor_enabled",
+            Refusal::NoSecondFactor => "no_second_factor",
             Refusal::Closed => "account_closed",
+            Refusal::Erased => "erased",
         }
     }
 }
