@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Database, Pool, Postgres, Sqlite};
+use sqlx::{Database, Pool, Postgres, Sqlite, Transaction};
 
 use crate::error::Error;
 
@@ -37,11 +37,41 @@ macro_rules! on {
 }
 pub(crate) use on;
 
+/// Within a transaction: whether a person was erased. Nobody can erase them before it ends, so whatever it writes for
+/// them is there when an erasure deletes.
+macro_rules! erased {
+    ($store:expr, $tx:expr, $person:expr) => {{
+        let erased: Option<bool> = sqlx::query_scalar($store.either(
+            "SELECT wrapped IS NULL FROM data_keys WHERE person = $1",
+            "SELECT wrapped IS NULL FROM data_keys WHERE person = $1 FOR NO KEY UPDATE",
+        ))
+        .bind($person)
+        .fetch_optional(&mut *$tx)
+        .await?;
+        erased == Some(true)
+    }};
+}
+pub(crate) use erased;
+
 /// Where to read and where to write. SQLite has one writing connection, so that writers line up here, in order,
 /// rather than in SQLite's busy handler; for PostgreSQL both are the same pool.
 pub(crate) struct Pools<DB: Database> {
     pub(crate) read: Pool<DB>,
     pub(crate) write: Pool<DB>,
+}
+
+impl Pools<Sqlite> {
+    /// A transaction that holds the write lock before it reads anything.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.write.begin_with("BEGIN IMMEDIATE").await
+    }
+}
+
+impl Pools<Postgres> {
+    /// A transaction; what it reads to judge by, it must lock.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.write.begin().await
+    }
 }
 
 /// An open vault database.
@@ -59,6 +89,14 @@ impl Store {
                 "--vault wants a URL like sqlite:data/vault.db or postgres://user@host/database"
                     .into(),
             )),
+        }
+    }
+
+    /// The text for this database, where the two can't share one.
+    pub(crate) fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
         }
     }
 
@@ -156,6 +194,13 @@ pub(crate) async fn within<T>(
             OPERATION_TIMEOUT.as_secs()
         ))),
     }
+}
+
+/// The one row that a writing statement returned. All its rows are fetched: SQLite commits when the last one was, and
+/// says only then whether it could.
+pub(crate) fn one<T>(mut rows: Vec<T>) -> Result<T, Error> {
+    rows.pop()
+        .ok_or_else(|| Error::Invalid("the vault: a statement returned no row".into()))
 }
 
 /// A time as it is stored.
