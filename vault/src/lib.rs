@@ -5,10 +5,12 @@
 //! tokens not stored at all), to keep an unwrapped key for longer than a second, to read the clock for a rule (callers
 //! pass `now`), and to decide what an account may do.
 
+mod challenges;
 mod claims;
 mod credentials;
 mod data_key;
 mod error;
+mod intents;
 mod keys;
 mod keys_file;
 mod loader;
@@ -16,18 +18,25 @@ mod migrate;
 mod password;
 mod random;
 mod refresh_token;
+mod sealed;
+mod seen;
 mod sessions;
 mod store;
+mod throttle;
 mod vault;
 
-pub use claims::{ClaimVerdict, Claims};
+pub use challenges::{Challenge, ChallengeError, Issued, Purpose};
+pub use claims::{Claims, Settled};
 pub use credentials::{Credential, Stored};
 pub use data_key::{DataKey, OpenError, SealError};
 pub use error::{Error, KeyError};
+pub use intents::Intent;
 pub use keys::{Keys, SigningKey, normalise_email};
 pub use password::{PasswordProblem, needs_rehash, password_policy};
 pub use random::random_uuid;
+pub use seen::{OpenSession, Seen};
 pub use sessions::{
-    EndedPage, EndedSession, FeedPosition, RefreshError, RefreshRefusal, Refreshed,
+    EndedPage, EndedSession, FeedPosition, NewSession, RefreshError, RefreshRefusal, Refreshed,
 };
+pub use throttle::{Failure, Rate, Throttle};
 pub use vault::{Opened, Vault, VaultOptions};
