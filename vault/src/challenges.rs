@@ -155,12 +155,7 @@ impl Vault {
         .await)?;
         let (id, account, subject, hash) =
             rows.into_iter().next().ok_or(ChallengeError::Refused)?;
-        let code: Zeroizing<String> = Zeroizing::new(
-            code.chars()
-                .filter(|c| !c.is_whitespace() && *c != '-')
-                .collect(),
-        );
-        if !same(&code_hash(&self.0.keys, id, &code), &hash) {
+        if !same(&code_hash(&self.0.keys, id, &plain(code)), &hash) {
             return Err(ChallengeError::Refused);
         }
         challenge(id, account, purpose, subject)
@@ -213,6 +208,15 @@ fn challenge(
         purpose,
         subject,
     })
+}
+
+/// A code without the spaces and hyphens that people write between its parts.
+pub(crate) fn plain(code: &str) -> Zeroizing<String> {
+    Zeroizing::new(
+        code.chars()
+            .filter(|c| !c.is_whitespace() && *c != '-')
+            .collect(),
+    )
 }
 
 /// Any of the codes, each as likely as the others.

@@ -86,13 +86,13 @@ impl Vault {
                 .bind(to_ms(intent.created_at))
                 .execute(&mut *tx)
                 .await;
-            match verified {
-                // The partial unique index decides between two that verify at once.
-                Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                    return Ok(Settled::Taken);
-                }
-                verified => drop(verified?),
+            // The partial unique index decides between two that verify at once.
+            if let Err(sqlx::Error::Database(error)) = &verified
+                && error.is_unique_violation()
+            {
+                return Ok(Settled::Taken);
             }
+            verified?;
             sqlx::query("DELETE FROM claims WHERE account = $1 AND hash <> $2")
                 .bind(challenge.account)
                 .bind(&hash[..])

@@ -243,7 +243,7 @@ fn plain_bound(value: &Value) -> usize {
 }
 
 /// Overwrites the plaintext that a ciphertext replaces.
-fn wipe(value: &mut Value) {
+pub(crate) fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
         Value::Array(array) => array.iter_mut().for_each(wipe),

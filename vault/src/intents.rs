@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::random::random_uuid;
-use crate::store::{from_ms, on, to_ms, within};
+use crate::store::{from_ms, on, take_due, to_ms, within};
 use crate::vault::Vault;
 
 /// How long whoever began an intent has it to itself.
@@ -69,22 +69,6 @@ macro_rules! insert_intent {
 }
 pub(crate) use insert_intent;
 
-/// Takes what is due, and moves it on: whoever comes next finds it taken. `lock` keeps two of PostgreSQL's sessions
-/// from waiting for each other's rows.
-macro_rules! take_due {
-    ($lock:literal) => {
-        concat!(
-            "WITH due AS MATERIALIZED (SELECT id FROM intents WHERE next_try_at_ms <= $1 \
-                                       ORDER BY next_try_at_ms, id LIMIT $2 ",
-            $lock,
-            ") UPDATE intents SET next_try_at_ms = $1 + pause_ms, \
-                 pause_ms = CASE WHEN pause_ms * 2 < $3 THEN pause_ms * 2 ELSE $3 END \
-               WHERE id IN (SELECT id FROM due) \
-               RETURNING id, kind, account, detail, created_at_ms"
-        )
-    };
-}
-
 impl Vault {
     /// Stores an intent durably. One that is there stays as it is.
     pub async fn begin_intent(&self, intent: &Intent) -> Result<(), Error> {
@@ -103,10 +87,13 @@ impl Vault {
     /// Takes the intents whose next try is due, the oldest of them first, and moves that on: 10 s after creation, then
     /// after 20 s, doubling to 5 minutes. Of any number of processes, one gets an intent at a time.
     pub async fn due_intents(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<Intent>, Error> {
-        let sql = self
-            .0
-            .store
-            .either(take_due!(""), take_due!("FOR UPDATE SKIP LOCKED"));
+        let sql = take_due!(
+            self.0.store,
+            "intents",
+            "next_try_at_ms = $1 + pause_ms, \
+             pause_ms = CASE WHEN pause_ms * 2 < $3 THEN pause_ms * 2 ELSE $3 END",
+            "id, kind, account, detail, created_at_ms"
+        );
         let rows: Vec<(Uuid, String, Uuid, String, i64)> = on!(&*self.0.store, pools => within(
             sqlx::query_as(sql)
                 .bind(to_ms(now))

@@ -6,7 +6,7 @@ use sqlx::{Executor, Postgres, Sqlite, Transaction};
 
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::store::{SCHEMA, Store, within};
+use crate::store::{Store, VAULT, within};
 
 /// What turns a database of format `n` into one of format `n + 1`, one entry a step; never edited once released.
 const SQLITE_STEPS: [&str; 2] = [
@@ -105,7 +105,7 @@ async fn postgres(tx: &mut Transaction<'_, Postgres>, keys: &Keys) -> Result<(),
     .await?;
     let exists: bool = within(
         sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(format!("{SCHEMA}.format"))
+            .bind(format!("{}.format", VAULT.schema))
             .fetch_one(&mut **tx),
     )
     .await?;

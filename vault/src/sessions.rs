@@ -122,6 +122,8 @@ struct Family {
     ended: bool,
 }
 
+type FamilyRow = (Uuid, i64, i64, i64, Option<i64>, i64, bool);
+
 impl Vault {
     /// Begins a session and gives its first refresh token; again with the same id, the same token.
     pub async fn begin_session(&self, new: NewSession) -> Result<SecretString, KeyError> {
@@ -341,7 +343,7 @@ impl Vault {
     }
 
     async fn family(&self, session_id: Uuid) -> Result<Option<Family>, Error> {
-        let row: Option<(Uuid, i64, i64, i64, Option<i64>, i64, bool)> = on!(&*self.0.store, pools => within(
+        let row: Option<FamilyRow> = on!(&*self.0.store, pools => within(
             sqlx::query_as(
                 "SELECT account, generation, rotated_at_ms, expires_at_ms, ended_seq, started_at_ms, second_factor \
                  FROM sessions WHERE id = $1",
