@@ -5,26 +5,33 @@
 //! tokens not stored at all), to keep an unwrapped key for longer than a second, to read the clock for a rule (callers
 //! pass `now`), and to decide what an account may do.
 
+mod api_keys;
 mod challenges;
 mod claims;
 mod credentials;
 mod data_key;
+mod erase;
 mod error;
 mod intents;
 mod keys;
 mod keys_file;
+mod ledger;
 mod loader;
 mod migrate;
+mod outbox;
 mod password;
 mod random;
 mod refresh_token;
 mod sealed;
+mod second_factor;
 mod seen;
 mod sessions;
 mod store;
 mod throttle;
+mod totp;
 mod vault;
 
+pub use api_keys::{ApiKey, ApiKeyInfo};
 pub use challenges::{Challenge, ChallengeError, Issued, Purpose};
 pub use claims::{Claims, Settled};
 pub use credentials::{Credential, Stored};
@@ -32,8 +39,11 @@ pub use data_key::{DataKey, OpenError, SealError};
 pub use error::{Error, KeyError};
 pub use intents::Intent;
 pub use keys::{Keys, SigningKey, normalise_email};
+pub use ledger::{Entry, ErasureLedger};
+pub use outbox::{DueMail, Enqueued, Outgoing};
 pub use password::{PasswordProblem, needs_rehash, password_policy};
 pub use random::random_uuid;
+pub use second_factor::{EnrollError, Factor};
 pub use seen::{OpenSession, Seen};
 pub use sessions::{
     EndedPage, EndedSession, FeedPosition, NewSession, RefreshError, RefreshRefusal, Refreshed,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
+use sqlx::Connection;
 use test_support::{Postgres, TempDir, temp_dir};
 use uuid::Uuid;
 use vault::{Challenge, Intent, Keys, NewSession, Purpose, Seen, Vault, VaultOptions};
@@ -74,6 +75,56 @@ impl Place {
         }
     }
 
+    /// Runs SQL behind the erasure ledger's back.
+    pub async fn ledger_sql(&self, sql: &str) {
+        if self.folder.is_some() {
+            sqlite(&self.url.replace("vault.db", "erasures.db"), sql).await;
+        } else {
+            let sql = format!("SET search_path = showcaller_erasures; {sql}");
+            test_support::psql(&self.url, &sql).await;
+        }
+    }
+
+    /// The text for this database.
+    pub fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        if self.folder.is_some() {
+            sqlite
+        } else {
+            postgres
+        }
+    }
+
+    /// How many rows a table (and a condition) has.
+    pub async fn count(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        if self.folder.is_none() {
+            return psql(&self.url, &sql).await.trim().parse().unwrap();
+        }
+        let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(sql));
+        let count = count.fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count
+    }
+
+    /// Keeps the vault's keys and its marker as they are now, as a backup does.
+    pub async fn keep_backup(&self) {
+        self.sql(
+            "CREATE TABLE kept_keys AS SELECT * FROM data_keys; \
+             CREATE TABLE kept_marker AS SELECT * FROM ledger_marker",
+        )
+        .await;
+    }
+
+    /// Brings back what was kept.
+    pub async fn restore_backup(&self) {
+        self.sql(
+            "DELETE FROM data_keys; INSERT INTO data_keys SELECT * FROM kept_keys; \
+             DELETE FROM ledger_marker; INSERT INTO ledger_marker SELECT * FROM kept_marker",
+        )
+        .await;
+    }
+
     /// A vault of format 1, which knows the same of the tables that were there then.
     pub async fn of_format_1(self) -> Self {
         if self.folder.is_some() {
@@ -112,7 +163,6 @@ const COPY_FORMAT_1: &str = "
     UPDATE session_feed SET head = (SELECT head FROM newer.session_feed)";
 
 async fn sqlite(url: &str, sql: &str) {
-    use sqlx::Connection;
     let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
     let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
     sql.execute(&mut connection).await.unwrap();
