@@ -5,8 +5,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::challenges::{Challenge, Purpose, USE_UP};
 use crate::error::Error;
-use crate::store::{on, to_ms, within};
+use crate::intents::{Intent, insert_intent};
+use crate::store::{erased, on, to_ms, within};
 use crate::vault::Vault;
 
 /// Who claims an address.
@@ -20,13 +22,13 @@ pub struct Claims {
 
 /// What became of a claim that was to be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimVerdict {
-    /// It is verified, now or before.
+pub enum Settled {
+    /// It is verified, and the challenge is used up.
     Verified,
-    /// Another account holds the address.
+    /// Another account holds the address. Nothing changed.
     Taken,
-    /// The account has no such claim.
-    NoClaim,
+    /// The challenge was used, replaced or deleted before. Nothing changed.
+    Used,
 }
 
 impl Vault {
@@ -49,27 +51,58 @@ impl Vault {
         .map(drop))
     }
 
-    /// Makes a pending claim the verified one.
-    pub async fn verify_claim(&self, hash: [u8; 32], account: Uuid) -> Result<ClaimVerdict, Error> {
-        let updated = on!(&*self.0.store, pools => tokio::time::timeout(
-            crate::store::OPERATION_TIMEOUT,
-            sqlx::query("UPDATE claims SET status = 'verified' WHERE hash = $1 AND account = $2")
-                .bind(&hash[..])
-                .bind(account)
-                .execute(&pools.write)
-        )
-        .await
-        .map(|result| result.map(|done| done.rows_affected())));
-        match updated {
-            Ok(Ok(0)) => Ok(ClaimVerdict::NoClaim),
-            Ok(Ok(_)) => Ok(ClaimVerdict::Verified),
-            // The partial unique index decides between two that verify at once.
-            Ok(Err(sqlx::Error::Database(error))) if error.is_unique_violation() => {
-                Ok(ClaimVerdict::Taken)
+    /// Makes the address that a challenge proves its account's verified one, in one transaction: the challenge is used
+    /// up, all other claims of the account are deleted, and the intent to go on with is stored.
+    pub async fn settle_claim(
+        &self,
+        challenge: &Challenge,
+        intent: &Intent,
+    ) -> Result<Settled, Error> {
+        let (Some(hash), Purpose::VerifyEmail | Purpose::ChangeEmail) =
+            (challenge.subject, challenge.purpose)
+        else {
+            return Err(Error::Invalid(format!(
+                "the challenge {} proves no address",
+                challenge.id
+            )));
+        };
+        on!(&*self.0.store, pools => within(async {
+            let mut tx = pools.begin().await?;
+            if erased!(self.0.store, tx, challenge.account) {
+                return Ok(Settled::Used);
             }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::Unavailable("no answer in time".into())),
-        }
+            let used = sqlx::query(USE_UP)
+                .bind(challenge.id)
+                .bind(challenge.account)
+                .bind(challenge.purpose.name())
+                .execute(&mut *tx)
+                .await?;
+            if used.rows_affected() == 0 {
+                return Ok(Settled::Used);
+            }
+            let verified = sqlx::query(VERIFY)
+                .bind(&hash[..])
+                .bind(challenge.account)
+                .bind(to_ms(intent.created_at))
+                .execute(&mut *tx)
+                .await;
+            // The partial unique index decides between two that verify at once.
+            if let Err(sqlx::Error::Database(error)) = &verified
+                && error.is_unique_violation()
+            {
+                return Ok(Settled::Taken);
+            }
+            verified?;
+            sqlx::query("DELETE FROM claims WHERE account = $1 AND hash <> $2")
+                .bind(challenge.account)
+                .bind(&hash[..])
+                .execute(&mut *tx)
+                .await?;
+            insert_intent!(intent).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(Settled::Verified)
+        })
+        .await)
     }
 
     /// Who claims an address.
@@ -99,3 +132,7 @@ impl Vault {
         .map(drop))
     }
 }
+
+/// A change of address has no claim before.
+const VERIFY: &str = "INSERT INTO claims (hash, account, status, created_at_ms) VALUES ($1, $2, 'verified', $3) \
+                      ON CONFLICT (hash, account) DO UPDATE SET status = 'verified'";

@@ -2,8 +2,10 @@
 
 use uuid::Uuid;
 
+use crate::challenges::{Challenge, Purpose, USE_UP};
 use crate::error::Error;
-use crate::store::{on, within};
+use crate::intents::{Intent, insert_intent};
+use crate::store::{erased, on, within};
 use crate::vault::Vault;
 
 /// A stored password hash.
@@ -79,6 +81,60 @@ impl Vault {
         .await?
         .rows_affected());
         Ok(changed == 1)
+    }
+
+    /// Stores the credential that a challenge lets its account set, in one transaction: the challenge is used up, and
+    /// the intent to go on with is stored. Tells whether it did; else the challenge was used, replaced or deleted before.
+    pub async fn settle_reset(
+        &self,
+        challenge: &Challenge,
+        credential_id: Uuid,
+        phc: &str,
+        intent: &Intent,
+    ) -> Result<bool, Error> {
+        if challenge.purpose != Purpose::ResetPassword {
+            return Err(Error::Invalid(format!(
+                "the challenge {} lets nobody set a password",
+                challenge.id
+            )));
+        }
+        on!(&*self.0.store, pools => within(async {
+            let mut tx = pools.begin().await?;
+            if erased!(self.0.store, tx, challenge.account) {
+                return Ok(false);
+            }
+            let used = sqlx::query(USE_UP)
+                .bind(challenge.id)
+                .bind(challenge.account)
+                .bind(challenge.purpose.name())
+                .execute(&mut *tx)
+                .await?;
+            if used.rows_affected() == 0 {
+                return Ok(false);
+            }
+            sqlx::query("INSERT INTO credentials (id, account, phc) VALUES ($1, $2, $3)")
+                .bind(credential_id)
+                .bind(challenge.account)
+                .bind(phc)
+                .execute(&mut *tx)
+                .await?;
+            insert_intent!(intent).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await)
+    }
+
+    /// Deletes all credentials of an account but one.
+    pub async fn delete_credentials_but(&self, account: Uuid, keep: Uuid) -> Result<(), Error> {
+        on!(&*self.0.store, pools => within(
+            sqlx::query("DELETE FROM credentials WHERE account = $1 AND id <> $2")
+                .bind(account)
+                .bind(keep)
+                .execute(&pools.write)
+        )
+        .await
+        .map(drop))
     }
 
     /// Deletes all credentials of an account.

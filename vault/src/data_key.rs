@@ -102,19 +102,7 @@ impl DataKey {
         let bytes = URL_SAFE_NO_PAD
             .decode(payload)
             .map_err(|_| OpenError::NotAuthentic)?;
-        let mut bytes = Zeroizing::new(bytes);
-        let (nonce, sealed) = bytes
-            .split_first_chunk_mut::<NONCE_LEN>()
-            .ok_or(OpenError::NotAuthentic)?;
-        let plain = self
-            .cipher
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(context),
-                sealed,
-            )
-            .map_err(|_| OpenError::NotAuthentic)?;
-        serde_json::from_slice(plain).map_err(|_| OpenError::NotAuthentic)
+        self.open_bytes(context, bytes)
     }
 
     /// A keyed hash of `parts` (each counted with its length): tells whether a retried command is the same, and
@@ -182,12 +170,17 @@ impl DataKey {
 
     fn seal(&self, stream: &str, event_id: EventId, field: &str, value: &Value) -> Ciphertext {
         let context = Ciphertext::context(self.person, stream, event_id, field);
+        let bytes = self.seal_bytes(&context, value);
+        Ciphertext::from_parts(&context, &URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Seals a value's JSON for one place, which `context` names: nonce, ciphertext, tag.
+    pub(crate) fn seal_bytes(&self, context: &str, value: &Value) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();
         // Sized ahead, so that no copy of the plaintext is left behind by a growing buffer.
-        let mut buffer =
-            Zeroizing::new(Vec::with_capacity(NONCE_LEN + TAG_LEN + plain_bound(value)));
+        let mut buffer = Vec::with_capacity(NONCE_LEN + TAG_LEN + plain_bound(value));
         buffer.extend_from_slice(&nonce);
-        serde_json::to_writer(&mut *buffer, value).expect("a JSON value is JSON");
+        serde_json::to_writer(&mut buffer, value).expect("a JSON value is JSON");
         let tag = self
             .cipher
             .seal_in_place_separate_tag(
@@ -197,7 +190,24 @@ impl DataKey {
             )
             .expect("AES-GCM seals a value below 64 GiB");
         buffer.extend_from_slice(tag.as_ref());
-        Ciphertext::from_parts(&context, &URL_SAFE_NO_PAD.encode(&*buffer))
+        buffer
+    }
+
+    /// Opens what [`Self::seal_bytes`] made for this place.
+    pub(crate) fn open_bytes(&self, context: &str, bytes: Vec<u8>) -> Result<Value, OpenError> {
+        let mut bytes = Zeroizing::new(bytes);
+        let (nonce, sealed) = bytes
+            .split_first_chunk_mut::<NONCE_LEN>()
+            .ok_or(OpenError::NotAuthentic)?;
+        let plain = self
+            .cipher
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(context),
+                sealed,
+            )
+            .map_err(|_| OpenError::NotAuthentic)?;
+        serde_json::from_slice(plain).map_err(|_| OpenError::NotAuthentic)
     }
 }
 
@@ -233,7 +243,7 @@ fn plain_bound(value: &Value) -> usize {
 }
 
 /// Overwrites the plaintext that a ciphertext replaces.
-fn wipe(value: &mut Value) {
+pub(crate) fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
         Value::Array(array) => array.iter_mut().for_each(wipe),

@@ -1,5 +1,7 @@
 //! Faults of the vault. What a rule refuses (a reused token, a common password) has types of its own.
 
+use uuid::Uuid;
+
 /// A fault of the vault. Its text never holds a secret or a personal value.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -26,6 +28,16 @@ pub enum KeyError {
     /// The vault broke.
     #[error(transparent)]
     Fault(#[from] Error),
+}
+
+impl KeyError {
+    /// As a fault, where an erasure was dealt with already.
+    pub(crate) fn into_fault(self, person: Uuid) -> Error {
+        match self {
+            Self::Fault(fault) => fault,
+            Self::Erased | Self::Missing => Error::Invalid(format!("{person}: {self}")),
+        }
+    }
 }
 
 /// SQLSTATE classes and codes after which trying again may help: connection, resources, rollback, operator.

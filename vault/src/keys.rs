@@ -291,6 +291,16 @@ impl Keys {
         let plain = self.unwrap(person, master, wrapped)?;
         Ok(DataKey::new(person, &plain))
     }
+
+    /// The key under which something is counted, a client's address for example: `label` says what.
+    pub fn rate_key(&self, label: &str, text: &str) -> [u8; 32] {
+        self.secret_hash(b"rate", &[label.as_bytes(), text.as_bytes()])
+    }
+
+    /// The keyed hash under which a short-lived secret (a code, a link) is stored; each kind has a label of its own.
+    pub(crate) fn secret_hash(&self, label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        mac(&self.session, label, parts)
+    }
 }
 
 impl fmt::Debug for Keys {
@@ -336,7 +346,8 @@ pub(crate) fn mac(key: &hmac::Key, label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     bytes
 }
 
-fn same(a: &[u8], b: &[u8]) -> bool {
+/// Compares in the same time whatever differs.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
 }
 

@@ -5,37 +5,56 @@
 //! tokens not stored at all), to keep an unwrapped key for longer than a second, to read the clock for a rule (callers
 //! pass `now`), and to decide what an account may do.
 
+mod api_keys;
+mod challenges;
 mod claims;
 mod clock;
 mod credentials;
 mod data_key;
+mod erase;
 mod error;
+mod intents;
 mod keys;
 mod keys_edit;
 mod keys_file;
 mod keys_rings;
 mod keys_watch;
+mod ledger;
 mod loader;
 mod migrate;
+mod outbox;
 mod password;
 mod random;
 mod refresh_token;
 mod rewrap;
+mod sealed;
+mod second_factor;
+mod seen;
 mod sessions;
 mod store;
+mod throttle;
+mod totp;
 mod vault;
 
-pub use claims::{ClaimVerdict, Claims};
+pub use api_keys::{ApiKey, ApiKeyInfo};
+pub use challenges::{Challenge, ChallengeError, Issued, Purpose};
+pub use claims::{Claims, Settled};
 pub use credentials::{Credential, Stored};
 pub use data_key::{DataKey, OpenError, SealError};
 pub use error::{Error, KeyError};
+pub use intents::Intent;
 pub use keys::{Keys, normalise_email};
 pub use keys_edit::{KeyRing, RingState, Rotation};
 pub use keys_rings::{SigningKey, SigningRing};
+pub use ledger::{Entry, ErasureLedger};
+pub use outbox::{DueMail, Enqueued, Outgoing};
 pub use password::{PasswordProblem, needs_rehash, password_policy};
 pub use random::random_uuid;
 pub use rewrap::Rewrapped;
+pub use second_factor::{EnrollError, Factor};
+pub use seen::{OpenSession, Seen};
 pub use sessions::{
-    EndedPage, EndedSession, FeedPosition, RefreshError, RefreshRefusal, Refreshed,
+    EndedPage, EndedSession, FeedPosition, NewSession, RefreshError, RefreshRefusal, Refreshed,
 };
+pub use throttle::{Failure, Rate, Throttle};
 pub use vault::{Opened, Vault, VaultOptions};

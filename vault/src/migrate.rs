@@ -6,11 +6,17 @@ use sqlx::{Executor, Postgres, Sqlite, Transaction};
 
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::store::{SCHEMA, Store, within};
+use crate::store::{Store, VAULT, within};
 
 /// What turns a database of format `n` into one of format `n + 1`, one entry a step; never edited once released.
-const SQLITE_STEPS: [&str; 1] = [include_str!("migrations/1.sqlite.sql")];
-const POSTGRES_STEPS: [&str; 1] = [include_str!("migrations/1.postgres.sql")];
+const SQLITE_STEPS: [&str; 2] = [
+    include_str!("migrations/1.sqlite.sql"),
+    include_str!("migrations/2.sqlite.sql"),
+];
+const POSTGRES_STEPS: [&str; 2] = [
+    include_str!("migrations/1.postgres.sql"),
+    include_str!("migrations/2.postgres.sql"),
+];
 /// Which PostgreSQL advisory lock migrations hold.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"\0\0\0vault");
 
@@ -99,7 +105,7 @@ async fn postgres(tx: &mut Transaction<'_, Postgres>, keys: &Keys) -> Result<(),
     .await?;
     let exists: bool = within(
         sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(format!("{SCHEMA}.format"))
+            .bind(format!("{}.format", VAULT.schema))
             .fetch_one(&mut **tx),
     )
     .await?;
@@ -142,7 +148,8 @@ mod tests {
             steps_from(0, &SQLITE_STEPS).unwrap().len(),
             SQLITE_STEPS.len()
         );
-        assert!(steps_from(1, &SQLITE_STEPS).unwrap().is_empty());
+        assert_eq!(steps_from(1, &SQLITE_STEPS).unwrap(), &SQLITE_STEPS[1..]);
+        assert!(steps_from(2, &SQLITE_STEPS).unwrap().is_empty());
         let error = steps_from(7, &SQLITE_STEPS).unwrap_err().to_string();
         assert!(error.contains("knows vault format 7"), "{error}");
     }

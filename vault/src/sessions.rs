@@ -8,8 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Error, KeyError};
 use crate::refresh_token::{parse, token};
+use crate::seen::Seen;
 use crate::store::{Store, from_ms, on, to_ms, within};
 use crate::vault::Vault;
 
@@ -22,6 +23,23 @@ const REFRESH_ATTEMPTS: usize = 4;
 /// How many ended sessions one page of the feed holds at most.
 const FEED_PAGE: i64 = 1_000;
 
+/// A session to begin.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub account: Uuid,
+    /// When it begins.
+    pub started_at: DateTime<Utc>,
+    /// When it ends in any case.
+    pub expires_at: DateTime<Utc>,
+    /// Whether a second factor was shown.
+    pub second_factor: bool,
+    /// From where it begins.
+    pub seen: Seen,
+}
+
 /// A refresh that went through.
 #[derive(Debug, Clone)]
 pub struct Refreshed {
@@ -31,8 +49,12 @@ pub struct Refreshed {
     pub account: Uuid,
     /// The token for the next refresh.
     pub successor_token: SecretString,
+    /// When the session began; 1970 for one of a vault of format 1.
+    pub started_at: DateTime<Utc>,
     /// When the session ends in any case.
     pub expires_at: DateTime<Utc>,
+    /// Whether a second factor was shown when it began.
+    pub second_factor: bool,
 }
 
 /// Why a refresh token is refused.
@@ -94,44 +116,52 @@ struct Family {
     account: Uuid,
     generation: u32,
     rotated_at: DateTime<Utc>,
+    started_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
+    second_factor: bool,
     ended: bool,
 }
 
+type FamilyRow = (Uuid, i64, i64, i64, Option<i64>, i64, bool);
+
 impl Vault {
     /// Begins a session and gives its first refresh token; again with the same id, the same token.
-    pub async fn begin_session(
-        &self,
-        session_id: Uuid,
-        account: Uuid,
-        expires_at: DateTime<Utc>,
-    ) -> Result<SecretString, Error> {
+    pub async fn begin_session(&self, new: NewSession) -> Result<SecretString, KeyError> {
+        let seen = self.seal_seen(new.account, new.id, &new.seen).await?;
         let inserted = on!(&*self.0.store, pools => within(
-            sqlx::query("INSERT INTO sessions (id, account, generation, rotated_at_ms, expires_at_ms) \
-                         VALUES ($1, $2, $3, 0, $4) ON CONFLICT (id) DO NOTHING")
-                .bind(session_id)
-                .bind(account)
+            sqlx::query("INSERT INTO sessions (id, account, generation, rotated_at_ms, expires_at_ms, started_at_ms, \
+                                               second_factor, last_seen_at_ms, seen) \
+                         VALUES ($1, $2, $3, 0, $4, $5, $6, $5, $7) ON CONFLICT (id) DO NOTHING")
+                .bind(new.id)
+                .bind(new.account)
                 .bind(i64::from(FIRST))
-                .bind(to_ms(expires_at))
+                .bind(to_ms(new.expires_at))
+                .bind(to_ms(new.started_at))
+                .bind(new.second_factor)
+                .bind(seen)
                 .execute(&pools.write)
         )
         .await?
         .rows_affected());
         if inserted == 0 {
-            let owner = self.family(session_id).await?.map(|family| family.account);
-            if owner != Some(account) {
+            let owner = self.family(new.id).await?.map(|family| family.account);
+            if owner != Some(new.account) {
                 return Err(Error::Invalid(format!(
-                    "the session {session_id} belongs to another account"
-                )));
+                    "the session {} belongs to another account",
+                    new.id
+                ))
+                .into());
             }
         }
-        Ok(token(&self.0.keys, session_id, FIRST))
+        Ok(token(&self.0.keys, new.id, FIRST))
     }
 
-    /// Takes a refresh token and gives its successor. Of any number at once, all get the same one.
+    /// Takes a refresh token and gives its successor. Of any number at once, all get the same one. `seen` is noted as
+    /// where the session was seen last.
     pub async fn refresh(
         &self,
         refresh_token: &str,
+        seen: &Seen,
         now: DateTime<Utc>,
     ) -> Result<Refreshed, RefreshError> {
         let (session_id, generation) =
@@ -151,10 +181,17 @@ impl Vault {
                 session_id,
                 account: family.account,
                 successor_token: token(&self.0.keys, session_id, generation),
+                started_at: family.started_at,
                 expires_at: family.expires_at,
+                second_factor: family.second_factor,
             };
             if generation == family.generation {
-                if self.rotate(session_id, generation, now).await? {
+                let seen = match self.seal_seen(family.account, session_id, seen).await {
+                    Err(KeyError::Erased) => return Err(RefreshRefusal::Ended.into()),
+                    Err(error) => return Err(error.into_fault(family.account).into()),
+                    Ok(seen) => seen,
+                };
+                if self.rotate(session_id, generation, seen, now).await? {
                     return Ok(refreshed(generation + 1));
                 }
                 // Another refresh came first, or the session ended: look again.
@@ -190,20 +227,22 @@ impl Vault {
         Ok(ended == 1)
     }
 
-    /// Ends all sessions of an account, and gives those that had not ended before.
+    /// Ends all sessions of an account, `except` one if so asked, and gives those that had not ended before.
     pub async fn end_sessions(
         &self,
         account: Uuid,
+        except: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, Error> {
         on!(&*self.0.store, pools => within(async {
             let mut tx = pools.write.begin().await?;
             let mut head: i64 = sqlx::query_scalar(LOCK_FEED).fetch_one(&mut *tx).await?;
-            let open: Vec<Uuid> =
+            let mut open: Vec<Uuid> =
                 sqlx::query_scalar("SELECT id FROM sessions WHERE account = $1 AND ended_seq IS NULL ORDER BY id")
                     .bind(account)
                     .fetch_all(&mut *tx)
                     .await?;
+            open.retain(|session| Some(*session) != except);
             for session in &open {
                 head += 1;
                 sqlx::query(END).bind(session).bind(head).bind(to_ms(now)).execute(&mut *tx).await?;
@@ -281,27 +320,21 @@ impl Vault {
         Ok(FeedPosition(position.cast_unsigned()))
     }
 
-    /// Forgets sessions that expired before `before`, so that the table stays small. Tells how many.
-    pub async fn forget_sessions(&self, before: DateTime<Utc>) -> Result<u64, Error> {
-        on!(&*self.0.store, pools => within(
-            sqlx::query("DELETE FROM sessions WHERE expires_at_ms < $1").bind(to_ms(before)).execute(&pools.write)
-        )
-        .await
-        .map(|deleted| deleted.rows_affected()))
-    }
-
     async fn rotate(
         &self,
         session_id: Uuid,
         generation: u32,
+        seen: Option<Vec<u8>>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let rotated = on!(&*self.0.store, pools => within(
-            sqlx::query("UPDATE sessions SET generation = generation + 1, rotated_at_ms = $3 \
+            sqlx::query("UPDATE sessions SET generation = generation + 1, rotated_at_ms = $3, last_seen_at_ms = $3, \
+                                seen = $4 \
                          WHERE id = $1 AND generation = $2 AND ended_seq IS NULL")
                 .bind(session_id)
                 .bind(i64::from(generation))
                 .bind(to_ms(now))
+                .bind(seen)
                 .execute(&pools.write)
         )
         .await?
@@ -310,28 +343,34 @@ impl Vault {
     }
 
     async fn family(&self, session_id: Uuid) -> Result<Option<Family>, Error> {
-        let row: Option<(Uuid, i64, i64, i64, Option<i64>)> = on!(&*self.0.store, pools => within(
+        let row: Option<FamilyRow> = on!(&*self.0.store, pools => within(
             sqlx::query_as(
-                "SELECT account, generation, rotated_at_ms, expires_at_ms, ended_seq FROM sessions WHERE id = $1",
+                "SELECT account, generation, rotated_at_ms, expires_at_ms, ended_seq, started_at_ms, second_factor \
+                 FROM sessions WHERE id = $1",
             )
             .bind(session_id)
             .fetch_optional(&pools.read)
         )
         .await)?;
         Ok(row.map(
-            |(account, generation, rotated_at, expires_at, ended)| Family {
-                account,
-                generation: generation as u32,
-                rotated_at: from_ms(rotated_at),
-                expires_at: from_ms(expires_at),
-                ended: ended.is_some(),
+            |(account, generation, rotated_at, expires_at, ended, started_at, second_factor)| {
+                Family {
+                    account,
+                    generation: generation as u32,
+                    rotated_at: from_ms(rotated_at),
+                    started_at: from_ms(started_at),
+                    expires_at: from_ms(expires_at),
+                    second_factor,
+                    ended: ended.is_some(),
+                }
             },
         ))
     }
 }
 
 /// Locks the feed and gives its head. An update, so that SQLite takes its write lock before it reads anything.
-const LOCK_FEED: &str = "UPDATE session_feed SET head = head WHERE one = 1 RETURNING head";
+pub(crate) const LOCK_FEED: &str =
+    "UPDATE session_feed SET head = head WHERE one = 1 RETURNING head";
 const SET_FEED: &str = "UPDATE session_feed SET head = $1 WHERE one = 1";
 const END: &str =
     "UPDATE sessions SET ended_seq = $2, ended_at_ms = $3 WHERE id = $1 AND ended_seq IS NULL";

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use events::Ciphertext;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -18,7 +17,7 @@ use crate::keys::Keys;
 use crate::loader::Loader;
 use crate::migrate::migrate;
 use crate::password::Hasher;
-use crate::store::{Store, on, to_ms, within};
+use crate::store::{Store, VAULT, on, within};
 
 /// PostgreSQL connections by default.
 const CONNECTIONS: u32 = 8;
@@ -64,7 +63,7 @@ pub struct Vault(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) keys: Arc<Keys>,
-    loader: Loader,
+    pub(crate) loader: Loader,
     hasher: Hasher,
 }
 
@@ -81,7 +80,7 @@ impl Vault {
     /// format. Refused: a newer format, other keys than it was made with, a database that may lose commits.
     /// Must be called within a Tokio runtime.
     pub async fn open(url: &str, keys: Arc<Keys>, options: VaultOptions) -> Result<Self, Error> {
-        let store = Arc::new(Store::open(url, options.max_connections).await?);
+        let store = Arc::new(Store::open(&VAULT, url, options.max_connections).await?);
         migrate(&store, &keys).await?;
         let loader = Loader::start(Arc::clone(&store), Arc::clone(&keys));
         Ok(Self(Arc::new(Inner {
@@ -159,25 +158,6 @@ impl Vault {
                 Err(KeyError::Fault(fault)) => Err(fault.clone()),
             })
             .collect()
-    }
-
-    /// The vault's part of an erasure, in one transaction: the data key is replaced by a tombstone, and credentials
-    /// and claims are deleted. Idempotent; also before there was a key, so that none can come later. Other processes
-    /// notice within a second. Entry in the ledger, event and the end of sessions are the caller's.
-    pub async fn erase_person(&self, person: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
-        on!(&*self.0.store, pools => within(async {
-            let mut tx = pools.write.begin().await?;
-            sqlx::query("INSERT INTO data_keys (person, erased_at_ms) VALUES ($1, $2) ON CONFLICT (person) DO UPDATE \
-                         SET master_key = NULL, wrapped = NULL, \
-                             erased_at_ms = coalesce(data_keys.erased_at_ms, excluded.erased_at_ms)")
-                .bind(person).bind(to_ms(now)).execute(&mut *tx).await?;
-            sqlx::query("DELETE FROM credentials WHERE account = $1").bind(person).execute(&mut *tx).await?;
-            sqlx::query("DELETE FROM claims WHERE account = $1").bind(person).execute(&mut *tx).await?;
-            tx.commit().await
-        })
-        .await)?;
-        self.0.loader.cache.forget(person);
-        Ok(())
     }
 
     /// How many queries for data keys this vault has sent: for metrics, and to see that lookups are batched.

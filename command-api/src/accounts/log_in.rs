@@ -10,7 +10,7 @@ use events::session::EndReason;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use vault::{RefreshError, RefreshRefusal, normalise_email};
+use vault::{NewSession, RefreshError, RefreshRefusal, Seen, normalise_email};
 use web::{Grant, JsonBody, POSITION_HEADER, Problem};
 
 use super::decider::{Account, Status};
@@ -43,7 +43,14 @@ pub(crate) async fn log_in(
     let refresh_token = state
         .stores()
         .vault
-        .begin_session(session, account, expires_at)
+        .begin_session(NewSession {
+            id: session,
+            account,
+            started_at: request.origin.now,
+            expires_at,
+            second_factor: false,
+            seen: seen(&request.origin),
+        })
         .await
         .map_err(CommandError::from)?;
     let mut request = request;
@@ -78,7 +85,7 @@ pub(crate) async fn refresh(
     let refreshed = match state
         .stores()
         .vault
-        .refresh(&token, request.origin.now)
+        .refresh(&token, &seen(&request.origin), request.origin.now)
         .await
     {
         Ok(refreshed) => refreshed,
@@ -119,6 +126,14 @@ pub(crate) async fn refresh(
         request.origin.now,
     );
     Ok(body.into_response())
+}
+
+/// From where a session is used.
+fn seen(origin: &Origin) -> Seen {
+    Seen {
+        device: None,
+        address: origin.address.clone(),
+    }
 }
 
 /// What a client gets to go on with: a new access token, and the token for the next refresh.

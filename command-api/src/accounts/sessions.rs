@@ -15,7 +15,7 @@ pub(super) async fn end_all(
     account: Uuid,
 ) -> Result<(), CommandError> {
     let vault = &sessions.stores().vault;
-    for session in vault.end_sessions(account, origin.now).await? {
+    for session in vault.end_sessions(account, None, origin.now).await? {
         let end = session::Command::End {
             account_id: account,
             reason: EndReason::AccountClosed,

@@ -1,9 +1,9 @@
 //! Password hashes: how they are made, and that an id is taken once.
 
 use tokio::task::JoinSet;
-use vault::{Credential, Stored};
+use vault::{Credential, Purpose, Stored};
 
-use super::support::{Place, id, on_both};
+use super::support::{Place, at, challenge, id, intent, on_both};
 
 on_both! {
     async fn a_password_verifies_in_any_unicode_form(place: Place) {
@@ -44,6 +44,44 @@ on_both! {
         assert!(vault.credential(id(1)).await.unwrap().is_none());
         assert!(vault.credential(id(2)).await.unwrap().is_none());
         assert!(vault.credential(id(3)).await.unwrap().is_some());
+    }
+
+    async fn all_but_one_can_go(place: Place) {
+        let vault = place.open().await;
+        for (credential, account) in [(1, 10), (2, 10), (3, 11)] {
+            vault.store_credential(id(credential), id(account), "phc").await.unwrap();
+        }
+        vault.delete_credentials_but(id(10), id(2)).await.unwrap();
+        let mut left = Vec::new();
+        for credential in 1..=3 {
+            left.push(vault.credential(id(credential)).await.unwrap().is_some());
+        }
+        assert_eq!(left, [false, true, true]);
+    }
+
+    async fn a_reset_happens_once_of_any_number_at_once(place: Place) {
+        let (one, other) = (place.open().await, place.open().await);
+        let shown = challenge(&one, 1, Purpose::ResetPassword, [7; 32]).await;
+        let mut tasks = JoinSet::new();
+        for number in 0..10 {
+            let (vault, shown) = (if number % 2 == 0 { one.clone() } else { other.clone() }, shown.clone());
+            tasks.spawn(async move {
+                (number, vault.settle_reset(&shown, id(number), "phc", &intent(number)).await.unwrap())
+            });
+        }
+        let won: Vec<_> = tasks.join_all().await.into_iter().filter(|(_, won)| *won).collect();
+        assert_eq!(won.len(), 1, "{won:?}");
+        let mut stored = Vec::new();
+        for number in 0..10 {
+            if one.credential(id(number)).await.unwrap().is_some_and(|credential| credential.account == id(1)) {
+                stored.push(number);
+            }
+        }
+        assert_eq!(stored, [won[0].0]);
+        assert_eq!(one.due_intents(at(100), 20).await.unwrap(), [intent(won[0].0)]);
+        let verify = challenge(&one, 1, Purpose::VerifyEmail, [7; 32]).await;
+        assert!(one.settle_reset(&verify, id(50), "phc", &intent(50)).await.is_err());
+        assert!(one.credential(id(50)).await.unwrap().is_none());
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 use vault::{KeyError, Opened};
 
-use super::support::{at, id, on_both};
+use super::support::{at, id, new_session, on_both};
 
 fn place_in_log(person: Uuid) -> (StreamId, EventId) {
     (
@@ -136,7 +136,7 @@ on_both! {
         let phc = vault.hash_password("canary password".into()).await.unwrap();
         vault.store_credential(id(1), id(2), &phc).await.unwrap();
         vault.claim_pending(vault.keys().claim_hash("canary@example.org"), id(2), at(0)).await.unwrap();
-        let token = vault.begin_session(id(3), id(2), at(100)).await.unwrap();
+        let token = vault.begin_session(new_session(3, 2)).await.unwrap();
         let shown = format!(
             "{vault:?} {token:?} {:?} {:?} {:?}",
             vault.credential(id(1)).await.unwrap(),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
+use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
-use vault::{Error, Keys, Vault, VaultOptions};
+use vault::{Error, FeedPosition, KeyError, Keys, Purpose, Seen, Vault, VaultOptions};
 
-use super::support::{Place, id, on_both};
+use super::support::{Place, at, challenge, id, intent, new_session, on_both};
 
 on_both! {
     async fn it_opens_again_with_its_keys_and_checks(place: Place) {
@@ -28,6 +30,39 @@ on_both! {
         place.sql("UPDATE format SET version = 99").await;
         let error = place.open_with(&place.keys).await.unwrap_err();
         assert!(error.to_string().contains("a showcaller that knows vault format 99"), "{error}");
+    }
+
+    async fn a_vault_of_format_1_is_brought_to_this_format_and_keeps_everything(place: Place) {
+        let vault = place.open().await;
+        let key = vault.create_data_key(id(1)).await.unwrap();
+        vault.erase_person(id(2), at(0)).await.unwrap();
+        vault.store_credential(id(3), id(1), "phc").await.unwrap();
+        vault.claim_pending([1; 32], id(1), at(5)).await.unwrap();
+        let verified = challenge(&vault, 4, Purpose::VerifyEmail, [1; 32]).await;
+        vault.settle_claim(&verified, &intent(1)).await.unwrap();
+        let open = vault.begin_session(new_session(5, 1)).await.unwrap();
+        vault.begin_session(new_session(6, 1)).await.unwrap();
+        vault.end_session(id(6), at(1)).await.unwrap();
+        drop(vault);
+
+        let older = place.of_format_1().await;
+        let vault = older.open().await;
+        assert_eq!(vault.data_key(id(1)).await.unwrap().fingerprint(&[b"x"]), key.fingerprint(&[b"x"]));
+        assert!(matches!(vault.data_key(id(2)).await, Err(KeyError::Erased)));
+        assert_eq!(vault.credential(id(3)).await.unwrap().unwrap().phc, "phc");
+        let claims = vault.claims([1; 32]).await.unwrap();
+        assert_eq!((claims.verified, claims.newest_pending), (Some(id(4)), Some(id(1))));
+        let ended = vault.ended_since(FeedPosition(0)).await.unwrap();
+        assert_eq!((ended.sessions.len(), ended.sessions[0].session_id, ended.through), (1, id(6), FeedPosition(1)));
+        assert!(vault.due_intents(at(100), 10).await.unwrap().is_empty());
+
+        // Of its sessions nothing is known but what format 1 kept.
+        let before = vault.open_sessions(id(1), at(2)).await.unwrap();
+        assert_eq!((before.len(), before[0].id, before[0].expires_at), (1, id(5), at(1_000)));
+        assert_eq!((before[0].started_at, before[0].last_seen_at), (DateTime::UNIX_EPOCH, None));
+        let refreshed = vault.refresh(open.expose_secret(), &Seen::default(), at(2)).await.unwrap();
+        assert_eq!((refreshed.started_at, refreshed.second_factor), (DateTime::UNIX_EPOCH, false));
+        assert_eq!(older.open().await.open_sessions(id(1), at(2)).await.unwrap()[0].last_seen_at, Some(at(2)));
     }
 
     async fn eight_that_open_an_empty_database_at_once_all_succeed(place: Place) {

@@ -5,15 +5,15 @@ use std::collections::HashSet;
 use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use vault::{FeedPosition, RefreshError, RefreshRefusal, Vault};
+use vault::{FeedPosition, RefreshError, RefreshRefusal, Seen, Vault};
 
-use super::support::{Place, at, id, on_both};
+use super::support::{Place, at, id, new_session, on_both};
 
 const END: i64 = 1_000;
 
 async fn begin(vault: &Vault, session: u128, account: u128) -> String {
     vault
-        .begin_session(id(session), id(account), at(END))
+        .begin_session(new_session(session, account))
         .await
         .unwrap()
         .expose_secret()
@@ -21,7 +21,7 @@ async fn begin(vault: &Vault, session: u128, account: u128) -> String {
 }
 
 async fn refresh(vault: &Vault, token: &str, seconds: i64) -> Result<String, RefreshRefusal> {
-    match vault.refresh(token, at(seconds)).await {
+    match vault.refresh(token, &Seen::default(), at(seconds)).await {
         Ok(refreshed) => Ok(refreshed.successor_token.expose_secret().to_owned()),
         Err(RefreshError::Refused(refusal)) => Err(refusal),
         Err(RefreshError::Fault(fault)) => panic!("{fault}"),
@@ -38,7 +38,7 @@ on_both! {
         let (vault, other) = (place.open().await, place.open().await);
         let first = begin(&vault, 1, 2).await;
         assert_eq!(begin(&vault, 1, 2).await, first, "beginning is idempotent");
-        let refreshed = other.refresh(&first, at(1)).await.unwrap();
+        let refreshed = other.refresh(&first, &Seen::default(), at(1)).await.unwrap();
         assert_eq!((refreshed.session_id, refreshed.account, refreshed.expires_at), (id(1), id(2), at(END)));
         let second = refreshed.successor_token.expose_secret().to_owned();
         let third = refresh(&vault, &second, 2).await.unwrap();
@@ -48,7 +48,7 @@ on_both! {
     async fn another_accounts_session_is_not_handed_out(place: Place) {
         let vault = place.open().await;
         begin(&vault, 1, 2).await;
-        assert!(vault.begin_session(id(1), id(3), at(END)).await.is_err());
+        assert!(vault.begin_session(new_session(1, 3)).await.is_err());
     }
 
     async fn within_the_grace_the_same_successor_comes_again(place: Place) {
@@ -107,11 +107,17 @@ on_both! {
         let elsewhere = Place::sqlite().open().await;
         let foreign = begin(&elsewhere, 1, 2).await;
         assert_eq!(refresh(&vault, &foreign, 3).await, Err(RefreshRefusal::Unknown));
-        // Sessions that expired are forgotten, others stay.
-        begin(&vault, 4, 2).await;
-        assert_eq!(vault.forget_sessions(at(END)).await.unwrap(), 0);
-        assert_eq!(vault.forget_sessions(at(END + 1)).await.unwrap(), 3);
-        assert_eq!(refresh(&vault, &token, 3).await, Err(RefreshRefusal::Unknown));
+    }
+
+    async fn all_sessions_but_one_can_end(place: Place) {
+        let vault = place.open().await;
+        for session in 1..=3 {
+            begin(&vault, session, 10).await;
+        }
+        assert_eq!(vault.end_sessions(id(10), Some(id(2)), at(1)).await.unwrap(), [id(1), id(3)]);
+        let open = vault.open_sessions(id(10), at(2)).await.unwrap();
+        assert_eq!(open.iter().map(|session| session.id).collect::<Vec<_>>(), [id(2)]);
+        assert_eq!(feed(&vault, 0).await, [id(1), id(3)]);
     }
 
     async fn an_accounts_sessions_end_together_and_the_feed_tells(place: Place) {
@@ -120,8 +126,8 @@ on_both! {
             begin(&vault, session, account).await;
         }
         vault.end_session(id(4), at(1)).await.unwrap();
-        assert_eq!(vault.end_sessions(id(10), at(100)).await.unwrap(), [id(1), id(2)]);
-        assert!(vault.end_sessions(id(10), at(101)).await.unwrap().is_empty());
+        assert_eq!(vault.end_sessions(id(10), None, at(100)).await.unwrap(), [id(1), id(2)]);
+        assert!(vault.end_sessions(id(10), None, at(101)).await.unwrap().is_empty());
         assert_eq!(feed(&vault, 0).await, [id(4), id(1), id(2)]);
         assert_eq!(feed(&vault, 1).await, [id(1), id(2)]);
         let page = vault.ended_since(FeedPosition(3)).await.unwrap();
@@ -147,7 +153,7 @@ on_both! {
                 for session in (task * 20)..(task * 20 + 15) {
                     vault.end_session(id(session), at(1)).await.unwrap();
                 }
-                vault.end_sessions(id(task), at(2)).await.unwrap();
+                vault.end_sessions(id(task), None, at(2)).await.unwrap();
             });
         }
         let (mut seen, mut position) = (Vec::new(), FeedPosition::default());
