@@ -6,6 +6,7 @@ mod contract {
     pub mod data_keys;
     pub mod keys_file;
     pub mod opening;
+    pub mod rotation;
     pub mod sessions;
     pub mod support;
 }
