@@ -79,7 +79,7 @@ impl App {
                 operate::streams::show(&settings, &stream, output).await
             }
             Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
-            Verb::Keys(verb) => operate::keys::act(&verb),
+            Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
             Verb::Health => operate::health::ask(&settings).await,
         }
     }

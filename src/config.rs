@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry;
@@ -49,7 +50,7 @@ pub enum Verb {
         #[arg(long)]
         rows: bool,
     },
-    /// Makes the keys file.
+    /// Makes the keys file, and rotates what is in it.
     #[command(subcommand)]
     Keys(KeysVerb),
     /// Asks the server at --listen whether it is ready: exits with 0 if so, else with 1.
@@ -80,6 +81,61 @@ pub enum KeysVerb {
         /// Where to write it; it will be readable by its owner only.
         file: PathBuf,
     },
+    /// Adds a key to the file named by --keys; it becomes current after a while. Nothing has to be restarted.
+    #[command(
+        after_help = "Examples:\n  showcaller keys rotate signing\n  showcaller keys rotate master --in 1h"
+    )]
+    Rotate {
+        /// Which keys.
+        #[arg(value_enum)]
+        ring: Ring,
+        /// When the new key becomes current, like 10s, 5m, 2h or 1d [default: 5m for signing, 10s for master]
+        #[arg(long = "in", value_name = "DURATION", value_parser = duration)]
+        delay: Option<TimeDelta>,
+    },
+    /// Lists master and signing keys of the file named by --keys, and how many data keys each master key wraps.
+    List,
+    /// Takes an old key out of the file named by --keys; refused while it is needed.
+    #[command(after_help = "Example:\n  showcaller keys remove master 3f0c94be1a77")]
+    Remove {
+        /// Which keys.
+        #[arg(value_enum)]
+        ring: Ring,
+        /// The key's id, as `showcaller keys list` shows it.
+        id: String,
+    },
+}
+
+/// Keys that can be rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ring {
+    /// Sign access tokens.
+    Signing,
+    /// Wrap people's data keys.
+    Master,
+}
+
+/// The longest duration that can be written.
+const LONGEST: TimeDelta = TimeDelta::days(365);
+
+fn duration(text: &str) -> Result<TimeDelta, String> {
+    let advice = || format!("{text:?} is no duration: write for example 10s, 5m, 2h or 1d");
+    let unit = text.chars().last().ok_or_else(advice)?;
+    let number: u32 = text[..text.len() - unit.len_utf8()]
+        .parse()
+        .map_err(|_| advice())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(advice()),
+    };
+    let duration = TimeDelta::seconds(i64::from(number) * seconds);
+    if duration > LONGEST {
+        return Err(format!("{text:?} is longer than a year"));
+    }
+    Ok(duration)
 }
 
 /// How a verb prints its data.
@@ -373,6 +429,27 @@ mod tests {
             .is_ok()
         );
         assert!(settings(&["--listen", "127.0.0.1:0", "streams", "show", "account-1"]).is_ok());
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("90s"), Ok(TimeDelta::seconds(90)));
+        assert_eq!(duration("5m"), Ok(TimeDelta::minutes(5)));
+        assert_eq!(duration("2h"), Ok(TimeDelta::hours(2)));
+        assert_eq!(duration("1d"), Ok(TimeDelta::days(1)));
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "5 m",
+            "5µ",
+            "1.5h",
+            "366d",
+            "4294967295d",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

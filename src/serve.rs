@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use broker::{Broker, Relay, RelayOptions};
-use command_api::{CommandState, Stores, SystemClock};
+use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
 use query_api::QueryState;
@@ -130,6 +130,7 @@ async fn start(
             let clock = Arc::new(SystemClock);
             let state = CommandState::new(stores, Arc::clone(&tokens), clock, app.aggregates)?;
             process.router = process.router.merge(command_api::routes(state));
+            process.rewrap(vault, shutdown);
         }
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
@@ -185,6 +186,17 @@ impl Process {
         self.tasks.spawn(async move {
             if let Err(error) = projector.run(shutdown).await {
                 tracing::error!(%error, "the projector cannot go on");
+            }
+        });
+    }
+
+    /// Keeps data keys wrapped by the current master key.
+    fn rewrap(&mut self, vault: &Vault, shutdown: &CancellationToken) {
+        let (vault, shutdown) = (vault.clone(), shutdown.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = vault.keep_rewrapped(|| SystemClock.now()) => {}
+                () = shutdown.cancelled() => {}
             }
         });
     }

@@ -128,7 +128,7 @@ impl Keys {
         let lasting = |keys: &Self| (keys.check_value(), keys.token_mac(b"check"));
         if lasting(&new) != lasting(self) {
             return Err(Error::Invalid(format!(
-                "{} now holds other claim, command, token or session keys, which never change",
+                "{} now holds other claim, command, token or session keys, which a running process does not change",
                 path.display()
             )));
         }

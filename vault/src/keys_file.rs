@@ -208,7 +208,11 @@ pub(crate) fn change<T>(
 ) -> Result<T, Error> {
     let failed = |error: std::io::Error| unwritable(path, &error);
     // Behind a symlink the file itself is changed, and the link stays.
-    let target = fs::canonicalize(path).map_err(failed)?;
+    let target = match fs::canonicalize(path) {
+        Ok(target) => target,
+        // Reading says best what is wrong with a path.
+        Err(error) => return Err(load(path).err().unwrap_or_else(|| failed(error))),
+    };
     let folder = folder_of(&target);
     // The folder is locked, since the file itself is another one afterwards.
     let lock = File::open(folder).map_err(failed)?;

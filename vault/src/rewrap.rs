@@ -179,3 +179,33 @@ impl Vault {
         Ok((changed, stuck))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{KeyError, Keys, VaultOptions};
+
+    #[tokio::test]
+    async fn a_row_that_changed_since_it_was_read_is_left_alone() {
+        let folder = test_support::temp_dir();
+        let url = format!("sqlite:{}/vault.db", folder.path().display());
+        let keys = Arc::new(Keys::generate());
+        let vault = Vault::open(&url, Arc::clone(&keys), VaultOptions::default())
+            .await
+            .unwrap();
+        let (now, person) = (DateTime::UNIX_EPOCH, Uuid::from_u128(1));
+        let made = vault.create_data_key(person).await.unwrap();
+        let stale = || (person, vec![1], keys.new_data_key(person, now).1);
+        assert_eq!(vault.replace(&[stale()]).await.unwrap(), 0);
+        let read = vault.data_key(person).await.unwrap();
+        assert_eq!(read.fingerprint(&[b"x"]), made.fingerprint(&[b"x"]));
+        vault.erase_person(person, now).await.unwrap();
+        assert_eq!(vault.replace(&[stale()]).await.unwrap(), 0);
+        assert!(matches!(
+            vault.data_key(person).await,
+            Err(KeyError::Erased)
+        ));
+    }
+}

@@ -13,6 +13,7 @@ mod contract {
     pub mod outbox;
     pub mod second_factor;
     pub mod seen;
+    pub mod rotation;
     pub mod sessions;
     pub mod support;
     pub mod throttle;

@@ -112,11 +112,14 @@ on_both! {
         let before = place.open_with(&old).await.unwrap();
         let first = before.create_data_key(id(1)).await.unwrap();
 
-        rewrite(&path, |file| {
+        // A file of another machine, which the process that began before does not see.
+        let other = folder.path().join("other.json");
+        fs::copy(&path, &other).unwrap();
+        rewrite(&other, |file| {
             file["master"]["keys"]["second"] = json!("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
             file["master"]["current"] = json!("second");
         });
-        let after = place.open_with(&Arc::new(Keys::load(&path).unwrap())).await.unwrap();
+        let after = place.open_with(&Arc::new(Keys::load(&other).unwrap())).await.unwrap();
         assert_eq!(after.data_key(id(1)).await.unwrap().fingerprint(&[b"x"]), first.fingerprint(&[b"x"]));
 
         // What the new master key wrapped is told apart from a missing key by those that lack it.
