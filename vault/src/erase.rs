@@ -114,8 +114,8 @@ impl Vault {
         Ok(erased)
     }
 
-    /// Deletes what has expired, at most 1,000 rows of each table, and tells how many: challenges, failures and rates at
-    /// once, sessions after a day, API keys after 30 days.
+    /// Deletes what has expired, at most 1,000 rows of each table, and tells how many: challenges and rates at once,
+    /// failures and sessions after a day, API keys after 30 days.
     pub async fn forget_expired(&self, now: DateTime<Utc>) -> Result<u64, Error> {
         let mut forgotten = 0;
         for (sql, until) in [

@@ -1,9 +1,9 @@
-//! The store that can forget: data keys, credentials, e-mail claims and refresh-token families, and the ciphers and
-//! hashes that go with them.
+//! The store that can forget: data keys, credentials, e-mail claims, sessions, second factors, API keys, one-time codes,
+//! mail on its way and throttles, with the ciphers and hashes that go with them, and the ledger of erasures beside it.
 //!
-//! Refuses: to hold a secret in plain text (data keys are wrapped, passwords hashed, addresses keyed-hashed, refresh
-//! tokens not stored at all), to keep an unwrapped key for longer than a second, to read the clock for a rule (callers
-//! pass `now`), and to decide what an account may do.
+//! Refuses: to hold a secret or a personal value in plain text (data keys are wrapped, passwords hashed, addresses and
+//! codes keyed-hashed, mail and places sealed, refresh tokens not stored at all), to keep an unwrapped key for longer
+//! than a second, to read the clock for a rule (callers pass `now`), and to decide what an account may do.
 
 mod api_keys;
 mod challenges;
