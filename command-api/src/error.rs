@@ -15,8 +15,30 @@ pub mod codes {
     pub const INVALID_REFRESH_TOKEN: &str = "invalid_refresh_token";
     /// 410: the person behind it was erased.
     pub const ERASED: &str = "erased";
+    /// 401: the password is right, and the account wants a code of its second factor with it.
+    pub const SECOND_FACTOR_REQUIRED: &str = "second_factor_required";
+    /// 403: log in again, then give the command within ten minutes.
+    pub const FRESH_LOG_IN_REQUIRED: &str = "fresh_log_in_required";
+    /// 409: the code or link is wrong, has expired or was used.
+    pub const CHALLENGE_REFUSED: &str = "challenge_refused";
+    /// 409: another account has proven the address.
+    pub const EMAIL_TAKEN: &str = "email_taken";
+    /// 409: there are as many of these as there may be.
+    pub const TOO_MANY: &str = "too_many";
+    /// 429: more log-ins from one network address than are let through in a minute.
+    pub const TOO_MANY_LOG_INS: &str = "too_many_log_ins";
     /// Every code above.
-    pub const ALL: &[&str] = &[INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN, ERASED];
+    pub const ALL: &[&str] = &[
+        INVALID_CREDENTIALS,
+        INVALID_REFRESH_TOKEN,
+        ERASED,
+        SECOND_FACTOR_REQUIRED,
+        FRESH_LOG_IN_REQUIRED,
+        CHALLENGE_REFUSED,
+        EMAIL_TAKEN,
+        TOO_MANY,
+        TOO_MANY_LOG_INS,
+    ];
 }
 
 /// Why a command has no success to report.
@@ -62,6 +84,29 @@ pub enum CommandError {
     /// A refresh token that is no good.
     #[error("the refresh token is unknown, expired, ended or was used before: log in again")]
     InvalidRefreshToken,
+    /// The password is right, and the account wants a code too.
+    #[error("send a code of the second factor in the field code")]
+    SecondFactorRequired,
+    /// The log-in is too long ago.
+    #[error("this command wants a log-in of the last ten minutes: log in again")]
+    NotFresh,
+    /// A code or link is no good.
+    #[error("the code or link is wrong, has expired or was used: ask for a new one")]
+    ChallengeRefused,
+    /// Another account has proven the address.
+    #[error("another account has this e-mail address")]
+    EmailTaken,
+    /// As many as there may be.
+    #[error("{0}")]
+    TooMany(String),
+    /// One network address tries to log in all the time.
+    #[error("too many log-ins from this network address: wait")]
+    TooManyLogIns {
+        /// How many are let through in a minute.
+        limit: u32,
+        /// Seconds until counting begins anew.
+        reset_s: u32,
+    },
     /// The person was erased.
     #[error("the person was erased")]
     Erased,
@@ -74,6 +119,14 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// The domain says no.
+    pub(crate) fn refused<A: crate::Aggregate>(refusal: A::Refusal) -> Self {
+        Self::Refused {
+            code: A::code(&refusal),
+            detail: refusal.to_string(),
+        }
+    }
+
     /// Something broke: logged once, at the boundary, and not shown.
     pub fn fault(cause: impl Display) -> Self {
         Self::Fault(cause.to_string())
@@ -144,6 +197,30 @@ impl From<CommandError> for Problem {
                 codes::INVALID_REFRESH_TOKEN,
                 detail,
             ),
+            CommandError::SecondFactorRequired => Self::new(
+                StatusCode::UNAUTHORIZED,
+                codes::SECOND_FACTOR_REQUIRED,
+                detail,
+            ),
+            CommandError::NotFresh => {
+                Self::new(StatusCode::FORBIDDEN, codes::FRESH_LOG_IN_REQUIRED, detail)
+            }
+            CommandError::ChallengeRefused => {
+                Self::new(StatusCode::CONFLICT, codes::CHALLENGE_REFUSED, detail)
+            }
+            CommandError::EmailTaken => Self::new(StatusCode::CONFLICT, codes::EMAIL_TAKEN, detail),
+            CommandError::TooMany(detail) => {
+                Self::new(StatusCode::CONFLICT, codes::TOO_MANY, detail)
+            }
+            CommandError::TooManyLogIns { limit, reset_s } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                codes::TOO_MANY_LOG_INS,
+                detail,
+            )
+            .with_retry_after(reset_s)
+            .with_header("RateLimit-Limit", limit)
+            .with_header("RateLimit-Remaining", 0)
+            .with_header("RateLimit-Reset", reset_s),
             CommandError::Erased => Self::new(StatusCode::GONE, codes::ERASED, detail),
             CommandError::Unavailable(cause) => {
                 tracing::warn!(%cause, "a command could not be carried out now");

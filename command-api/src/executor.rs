@@ -151,6 +151,40 @@ impl<A: Aggregate> Executor<A> {
         }
     }
 
+    /// The first answer to a command that was carried out before, if it was.
+    pub(crate) async fn recall_first(
+        &self,
+        person: Option<Uuid>,
+        command_id: CommandId,
+        content: &[u8],
+    ) -> Result<Option<Outcome>, CommandError> {
+        self.recall_any(command_id, content, |_| person).await
+    }
+
+    /// The same, where only the stream that is found tells the person.
+    pub(crate) async fn recall_any(
+        &self,
+        command_id: CommandId,
+        content: &[u8],
+        person: impl Fn(&StreamId) -> Option<Uuid>,
+    ) -> Result<Option<Outcome>, CommandError> {
+        let Some((stream, appended)) = self.stores.log.find_command(command_id).await? else {
+            return Ok(None);
+        };
+        let fingerprint = match person(&stream) {
+            Some(person) => self
+                .stores
+                .vault
+                .data_key(person)
+                .await?
+                .fingerprint(&[content]),
+            None => self.stores.keys.fingerprint(&[content]),
+        };
+        self.recall(stream, appended, command_id, &fingerprint)
+            .await
+            .map(Some)
+    }
+
     fn judge(order: &Order<'_, A>, loaded: &Loaded<A>) -> Result<Vec<A::Event>, CommandError> {
         if let Some(seen) = order.if_match
             && seen != loaded.version
@@ -163,10 +197,7 @@ impl<A: Aggregate> Executor<A> {
         loaded
             .state
             .decide(order.command)
-            .map_err(|refusal| CommandError::Refused {
-                code: A::code(&refusal),
-                detail: refusal.to_string(),
-            })
+            .map_err(CommandError::refused::<A>)
     }
 
     async fn answer_without_events(

@@ -42,6 +42,11 @@ impl Form {
         }
     }
 
+    /// The fields, untouched so far.
+    pub(crate) fn into_fields(self) -> Map<String, Value> {
+        self.fields
+    }
+
     /// When the command was accepted: the only time a decider may know, so commands that need it carry it.
     pub fn now(&self) -> DateTime<Utc> {
         self.now

@@ -6,12 +6,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use events::StreamId;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 use web::Caller;
 
 use crate::executor::Executor;
 use crate::order::{Order, Outcome};
 use crate::request::{CommandRequest, content};
-use crate::{Aggregate, CommandError, Form};
+use crate::{Aggregate, CommandError, Form, policy};
+
+/// An outcome, and what its answer shows besides, once.
+pub(crate) struct Answered {
+    pub outcome: Outcome,
+    pub shown: Map<String, Value>,
+}
+
+impl From<Outcome> for Answered {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            shown: Map::new(),
+        }
+    }
+}
 
 /// A kind of aggregate that takes commands over HTTP.
 #[async_trait]
@@ -19,13 +35,33 @@ pub(crate) trait Host: Send + Sync {
     /// The plural noun in the URL.
     fn collection(&self) -> &'static str;
 
+    /// The commands on its streams.
+    fn commands(&self) -> &'static [&'static str];
+
+    /// The category of streams that are a person's, one each, under the person's id.
+    fn personal(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Refuses a command that there is none of.
+    fn known(&self, command: &str) -> Result<(), CommandError> {
+        if self.commands().contains(&command) {
+            return Ok(());
+        }
+        Err(CommandError::NotFound(format!(
+            "{command:?} is no command of {}; there are: {}",
+            self.collection(),
+            self.commands().join(", ")
+        )))
+    }
+
     /// Carries out the command that begins a stream.
     async fn begin(
         &self,
         request: &CommandRequest,
         caller: &Caller,
         body: Map<String, Value>,
-    ) -> Result<Outcome, CommandError>;
+    ) -> Result<Answered, CommandError>;
 
     /// Carries out a command on a stream.
     async fn act(
@@ -35,7 +71,7 @@ pub(crate) trait Host: Send + Sync {
         id: &str,
         command: &str,
         body: Map<String, Value>,
-    ) -> Result<Outcome, CommandError>;
+    ) -> Result<Answered, CommandError>;
 }
 
 /// The host of a typed decider.
@@ -47,12 +83,21 @@ impl<A: Aggregate> Host for TypedHost<A> {
         A::COLLECTION
     }
 
+    fn commands(&self) -> &'static [&'static str] {
+        A::COMMANDS
+    }
+
+    fn personal(&self) -> Option<&'static str> {
+        let anybody = Uuid::nil();
+        (A::person(&anybody.to_string()) == Some(anybody)).then_some(A::CATEGORY)
+    }
+
     async fn begin(
         &self,
         request: &CommandRequest,
         caller: &Caller,
         body: Map<String, Value>,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Answered, CommandError> {
         let Some(name) = A::BEGINS else {
             return Err(CommandError::NotFound(format!(
                 "POST /v1/{} is no command",
@@ -67,6 +112,7 @@ impl<A: Aggregate> Host for TypedHost<A> {
         let id = command_id.derive("stream").to_string();
         self.carry_out(request, caller, &id, name, command_id, body)
             .await
+            .map(Answered::from)
     }
 
     async fn act(
@@ -76,19 +122,14 @@ impl<A: Aggregate> Host for TypedHost<A> {
         id: &str,
         command: &str,
         body: Map<String, Value>,
-    ) -> Result<Outcome, CommandError> {
-        if !A::COMMANDS.contains(&command) {
-            return Err(CommandError::NotFound(format!(
-                "{command:?} is no command of {}; there are: {}",
-                A::COLLECTION,
-                A::COMMANDS.join(", ")
-            )));
-        }
+    ) -> Result<Answered, CommandError> {
+        self.known(command)?;
         let target = format!("{}-{id}", A::CATEGORY);
         let command_id =
             request.command_id(&self.0.stores().keys, &caller.account.to_string(), &target);
         self.carry_out(request, caller, id, command, command_id, body)
             .await
+            .map(Answered::from)
     }
 }
 
@@ -113,8 +154,10 @@ impl<A: Aggregate> TypedHost<A> {
                 A::COLLECTION
             ))
         })?;
-        // Who may not do it learns nothing of what would be valid.
-        if !A::allows(caller, id, &command) {
+        // Who may not do it learns nothing of what would be valid. A program acts for its owner only where its key says so.
+        let may_act =
+            policy::acts_as_owner(caller) || caller.has_scope(&format!("{}:write", A::COLLECTION));
+        if !may_act || !A::allows(caller, id, &command) {
             return Err(CommandError::Forbidden);
         }
         let command = form.whole(Some(command))?;

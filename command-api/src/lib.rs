@@ -3,6 +3,7 @@
 
 pub mod accounts;
 mod aggregate;
+pub mod api_key;
 mod clock;
 mod decider;
 mod error;
@@ -11,6 +12,7 @@ mod form;
 mod host;
 mod in_flight;
 mod order;
+pub mod policy;
 mod request;
 mod routes;
 pub mod rules;

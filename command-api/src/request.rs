@@ -11,6 +11,8 @@ use crate::routes::CommandState;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_CHARS: usize = 255;
+/// How much of a client's name is kept.
+const DEVICE_CHARS: usize = 200;
 
 /// The parts of a request that every command shares.
 pub(crate) struct CommandRequest {
@@ -18,6 +20,8 @@ pub(crate) struct CommandRequest {
     pub if_match: Option<Version>,
     pub idempotency_key: Option<String>,
     pub after: Option<PositionToken>,
+    /// What the client calls itself.
+    pub device: Option<String>,
 }
 
 impl<S> FromRequestParts<S> for CommandRequest
@@ -50,6 +54,7 @@ where
             if_match: if_match(&parts.headers)?,
             idempotency_key: idempotency_key(&parts.headers)?,
             after,
+            device: device(&parts.headers),
         })
     }
 }
@@ -82,6 +87,17 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Pro
     }
 }
 
+/// `User-Agent`, as far as it is text, and no longer than is of use.
+fn device(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    let text: String = text
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(DEVICE_CHARS)
+        .collect();
+    (!text.is_empty()).then_some(text)
+}
+
 fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
     let Some(text) = single(headers, header::IF_MATCH.as_str())? else {
         return Ok(None);
@@ -112,10 +128,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
+/// Fields of bodies that leave no trace, not even a keyed hash.
+const SECRETS: [&str; 4] = ["password", "new_password", "code", "token"];
+
 /// The body without what must not be in a fingerprint, after the command's name: what tells one command from another.
 pub fn content(name: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
     let mut fields = fields.clone();
-    fields.remove("password");
+    for secret in SECRETS {
+        fields.remove(secret);
+    }
     let mut content = [name.as_bytes(), b"\n"].concat();
     serde_json::to_writer(&mut content, &fields).expect("a JSON object is JSON");
     content

@@ -10,20 +10,25 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use events::partition_of;
-use serde_json::json;
+use mail::Mailer;
+use serde_json::{Map, Value, json};
 use vault::Keys;
 use web::{Authenticated, JsonBody, POSITION_HEADER, PositionToken, Problem, Tokens};
 
-use crate::accounts::host::AccountHost;
-use crate::accounts::{Account, log_in, register};
+use crate::accounts::host::{AccountHost, ApiKeyHost, SessionHost};
+use crate::accounts::housekeeping::Housekeeping;
+use crate::accounts::people::People;
+use crate::accounts::{AccountSettings, log_in, public, register};
 use crate::clock::Clock;
 use crate::executor::{Executor, Stores};
-use crate::host::{Host, TypedHost};
+use crate::host::{Answered, Host, TypedHost};
 use crate::in_flight::InFlight;
 use crate::order::Outcome;
 use crate::request::CommandRequest;
-use crate::session::Session;
-use crate::{Aggregate, CommandError};
+use crate::{Aggregate, CommandError, policy};
+
+/// How many locks the addresses share that somebody logs in with.
+const LOG_IN_STRIPES: usize = 256;
 
 /// What the command routes share.
 #[derive(Clone)]
@@ -34,8 +39,9 @@ struct Inner {
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
     in_flight: Arc<InFlight>,
-    accounts: Arc<Executor<Account>>,
-    sessions: Arc<Executor<Session>>,
+    people: Arc<People>,
+    mailer: Option<Mailer>,
+    log_ins: Box<[tokio::sync::Mutex<()>]>,
     hosts: HashMap<&'static str, Arc<dyn Host>>,
 }
 
@@ -67,22 +73,41 @@ impl CommandState {
         tokens: Arc<Tokens>,
         clock: Arc<dyn Clock>,
         registrations: Vec<Registration>,
+        mut settings: AccountSettings,
+        mailer: Option<Mailer>,
     ) -> Result<Self, DuplicateCollection> {
         let in_flight = Arc::new(InFlight::default());
         let accounts = Arc::new(Executor::new(stores.clone(), Arc::clone(&in_flight)));
-        let sessions = Arc::new(Executor::new(stores.clone(), Arc::clone(&in_flight)));
-        let mut hosts: HashMap<&'static str, Arc<dyn Host>> = HashMap::new();
-        hosts.insert(
-            Account::COLLECTION,
+        let registered: Vec<Arc<dyn Host>> = registrations
+            .into_iter()
+            .map(|register| register(&stores, &in_flight).0)
+            .collect();
+        settings.roles.extend(policy::roles());
+        let people = Arc::new(People {
+            accounts: Arc::clone(&accounts),
+            sessions: Arc::new(Executor::new(stores.clone(), Arc::clone(&in_flight))),
+            api_keys: Arc::new(Executor::new(stores.clone(), Arc::clone(&in_flight))),
+            categories: registered
+                .iter()
+                .filter_map(|host| host.personal())
+                .collect(),
+            stores: stores.clone(),
+            settings,
+            mail_waits: Arc::default(),
+        });
+        let built_in: [Arc<dyn Host>; 3] = [
             Arc::new(AccountHost {
-                accounts: TypedHost(Arc::clone(&accounts)),
-                sessions: Arc::clone(&sessions),
+                typed: TypedHost(accounts),
+                people: Arc::clone(&people),
+                mailer: mailer.clone(),
             }),
-        );
-        for register in registrations {
-            let HostBox(host) = register(&stores, &in_flight);
+            Arc::new(SessionHost(Arc::clone(&people))),
+            Arc::new(ApiKeyHost(Arc::clone(&people))),
+        ];
+        let mut hosts: HashMap<&'static str, Arc<dyn Host>> = HashMap::new();
+        for host in built_in.into_iter().chain(registered) {
             let name = host.collection();
-            if name == Session::COLLECTION || hosts.insert(name, host).is_some() {
+            if hosts.insert(name, host).is_some() {
                 return Err(DuplicateCollection(name));
             }
         }
@@ -91,10 +116,22 @@ impl CommandState {
             tokens,
             clock,
             in_flight,
-            accounts,
-            sessions,
+            people,
+            mailer,
+            log_ins: (0..LOG_IN_STRIPES)
+                .map(|_| tokio::sync::Mutex::new(()))
+                .collect(),
             hosts,
         })))
+    }
+
+    /// What goes on in the background of a process that takes commands.
+    pub fn housekeeping(&self) -> Housekeeping {
+        Housekeeping {
+            people: Arc::clone(&self.0.people),
+            clock: Arc::clone(&self.0.clock),
+            mailer: self.0.mailer.clone(),
+        }
     }
 
     /// Now.
@@ -122,14 +159,16 @@ impl CommandState {
         &self.0.in_flight
     }
 
-    /// Runs accounts.
-    pub fn accounts(&self) -> &Executor<Account> {
-        &self.0.accounts
+    /// Accounts and what belongs to them.
+    pub(crate) fn people(&self) -> &People {
+        &self.0.people
     }
 
-    /// Runs sessions.
-    pub fn sessions(&self) -> &Executor<Session> {
-        &self.0.sessions
+    /// Log-ins to one address take turns in a process: so many at once try no more passwords than one after another.
+    pub(crate) async fn log_in_turn(&self, address: &[u8; 32]) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.log_ins[usize::from(address[0]) % LOG_IN_STRIPES]
+            .lock()
+            .await
     }
 
     /// The caller's token, with what an outcome adds, sealed.
@@ -160,6 +199,13 @@ impl FromRef<CommandState> for Arc<Tokens> {
 pub fn routes(state: CommandState) -> Router {
     Router::new()
         .route("/v1/accounts", post(register::register))
+        .route("/v1/accounts/verify-email", post(public::verify_email))
+        .route("/v1/accounts/confirm-email", post(public::confirm_email))
+        .route(
+            "/v1/accounts/forgot-password",
+            post(public::forgot_password),
+        )
+        .route("/v1/accounts/reset-password", post(public::reset_password))
         .route("/v1/sessions", post(log_in::log_in))
         .route("/v1/sessions/refresh", post(log_in::refresh))
         .route("/v1/{collection}", post(begin))
@@ -176,11 +222,16 @@ async fn begin(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let request = request.by(&caller);
-    let outcome = state
+    let Answered { outcome, shown } = state
         .host(&collection)?
         .begin(&request, &caller, body)
         .await?;
-    Ok(begun(&state, &request, &outcome, &collection))
+    let location = location(&outcome, &collection);
+    Ok((
+        [(header::LOCATION, location)],
+        answer_with(&state, &request, &outcome, shown, StatusCode::CREATED),
+    )
+        .into_response())
 }
 
 async fn act(
@@ -191,11 +242,11 @@ async fn act(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let request = request.by(&caller);
-    let outcome = state
+    let Answered { outcome, shown } = state
         .host(&collection)?
         .act(&request, &caller, &id, &command, body)
         .await?;
-    Ok(answer(&state, &request, &outcome, StatusCode::OK).into_response())
+    Ok(answer_with(&state, &request, &outcome, shown, StatusCode::OK).into_response())
 }
 
 impl CommandState {
@@ -226,27 +277,40 @@ pub(crate) fn begun(
     outcome: &Outcome,
     collection: &str,
 ) -> Response {
-    let location = format!("/v1/{collection}/{}", outcome.stream.id());
     (
-        [(header::LOCATION, location)],
+        [(header::LOCATION, location(outcome, collection))],
         answer(state, request, outcome, StatusCode::CREATED),
     )
         .into_response()
 }
 
-fn answer(
+fn location(outcome: &Outcome, collection: &str) -> String {
+    format!("/v1/{collection}/{}", outcome.stream.id())
+}
+
+pub(crate) fn answer(
     state: &CommandState,
     request: &CommandRequest,
     outcome: &Outcome,
     status: StatusCode,
-) -> impl IntoResponse {
+) -> impl IntoResponse + use<> {
+    answer_with(state, request, outcome, Map::new(), status)
+}
+
+/// The answer to a command, with what it shows once.
+fn answer_with(
+    state: &CommandState,
+    request: &CommandRequest,
+    outcome: &Outcome,
+    shown: Map<String, Value>,
+    status: StatusCode,
+) -> impl IntoResponse + use<> {
     let token = state.position(request, outcome);
-    let body = json!({
-        "stream": outcome.stream,
-        "version": outcome.version,
-        "events": outcome.event_types,
-        "token": token,
-    });
+    let mut body = shown;
+    body.insert("stream".into(), json!(outcome.stream));
+    body.insert("version".into(), json!(outcome.version));
+    body.insert("events".into(), json!(outcome.event_types));
+    body.insert("token".into(), json!(token));
     let headers = [
         (header::ETAG.as_str(), format!("\"{}\"", outcome.version)),
         (POSITION_HEADER, token),

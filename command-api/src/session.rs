@@ -1,18 +1,18 @@
-//! The rules of a session: it starts once and ends once. Log-in, refresh and closing an account drive it; nobody commands
-//! it over HTTP yet.
+//! The rules of a session: it starts once and ends once. Logging in starts it; its owner, a refresh token that comes twice
+//! and what happens to the account end it.
 
 use chrono::{DateTime, Utc};
 use events::Personal;
 use events::session::{CATEGORY, EndReason, Event};
 use uuid::Uuid;
-use web::Caller;
 
 use crate::{Aggregate, Decider, Form};
 
 /// What the rules need to know of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Session {
-    started: bool,
+    /// Whose it is; `None` before it started.
+    pub account_id: Option<Uuid>,
     ended: bool,
 }
 
@@ -55,7 +55,7 @@ impl Decider for Session {
 
     fn decide(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         match command {
-            Command::Start { .. } if self.started => Err(Refusal::AlreadyStarted),
+            Command::Start { .. } if self.account_id.is_some() => Err(Refusal::AlreadyStarted),
             Command::Start {
                 account_id,
                 expires_at,
@@ -67,7 +67,7 @@ impl Decider for Session {
                 second_factor: *second_factor,
                 device: device.clone(),
             }]),
-            Command::End { account_id, reason } if self.started && !self.ended => {
+            Command::End { account_id, reason } if self.account_id.is_some() && !self.ended => {
                 Ok(vec![Event::SessionEnded {
                     account_id: *account_id,
                     reason: *reason,
@@ -79,7 +79,7 @@ impl Decider for Session {
 
     fn evolve(mut self, event: &Event) -> Self {
         match event {
-            Event::SessionStarted { .. } => self.started = true,
+            Event::SessionStarted { account_id, .. } => self.account_id = Some(*account_id),
             Event::SessionEnded { .. } => self.ended = true,
         }
         self
@@ -88,14 +88,10 @@ impl Decider for Session {
 
 impl Aggregate for Session {
     const COLLECTION: &'static str = "sessions";
-    const COMMANDS: &'static [&'static str] = &[];
+    const COMMANDS: &'static [&'static str] = &["end"];
 
     fn parse(_name: &str, _form: &mut Form) -> Option<Command> {
         None
-    }
-
-    fn allows(_caller: &Caller, _id: &str, _command: &Command) -> bool {
-        false
     }
 
     fn code(_refusal: &Refusal) -> &'static str {

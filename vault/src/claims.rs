@@ -123,6 +123,23 @@ impl Vault {
         })
     }
 
+    /// Accounts that claimed an address before a time and have not proven it, the oldest first.
+    pub async fn unverified_since(
+        &self,
+        before: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Uuid>, Error> {
+        on!(&*self.0.store, pools => within(
+            sqlx::query_scalar(
+                "SELECT account FROM claims WHERE status = 'pending' AND created_at_ms < $1 ORDER BY created_at_ms LIMIT $2",
+            )
+            .bind(to_ms(before))
+            .bind(i64::from(limit))
+            .fetch_all(&pools.read)
+        )
+        .await)
+    }
+
     /// Deletes all claims of an account.
     pub async fn release_claims(&self, account: Uuid) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(

@@ -254,6 +254,24 @@ impl Vault {
         .await)
     }
 
+    /// The sessions of an account that ended at a time or later; at most 1,000.
+    pub async fn sessions_ended(
+        &self,
+        account: Uuid,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<Uuid>, Error> {
+        on!(&*self.0.store, pools => within(
+            sqlx::query_scalar(
+                "SELECT id FROM sessions WHERE account = $1 AND ended_at_ms >= $2 ORDER BY ended_seq LIMIT $3",
+            )
+            .bind(account)
+            .bind(to_ms(since))
+            .bind(FEED_PAGE)
+            .fetch_all(&pools.read)
+        )
+        .await)
+    }
+
     /// Which of these sessions have ended, or are not known (any more).
     pub async fn session_ended(&self, sessions: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         let open: Vec<Uuid> = match &*self.0.store {

@@ -11,9 +11,9 @@ mod contract {
     pub mod keys_file;
     pub mod opening;
     pub mod outbox;
+    pub mod rotation;
     pub mod second_factor;
     pub mod seen;
-    pub mod rotation;
     pub mod sessions;
     pub mod support;
     pub mod throttle;

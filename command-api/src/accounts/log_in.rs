@@ -1,26 +1,35 @@
 //! Logging in and refreshing. The way is claim → account stream → credential: never a read model.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use events::Actor;
 use events::session::EndReason;
+use events::{Actor, Personal};
+use mail::Content;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use vault::{NewSession, RefreshError, RefreshRefusal, Seen, normalise_email};
+use vault::{
+    Claims, Factor, NewSession, RefreshError, RefreshRefusal, Seen, needs_rehash, normalise_email,
+};
 use web::{Grant, JsonBody, POSITION_HEADER, Problem};
 
-use super::decider::{Account, Status};
-use super::sessions::drive;
-use super::stream_of;
+use super::decider::{Account, Command, Status};
+use super::people::People;
 use crate::form::Form;
 use crate::request::CommandRequest;
 use crate::routes::CommandState;
-use crate::{CommandError, Origin, rules, session};
+use crate::{CommandError, Loaded, Origin, rules, session};
 
+/// How many log-ins one network address may try in a minute.
+const LOG_INS_A_MINUTE: u32 = 100;
+const MINUTE: Duration = Duration::from_mins(1);
 /// How long a session lasts at most.
 const SESSION_DAYS: i64 = 14;
 
@@ -33,44 +42,184 @@ pub(crate) async fn log_in(
     let mut form = Form::new(body, request.origin.now, None);
     let email = form.text("email", rules::email);
     let password = form.password("password");
+    let code = form
+        .optional_text("code", rules::word)
+        .map(SecretString::from);
     let password = form.whole(password)?;
-    let account = who(&state, &email, password)
-        .await?
-        .ok_or(CommandError::InvalidCredentials)?;
+    limit(&state, &request.origin).await?;
+    let proven = prove(&state, &request.origin, &email, password, code.as_ref()).await?;
+    begin(&state, request, proven).await
+}
 
-    let session = vault::random_uuid();
-    let expires_at = request.origin.now + TimeDelta::days(SESSION_DAYS);
-    let refresh_token = state
-        .stores()
-        .vault
+/// Who has proven to be whom.
+struct Proven {
+    account: Uuid,
+    state: Arc<Loaded<Account>>,
+    second_factor: bool,
+}
+
+/// One network address gets so many tries a minute.
+async fn limit(state: &CommandState, origin: &Origin) -> Result<(), CommandError> {
+    let Some(address) = origin.address.as_deref().and_then(|text| text.parse().ok()) else {
+        return Ok(());
+    };
+    let key = state.keys().rate_key("log-in", &network(address));
+    let rate = state
+        .people()
+        .vault()
+        .count_rate(key, MINUTE, origin.now)
+        .await?;
+    if rate.count <= LOG_INS_A_MINUTE {
+        return Ok(());
+    }
+    let left = (rate.resets_at - origin.now).num_seconds().max(1);
+    Err(CommandError::TooManyLogIns {
+        limit: LOG_INS_A_MINUTE,
+        reset_s: u32::try_from(left).unwrap_or(u32::MAX),
+    })
+}
+
+/// One customer of a provider has a whole IPv6 network (a /64) to take addresses from.
+fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+/// Checks what was brought. During the delay after failures, what is right looks the same as what is wrong.
+async fn prove(
+    state: &CommandState,
+    origin: &Origin,
+    email: &str,
+    password: SecretString,
+    code: Option<&SecretString>,
+) -> Result<Proven, CommandError> {
+    let (people, now) = (state.people(), origin.now);
+    let vault = people.vault();
+    let address = state.keys().claim_hash(&normalise_email(email));
+    let _turn = state.log_in_turn(&address).await;
+    let blocked = vault.throttle(address, now).await?.blocked_until.is_some();
+    let claims = vault.claims(address).await?;
+    let found = who(state, claims, password).await?;
+    if blocked {
+        return Err(CommandError::InvalidCredentials);
+    }
+    let Some(account) = found else {
+        fail(people, origin, address, claims).await?;
+        return Err(CommandError::InvalidCredentials);
+    };
+    let loaded = people.load(account).await?;
+    let mut second_factor = false;
+    if loaded.state.second_factor {
+        let code = code.ok_or(CommandError::SecondFactorRequired)?;
+        match people.factor(account, code, now).await? {
+            Factor::Totp => {}
+            Factor::RecoveryCode { left } => {
+                let used = Command::UseRecoveryCode { left };
+                people.note(account, &used, origin).await?;
+            }
+            Factor::Wrong | Factor::NotEnrolled => {
+                fail(people, origin, address, claims).await?;
+                return Err(CommandError::InvalidCredentials);
+            }
+        }
+        second_factor = true;
+    }
+    vault.note_success(address).await?;
+    Ok(Proven {
+        account,
+        state: loaded,
+        second_factor,
+    })
+}
+
+/// Counts a failure. Where a delay begins, those who hold the address hear of it.
+async fn fail(
+    people: &People,
+    origin: &Origin,
+    address: [u8; 32],
+    claims: Claims,
+) -> Result<(), CommandError> {
+    let failure = people.vault().note_failure(address, origin.now).await?;
+    if !failure.episode_began {
+        return Ok(());
+    }
+    let anonymous = Origin {
+        actor: Actor::Anonymous,
+        ..origin.clone()
+    };
+    for account in claims.verified.into_iter().chain(claims.newest_pending) {
+        let noted = people.note(account, &Command::Throttle, &anonymous).await?;
+        if noted && claims.verified == Some(account) {
+            let loaded = people.load(account).await?;
+            if let Some(to) = people.address(loaded.state.email.as_ref()).await? {
+                let content = Content::LogInThrottled {};
+                people.mail(account, &to, &content, origin).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn begin(
+    state: &CommandState,
+    mut request: CommandRequest,
+    proven: Proven,
+) -> Result<Response, Problem> {
+    let Proven {
+        account,
+        state: loaded,
+        second_factor,
+    } = proven;
+    let (people, session) = (state.people(), vault::random_uuid());
+    let now = request.origin.now;
+    let expires_at = now + TimeDelta::days(SESSION_DAYS);
+    let refresh_token = people
+        .vault()
         .begin_session(NewSession {
             id: session,
             account,
-            started_at: request.origin.now,
+            started_at: now,
             expires_at,
-            second_factor: false,
-            seen: seen(&request.origin),
+            second_factor,
+            seen: seen(&request),
         })
         .await
         .map_err(CommandError::from)?;
-    let mut request = request;
     request.origin.actor = Actor::Account(account);
     request.origin.session = Some(session);
     let start = session::Command::Start {
         account_id: account,
         expires_at,
+        second_factor,
+        device: request.device.clone().map(Personal::Plain),
     };
-    let outcome = drive(state.sessions(), &request.origin, session, account, &start).await?;
+    let outcome = people
+        .drive_session(&request.origin, session, account, &start)
+        .await?;
     let grant = Grant {
         account,
         session,
-        scopes: Vec::new(),
-        authenticated_at: request.origin.now,
-        second_factor: false,
+        scopes: scopes(people, &loaded.state, second_factor),
+        authenticated_at: now,
+        second_factor,
     };
-    let body = tokens(&state, &grant, &refresh_token, request.origin.now);
+    let body = tokens(state, &grant, &refresh_token, now);
     let position = state.position(&request, &outcome);
     Ok((StatusCode::CREATED, [(POSITION_HEADER, position)], body).into_response())
+}
+
+/// Roles count in sessions that took a second factor.
+fn scopes(people: &People, account: &Account, second_factor: bool) -> Vec<String> {
+    if second_factor && account.status == Status::Verified {
+        people.scopes(&account.roles)
+    } else {
+        Vec::new()
+    }
 }
 
 /// `POST /v1/sessions/refresh`.
@@ -82,10 +231,10 @@ pub(crate) async fn refresh(
     let mut form = Form::new(body, request.origin.now, None);
     let token = form.text("refresh_token", rules::word);
     let token = form.whole(Some(token))?;
-    let refreshed = match state
-        .stores()
-        .vault
-        .refresh(&token, &seen(&request.origin), request.origin.now)
+    let people = state.people();
+    let refreshed = match people
+        .vault()
+        .refresh(&token, &seen(&request), request.origin.now)
         .await
     {
         Ok(refreshed) => refreshed,
@@ -105,19 +254,24 @@ pub(crate) async fn refresh(
                     account_id: account,
                     reason: EndReason::RefreshTokenReused,
                 };
-                drive(state.sessions(), &origin, session_id, account, &end).await?;
+                people
+                    .drive_session(&origin, session_id, account, &end)
+                    .await?;
             }
             return Err(CommandError::InvalidRefreshToken.into());
         }
         Err(RefreshError::Fault(fault)) => return Err(CommandError::from(fault).into()),
     };
+    let account = people.load(refreshed.account).await?;
+    if !account.state.status.is_open() {
+        return Err(CommandError::InvalidRefreshToken.into());
+    }
     let grant = Grant {
         account: refreshed.account,
         session: refreshed.session_id,
-        scopes: Vec::new(),
-        // A session lasts so long from its log-in.
-        authenticated_at: refreshed.expires_at - TimeDelta::days(SESSION_DAYS),
-        second_factor: false,
+        scopes: scopes(people, &account.state, refreshed.second_factor),
+        authenticated_at: refreshed.started_at,
+        second_factor: refreshed.second_factor,
     };
     let body = tokens(
         &state,
@@ -129,10 +283,10 @@ pub(crate) async fn refresh(
 }
 
 /// From where a session is used.
-fn seen(origin: &Origin) -> Seen {
+fn seen(request: &CommandRequest) -> Seen {
     Seen {
-        device: None,
-        address: origin.address.clone(),
+        device: request.device.clone(),
+        address: request.origin.address.clone(),
     }
 }
 
@@ -149,49 +303,55 @@ fn tokens(
         "token_type": "Bearer",
         "expires_in": access.expires_in,
         "refresh_token": refresh_token.expose_secret(),
+        "scope": grant.scopes.join(" "),
         "account_id": grant.account,
+        "session_id": grant.session,
     }))
 }
 
-/// The account that these credentials open. It costs two hashes whether the address is known or not.
+/// The account that this password opens. It costs two hashes whether the address is known or not.
 async fn who(
     state: &CommandState,
-    email: &str,
+    claims: Claims,
     password: SecretString,
 ) -> Result<Option<Uuid>, CommandError> {
-    let vault = &state.stores().vault;
-    let claims = vault
-        .claims(state.keys().claim_hash(&normalise_email(email)))
-        .await?;
-    let verified = phc(state, claims.verified).await?;
-    let pending = phc(state, claims.newest_pending).await?;
-    let opens_verified = vault
-        .verify_password(verified.as_deref(), password.clone())
-        .await?;
-    let opens_pending = vault.verify_password(pending.as_deref(), password).await?;
-    Ok(match (opens_verified, opens_pending) {
-        (true, _) => claims.verified,
-        (false, true) => claims.newest_pending,
-        (false, false) => None,
-    })
+    let vault = state.people().vault();
+    let verified = credential(state, claims.verified).await?;
+    let pending = credential(state, claims.newest_pending).await?;
+    let mut opened = None;
+    for (account, found) in [
+        (claims.newest_pending, pending),
+        (claims.verified, verified),
+    ] {
+        let phc = found.as_ref().map(|(_, phc)| phc.as_str());
+        if vault.verify_password(phc, password.clone()).await? {
+            opened = account.zip(found);
+        }
+    }
+    let Some((account, (id, phc))) = opened else {
+        return Ok(None);
+    };
+    if needs_rehash(&phc) {
+        let new = vault.hash_password(password).await?;
+        vault.replace_phc(id, &phc, &new).await?;
+    }
+    Ok(Some(account))
 }
 
-/// The hash of an account that may log in.
-async fn phc(state: &CommandState, account: Option<Uuid>) -> Result<Option<String>, CommandError> {
+/// The credential of an account that may log in.
+async fn credential(
+    state: &CommandState,
+    account: Option<Uuid>,
+) -> Result<Option<(Uuid, String)>, CommandError> {
     let Some(account) = account else {
         return Ok(None);
     };
-    let loaded = state
-        .accounts()
-        .load(&stream_of::<Account>(account)?)
-        .await?;
-    match (loaded.state.status, loaded.state.credential_id) {
-        (Status::Pending, Some(credential)) => Ok(state
-            .stores()
-            .vault
-            .credential(credential)
-            .await?
-            .map(|credential| credential.phc)),
+    let loaded = state.people().load(account).await?;
+    match loaded.state.credential_id {
+        Some(id) if loaded.state.status.is_open() => {
+            let found = state.people().vault().credential(id).await?;
+            Ok(found.map(|credential| (id, credential.phc)))
+        }
         _ => Ok(None),
     }
 }

@@ -1,21 +1,41 @@
-//! The built-in domain: accounts and the sessions their owners log in with. The decider is pure; what registering, logging
-//! in and closing do around it (hashing, claims, tokens, ending sessions) stands in files of their own.
+//! The built-in domain: accounts, and the sessions and API keys that their owners use. The deciders are pure; what stands
+//! around them (hashing, claims, tokens, mail, what must be finished after a crash) is a file a subject.
 
 use events::StreamId;
 use uuid::Uuid;
 
-use crate::{Aggregate, CommandError};
+use crate::{Aggregate, CommandError, Decider};
 
+pub(crate) mod api_keys;
 pub mod decider;
+mod email;
+mod erasing;
+mod errands;
+mod exporting;
 pub(crate) mod host;
+pub(crate) mod housekeeping;
 pub(crate) mod log_in;
+pub mod operator;
 mod parse;
+mod password;
+pub(crate) mod people;
+pub(crate) mod public;
 pub(crate) mod register;
+mod second_factor;
 mod sessions;
 
 pub use decider::{Account, Command, Refusal, Status};
+pub use people::AccountSettings;
+pub use second_factor::otpauth;
 
 /// The stream of one of the built-in aggregates.
 fn stream_of<A: Aggregate>(id: Uuid) -> Result<StreamId, CommandError> {
     StreamId::new(A::CATEGORY, &id.to_string()).map_err(CommandError::fault)
+}
+
+/// The person whose account stream it is.
+fn person_of(stream: &StreamId) -> Option<Uuid> {
+    (stream.category() == Account::CATEGORY)
+        .then(|| stream.id().parse().ok())
+        .flatten()
 }

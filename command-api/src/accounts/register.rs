@@ -4,17 +4,17 @@
 use axum::extract::State;
 use axum::response::Response;
 use events::{CommandId, Personal};
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
-use vault::{PasswordProblem, Stored, normalise_email, password_policy};
+use vault::{Stored, normalise_email};
 use web::{JsonBody, Problem};
 
-use super::decider::{Account, Command};
-use super::{parse, stream_of};
+use super::password::new_password;
+use super::people::Given;
+use super::{Account, Command, parse};
 use crate::form::Form;
 use crate::request::{CommandRequest, content};
 use crate::routes::{CommandState, begun};
-use crate::{Aggregate, CommandError, Decider, Order, Outcome, rules};
+use crate::{Aggregate, CommandError, Decider, Outcome, rules};
 
 /// `POST /v1/accounts`.
 pub(crate) async fn register(
@@ -34,16 +34,12 @@ async fn carry_out(
     let content = content("register", &body);
     let mut form = Form::new(body, request.origin.now, None);
     let email = form.text("email", rules::email);
-    let password = form.password("password");
+    let password = new_password(&mut form, "password");
     let profile = form.object("profile", parse::profile).unwrap_or_default();
-    if let Some(password) = &password
-        && let Err(problem) = password_policy(password.expose_secret())
-    {
-        form.refuse("password", password_code(problem), problem.to_string());
-    }
     let password = form.whole(password)?;
 
-    let vault = &state.stores().vault;
+    let people = state.people();
+    let vault = people.vault();
     let address = normalise_email(&email);
     let command_id: CommandId = request.command_id(state.keys(), &address, Account::CATEGORY);
     let _in_flight = state
@@ -51,7 +47,6 @@ async fn carry_out(
         .enter(CommandId(command_id.derive("registering")))
         .ok_or(CommandError::InFlight)?;
     let account = command_id.derive("stream");
-    let stream = stream_of::<Account>(account)?;
     let credential_id = command_id.derive("credential");
 
     // The key comes first: an account whose key is gone was erased, and is not registered anew by a retry.
@@ -79,29 +74,25 @@ async fn carry_out(
             request.origin.now,
         )
         .await?;
-    state
-        .accounts()
-        .execute(Order {
-            stream: &stream,
-            person: Some(account),
-            command: &Command::Register {
-                email: Personal::Plain(email),
-                credential_id,
-                profile,
-            },
-            command_id,
-            retryable: request.idempotency_key.is_some(),
-            content: &content,
-            if_match: None,
-            origin: &request.origin,
-        })
-        .await
-}
-
-fn password_code(problem: PasswordProblem) -> &'static str {
-    match problem {
-        PasswordProblem::TooShort => "too_short",
-        PasswordProblem::TooLong => "too_long",
-        PasswordProblem::Common => "common_password",
+    let given = Given {
+        account,
+        command_id,
+        retryable: request.idempotency_key.is_some(),
+        content: &content,
+        if_match: None,
+        origin: &request.origin,
+        begun_at: request.origin.now,
+    };
+    let register = Command::Register {
+        email: Personal::Plain(email.clone()),
+        credential_id,
+        profile,
+    };
+    let outcome = people.give(&given, &register).await?;
+    if outcome.appended.as_ref().is_some_and(|done| !done.repeated) {
+        people
+            .ask_to_verify(account, &email, &request.origin)
+            .await?;
     }
+    Ok(outcome)
 }

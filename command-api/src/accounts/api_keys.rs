@@ -1,0 +1,120 @@
+//! Creating an API key. Its text is derived from its id, so a retry shows the same text again; the vault keeps its hash.
+
+use chrono::{TimeDelta, Utc};
+use events::Personal;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+use web::Caller;
+
+use super::people::People;
+use super::stream_of;
+use crate::api_key::{ApiKey, Command};
+use crate::form::Form;
+use crate::host::Answered;
+use crate::order::Order;
+use crate::policy::{SELF_READ, SELF_WRITE};
+use crate::request::{CommandRequest, content};
+use crate::{CommandError, Decider, rules};
+
+/// How long a key may last.
+const DAYS: std::ops::RangeInclusive<i64> = 1..=366;
+/// How many keys an account may have at once.
+const KEYS: usize = 50;
+
+impl People {
+    pub(crate) async fn create_api_key(
+        &self,
+        request: &CommandRequest,
+        caller: &Caller,
+        body: Map<String, Value>,
+    ) -> Result<Answered, CommandError> {
+        let content = content("create-api-key", &body);
+        let origin = &request.origin;
+        let mut form = Form::new(body, origin.now, Some(caller.account));
+        let name = form.text("name", rules::name);
+        let days = form.integer("expires_in_days", DAYS);
+        let scopes = self.wanted_scopes(&mut form, caller);
+        let scopes = form.whole(Some(scopes))?;
+
+        let account = caller.account;
+        let principal = account.to_string();
+        let command_id = request.command_id(&self.stores.keys, &principal, ApiKey::CATEGORY);
+        let key = command_id.derive("stream");
+        let valid = self
+            .vault()
+            .api_keys(account)
+            .await?
+            .iter()
+            .filter(|k| k.id != key && k.revoked_at.is_none() && k.expires_at > origin.now)
+            .count();
+        if valid >= KEYS {
+            return Err(CommandError::TooMany(format!(
+                "an account has at most {KEYS} API keys: revoke one that is not used"
+            )));
+        }
+        let expires_at: chrono::DateTime<Utc> = origin.now + TimeDelta::days(days);
+        let outcome = self
+            .api_keys
+            .execute(Order {
+                stream: &stream_of::<ApiKey>(key)?,
+                person: Some(account),
+                command: &Command::Create {
+                    account_id: account,
+                    name: Personal::Plain(name),
+                    scopes: scopes.clone(),
+                    expires_at,
+                },
+                command_id,
+                retryable: request.idempotency_key.is_some(),
+                content: &content,
+                if_match: None,
+                origin,
+            })
+            .await?;
+        // The log first: a key that opens doors is known to its owner.
+        let text = self
+            .vault()
+            .store_api_key(key, account, &scopes, expires_at)
+            .await?;
+        let shown = json!({ "api_key": text.expose_secret() });
+        let Value::Object(shown) = shown else {
+            return Err(CommandError::fault("an object is an object"));
+        };
+        Ok(Answered { outcome, shown })
+    }
+
+    /// What the key is to allow: never more than its owner may do.
+    fn wanted_scopes(&self, form: &mut Form, caller: &Caller) -> Vec<String> {
+        let wanted = match form.value("scopes") {
+            Some(Value::Array(list)) if !list.is_empty() => list,
+            _ => {
+                form.refuse(
+                    "scopes",
+                    "required",
+                    format!("write a list, for example [\"{SELF_READ}\"]"),
+                );
+                return Vec::new();
+            }
+        };
+        let mut scopes = Vec::with_capacity(wanted.len());
+        for value in &wanted {
+            match value.as_str() {
+                Some(scope)
+                    if scope == SELF_READ || scope == SELF_WRITE || caller.has_exact_scope(scope) =>
+                {
+                    scopes.push(scope.to_owned());
+                }
+                _ => form.refuse(
+                    "scopes",
+                    "scope_not_held",
+                    format!(
+                        "a key may allow {SELF_READ}, {SELF_WRITE}, and what its owner may do: {value} is not among it"
+                    ),
+                ),
+            }
+        }
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
+    }
+}

@@ -1,0 +1,189 @@
+//! Proving an address: of a new account, and of one that changes it. Uniqueness binds here, in the vault, in the moment
+//! that a code or a link is shown; an errand then tells the account.
+
+use events::{CommandId, Personal};
+use mail::Content;
+use mail::letters::{confirm_email_link, verify_email_link};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+use vault::{Challenge, ChallengeError, Purpose, Settled, normalise_email};
+
+use super::errands::{Errand, intent};
+use super::people::{Given, People};
+use super::{Account, Command};
+use crate::form::Form;
+use crate::order::{Origin, Outcome};
+use crate::request::{CommandRequest, content};
+use crate::{CommandError, Decider, rules};
+
+impl From<ChallengeError> for CommandError {
+    fn from(error: ChallengeError) -> Self {
+        match error {
+            ChallengeError::Refused => Self::ChallengeRefused,
+            ChallengeError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+/// The whole minutes that a challenge is good for.
+pub(super) fn minutes(purpose: Purpose) -> u32 {
+    u32::try_from(purpose.lifetime().num_minutes()).unwrap_or(u32::MAX)
+}
+
+impl People {
+    /// Mails a new code to somebody who registered. An address that somebody else has proven gets another mail: its
+    /// holder learns that it was tried, and whoever tried learns nothing.
+    pub async fn ask_to_verify(
+        &self,
+        account: Uuid,
+        email: &str,
+        origin: &Origin,
+    ) -> Result<(), CommandError> {
+        let claim = self.stores.keys.claim_hash(&normalise_email(email));
+        let issued = self
+            .vault()
+            .issue_challenge(account, Purpose::VerifyEmail, Some(claim), origin.now)
+            .await?;
+        let content = match self.vault().claims(claim).await?.verified {
+            Some(holder) if holder != account => Content::AlreadyRegistered {},
+            _ => Content::VerifyEmail {
+                code: issued.code.expose_secret().to_owned(),
+                link: verify_email_link(&self.settings.app_url, issued.link.expose_secret()),
+                minutes: minutes(Purpose::VerifyEmail),
+            },
+        };
+        self.mail(account, email, &content, origin).await
+    }
+
+    /// `…/resend-verification`.
+    pub async fn resend_verification(&self, given: &Given<'_>) -> Result<Outcome, CommandError> {
+        let account = self.load(given.account).await?;
+        // The decider says whether there is anything to verify.
+        let events = account
+            .state
+            .decide(&Command::VerifyEmail)
+            .map_err(CommandError::refused::<Account>)?;
+        if !events.is_empty()
+            && let Some(email) = self.address(account.state.email.as_ref()).await?
+        {
+            self.ask_to_verify(given.account, &email, given.origin)
+                .await?;
+        }
+        self.unchanged(given.account).await
+    }
+
+    /// `…/verify-email` and `…/confirm-email`, with the code.
+    pub async fn prove_by_code(
+        &self,
+        given: &Given<'_>,
+        purpose: Purpose,
+        code: &str,
+    ) -> Result<Outcome, CommandError> {
+        if let Some(outcome) = self.first_answer(given).await? {
+            return Ok(outcome);
+        }
+        let now = given.origin.now;
+        let challenge = self
+            .vault()
+            .check_code(given.account, purpose, code, now)
+            .await?;
+        self.prove(given, &challenge).await
+    }
+
+    /// `POST /v1/accounts/verify-email` and `…/confirm-email`, with the token of a link.
+    pub async fn prove_by_link(
+        &self,
+        request: &CommandRequest,
+        name: &str,
+        purpose: Purpose,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError> {
+        let content = content(name, &body);
+        let mut form = Form::new(body, request.origin.now, None);
+        let token = form.password("token");
+        let token = form.whole(token)?;
+        let token = token.expose_secret();
+        let command_id = self.link_command(request, token);
+        if request.idempotency_key.is_some()
+            && let Some(outcome) = self
+                .accounts
+                .recall_any(command_id, &content, super::person_of)
+                .await?
+        {
+            return Ok(outcome);
+        }
+        let now = request.origin.now;
+        let challenge = self.vault().check_link(purpose, token, now).await?;
+        let given = Given {
+            account: challenge.account,
+            command_id,
+            retryable: request.idempotency_key.is_some(),
+            content: &content,
+            if_match: None,
+            origin: &request.origin,
+            begun_at: request.origin.now,
+        };
+        self.prove(&given, &challenge).await
+    }
+
+    /// The id of a command that is given with a link: whoever has the link gives it.
+    pub fn link_command(&self, request: &CommandRequest, token: &str) -> CommandId {
+        let principal = self.stores.keys.fingerprint(&[b"link", token.as_bytes()]);
+        request.command_id(&self.stores.keys, &principal, Account::CATEGORY)
+    }
+
+    async fn prove(
+        &self,
+        given: &Given<'_>,
+        challenge: &Challenge,
+    ) -> Result<Outcome, CommandError> {
+        let errand = match challenge.purpose {
+            Purpose::ChangeEmail => Errand::ChangeEmail,
+            Purpose::VerifyEmail | Purpose::ResetPassword => Errand::VerifyEmail,
+        };
+        let intent = intent(errand.clone(), given)?;
+        match self.vault().settle_claim(challenge, &intent).await? {
+            Settled::Verified => self.finish(&intent, errand, given).await,
+            Settled::Taken => Err(CommandError::EmailTaken),
+            Settled::Used => Err(CommandError::ChallengeRefused),
+        }
+    }
+
+    /// `…/change-email`: both addresses are told, the new one has to confirm.
+    pub async fn change_email(
+        &self,
+        given: &Given<'_>,
+        mut form: Form,
+    ) -> Result<Outcome, CommandError> {
+        let email = form.text("email", rules::email);
+        let password = form.password("password");
+        let password = form.whole(password)?;
+        self.check_password(given.account, password).await?;
+        let command = Command::RequestEmailChange {
+            email: Personal::Plain(email.clone()),
+        };
+        let before = self.load(given.account).await?;
+        let outcome = self.give(given, &command).await?;
+        if outcome.appended.as_ref().is_none_or(|done| done.repeated) {
+            return Ok(outcome);
+        }
+        let claim = self.stores.keys.claim_hash(&normalise_email(&email));
+        let (vault, origin) = (self.vault(), given.origin);
+        let issued = vault
+            .issue_challenge(given.account, Purpose::ChangeEmail, Some(claim), origin.now)
+            .await?;
+        let content = match vault.claims(claim).await?.verified {
+            Some(holder) if holder != given.account => Content::AlreadyRegistered {},
+            _ => Content::ChangeEmailConfirm {
+                code: issued.code.expose_secret().to_owned(),
+                link: confirm_email_link(&self.settings.app_url, issued.link.expose_secret()),
+                minutes: minutes(Purpose::ChangeEmail),
+            },
+        };
+        self.mail(given.account, &email, &content, origin).await?;
+        self.tell(&before, given, &Content::ChangeEmailNotice {})
+            .await?;
+        Ok(outcome)
+    }
+}

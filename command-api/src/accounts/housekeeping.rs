@@ -1,0 +1,137 @@
+//! What goes on in the background of every command-api process: mail is sent, what was begun is finished, what expired is
+//! forgotten. Any number of processes may do it at once: the vault hands each piece to one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::Actor;
+use mail::{Content, Mailer, SendError};
+use serde::Deserialize;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use vault::Outgoing;
+
+use super::people::People;
+use crate::clock::Clock;
+use crate::{CommandError, Origin};
+
+/// How often is looked for mail and for unfinished errands.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often what expired is forgotten.
+const SWEEP: Duration = Duration::from_mins(1);
+/// How many mails, and errands, are taken at once.
+const TAKEN: u32 = 20;
+/// How long somebody may take to prove their address.
+const UNVERIFIED_DAYS: i64 = 7;
+/// The name under which it acts.
+const NAME: &str = "housekeeping";
+
+/// The background work of one process.
+pub struct Housekeeping {
+    pub(crate) people: Arc<People>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) mailer: Option<Mailer>,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    to: String,
+    content: Content,
+}
+
+impl Housekeeping {
+    /// Until shutdown. What fails is logged and tried again.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = Instant::now();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.people.mail_waits.notified() => {}
+            }
+            let round = async {
+                self.send_mail().await?;
+                self.finish_errands().await?;
+                if Instant::now() >= sweep {
+                    sweep = Instant::now() + SWEEP;
+                    self.sweep().await?;
+                }
+                Ok::<_, CommandError>(())
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                done = round => if let Err(error) = done {
+                    tracing::warn!(%error, "housekeeping is interrupted; trying again");
+                }
+            }
+        }
+    }
+
+    async fn send_mail(&self) -> Result<(), CommandError> {
+        let Some(mailer) = &self.mailer else {
+            return Ok(());
+        };
+        let vault = self.people.vault();
+        let due = vault.due_mail(self.clock.now(), TAKEN).await?;
+        if due.given_up > 0 {
+            tracing::error!(
+                count = due.given_up,
+                "mails could not be sent for a day and were given up"
+            );
+        }
+        for Outgoing { id, content, .. } in due.mail {
+            let Ok(Job { to, content }) = serde_json::from_value::<Job>(content) else {
+                tracing::error!(mail = %id, "a mail of an unknown form was dropped");
+                vault.mail_sent(id).await?;
+                continue;
+            };
+            let letter = content.letter(&to, &self.people.settings.app_name);
+            let now = self.clock.now();
+            match mailer.send(&letter, id, now).await {
+                Ok(()) => vault.mail_sent(id).await?,
+                Err(SendError::Refused(reason)) => {
+                    tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
+                    vault.mail_sent(id).await?;
+                }
+                Err(SendError::Unavailable(reason)) => {
+                    tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail waits for another try");
+                    vault.mail_failed(id, now).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_errands(&self) -> Result<(), CommandError> {
+        let now = self.clock.now();
+        for intent in self.people.vault().due_intents(now, TAKEN).await? {
+            if let Err(error) = self.people.resume(&intent, now).await {
+                tracing::warn!(account = %intent.account, %error, "an errand could not be finished; trying again later");
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), CommandError> {
+        let now = self.clock.now();
+        self.people.vault().forget_expired(now).await?;
+        self.people
+            .erase_unverified(now - TimeDelta::days(UNVERIFIED_DAYS), &origin(now))
+            .await
+    }
+}
+
+/// Showcaller itself, by the clock.
+fn origin(now: DateTime<Utc>) -> Origin {
+    Origin {
+        actor: Actor::System(NAME.into()),
+        session: None,
+        address: None,
+        now,
+        correlation_id: vault::random_uuid(),
+        traceparent: None,
+    }
+}

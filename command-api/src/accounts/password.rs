@@ -1,0 +1,217 @@
+//! Changing a password, with the one before or with a link that was mailed. The new hash stands in the vault first; an
+//! errand then tells the account, forgets the old hash and ends the sessions.
+
+use events::account::PasswordProof;
+use mail::Content;
+use mail::letters::reset_password_link;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+use vault::{PasswordProblem, Purpose, Stored, normalise_email, password_policy};
+
+use super::email::minutes;
+use super::errands::{Errand, intent};
+use super::people::{Given, People};
+use super::{Account, Command};
+use crate::form::Form;
+use crate::order::Outcome;
+use crate::request::{CommandRequest, content};
+use crate::{CommandError, Decider, rules};
+
+/// A new password that the policy allows.
+pub(super) fn new_password(form: &mut Form, name: &'static str) -> Option<SecretString> {
+    let password = form.password(name)?;
+    if let Err(problem) = password_policy(password.expose_secret()) {
+        let code = match problem {
+            PasswordProblem::TooShort => "too_short",
+            PasswordProblem::TooLong => "too_long",
+            PasswordProblem::Common => "common_password",
+        };
+        form.refuse(name, code, problem.to_string());
+    }
+    Some(password)
+}
+
+impl People {
+    /// Whether it is the account's password.
+    pub async fn check_password(
+        &self,
+        account: Uuid,
+        password: SecretString,
+    ) -> Result<(), CommandError> {
+        let state = self.load(account).await?;
+        let phc = match state.state.credential_id {
+            Some(id) => self.vault().credential(id).await?.map(|found| found.phc),
+            None => None,
+        };
+        if self
+            .vault()
+            .verify_password(phc.as_deref(), password)
+            .await?
+        {
+            Ok(())
+        } else {
+            Err(CommandError::InvalidCredentials)
+        }
+    }
+
+    /// `…/change-password`.
+    pub async fn change_password(
+        &self,
+        given: &Given<'_>,
+        mut form: Form,
+    ) -> Result<Outcome, CommandError> {
+        let password = form.password("password");
+        let new = new_password(&mut form, "new_password");
+        let (password, new) = form.whole(password.zip(new))?;
+        let credential_id = given.command_id.derive("credential");
+        // A retry brings a password that is the old one by now: what it must know is the new one.
+        if let Some(outcome) = self.first_answer(given).await? {
+            let credential = self.vault().credential(credential_id).await?;
+            let phc = credential
+                .as_ref()
+                .map(|credential| credential.phc.as_str());
+            return match self.vault().verify_password(phc, new).await? {
+                true => Ok(outcome),
+                false => Err(CommandError::InvalidCredentials),
+            };
+        }
+        self.check_password(given.account, password).await?;
+        let phc = self.vault().hash_password(new.clone()).await?;
+        let stored = self
+            .vault()
+            .store_credential(credential_id, given.account, &phc)
+            .await?;
+        if let Stored::Already(credential) = stored
+            && !self
+                .vault()
+                .verify_password(Some(&credential.phc), new)
+                .await?
+        {
+            return Err(CommandError::KeyReused);
+        }
+        let errand = Errand::SetPassword {
+            credential_id,
+            proof: PasswordProof::Password,
+        };
+        self.run(errand, given).await
+    }
+
+    /// `POST /v1/accounts/forgot-password`: the same answer and the same work, whether the address is known or not; what
+    /// differs is done when the answer is given.
+    pub async fn forgot_password(
+        &self,
+        request: &CommandRequest,
+        body: Map<String, Value>,
+    ) -> Result<(), CommandError> {
+        let mut form = Form::new(body, request.origin.now, None);
+        let email = form.text("email", rules::email);
+        let email = form.whole(Some(email))?;
+        let keys = &self.stores.keys;
+        let claims = self
+            .vault()
+            .claims(keys.claim_hash(&normalise_email(&email)))
+            .await?;
+        let Some(account) = claims.verified.or(claims.newest_pending) else {
+            return Ok(());
+        };
+        let content = content("forgot-password", &Map::new());
+        let given = Given {
+            account,
+            command_id: request.command_id(keys, &normalise_email(&email), "forgot-password"),
+            retryable: request.idempotency_key.is_some(),
+            content: &content,
+            if_match: None,
+            origin: &request.origin,
+            begun_at: request.origin.now,
+        };
+        let asked = self.give(&given, &Command::RequestPasswordReset).await;
+        let fresh = match asked {
+            Ok(outcome) => outcome.appended.is_some_and(|done| !done.repeated),
+            // A closed account resets nothing, and nobody is told.
+            Err(CommandError::Refused { .. } | CommandError::Erased) => false,
+            Err(error) => return Err(error),
+        };
+        if fresh {
+            let issued = self
+                .vault()
+                .issue_challenge(account, Purpose::ResetPassword, None, request.origin.now)
+                .await?;
+            let content = Content::ResetPassword {
+                link: reset_password_link(&self.settings.app_url, issued.link.expose_secret()),
+                minutes: minutes(Purpose::ResetPassword),
+            };
+            self.mail(account, &email, &content, &request.origin)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// `POST /v1/accounts/reset-password`, with the token of a link.
+    pub async fn reset_password(
+        &self,
+        request: &CommandRequest,
+        body: Map<String, Value>,
+    ) -> Result<Outcome, CommandError> {
+        let content = content("reset-password", &body);
+        let mut form = Form::new(body, request.origin.now, None);
+        let token = form.password("token");
+        let new = new_password(&mut form, "new_password");
+        let (token, new) = form.whole(token.zip(new))?;
+        let token = token.expose_secret();
+        let command_id = self.link_command(request, token);
+        let credential_id = command_id.derive("credential");
+        if request.idempotency_key.is_some()
+            && let Some(outcome) = self
+                .accounts
+                .recall_any(command_id, &content, super::person_of)
+                .await?
+        {
+            let credential = self.vault().credential(credential_id).await?;
+            let phc = credential
+                .as_ref()
+                .map(|credential| credential.phc.as_str());
+            return match self.vault().verify_password(phc, new).await? {
+                true => Ok(outcome),
+                false => Err(CommandError::InvalidCredentials),
+            };
+        }
+        let now = request.origin.now;
+        let challenge = self
+            .vault()
+            .check_link(Purpose::ResetPassword, token, now)
+            .await?;
+        let given = Given {
+            account: challenge.account,
+            command_id,
+            retryable: request.idempotency_key.is_some(),
+            content: &content,
+            if_match: None,
+            origin: &request.origin,
+            begun_at: request.origin.now,
+        };
+        let errand = Errand::SetPassword {
+            credential_id,
+            proof: PasswordProof::EmailLink,
+        };
+        // The decider first: an account that is closed uses no link up.
+        self.load(given.account)
+            .await?
+            .state
+            .decide(&Command::ChangePassword {
+                credential_id,
+                proof: PasswordProof::EmailLink,
+            })
+            .map_err(CommandError::refused::<Account>)?;
+        let phc = self.vault().hash_password(new).await?;
+        let intent = intent(errand.clone(), &given)?;
+        let settled = self
+            .vault()
+            .settle_reset(&challenge, credential_id, &phc, &intent)
+            .await?;
+        if !settled {
+            return Err(CommandError::ChallengeRefused);
+        }
+        self.finish(&intent, errand, &given).await
+    }
+}

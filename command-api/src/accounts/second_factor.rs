@@ -1,0 +1,170 @@
+//! The second factor: codes of a device (TOTP), and recovery codes for when it is lost. The vault counts and checks; the
+//! log says when it was switched on and off.
+
+use mail::Content;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+use vault::{EnrollError, Factor};
+
+use super::errands::Errand;
+use super::people::{Given, People};
+use super::{Account, Command};
+use crate::form::Form;
+use crate::order::Outcome;
+use crate::{CommandError, Decider};
+use events::session::EndReason;
+
+/// An outcome, and what the answer shows once.
+pub(crate) type Shown = (Outcome, Map<String, Value>);
+
+impl People {
+    /// `…/enroll-totp`: a new secret for the device. Nothing changes before a code of it is shown.
+    pub async fn enroll_totp(
+        &self,
+        given: &Given<'_>,
+        mut form: Form,
+    ) -> Result<Shown, CommandError> {
+        let password = form.password("password");
+        let password = form.whole(password)?;
+        self.check_password(given.account, password).await?;
+        let account = self.load(given.account).await?;
+        account
+            .state
+            .decide(&Command::EnableSecondFactor)
+            .map_err(CommandError::refused::<Account>)?;
+        // The vault may have a confirmed one that the log does not know of, when a process died in between.
+        self.vault().remove_second_factor(given.account).await?;
+        let secret = match self.vault().enroll_totp(given.account).await {
+            Ok(secret) => secret,
+            Err(EnrollError::Key(error)) => return Err(error.into()),
+            Err(EnrollError::Already) => return Err(CommandError::Conflict),
+        };
+        let secret = secret.expose_secret();
+        let label = self.address(account.state.email.as_ref()).await?;
+        let uri = otpauth(
+            &self.settings.app_name,
+            label.as_deref().unwrap_or("account"),
+            secret,
+        );
+        let shown = json!({ "secret": secret, "otpauth_uri": uri });
+        Ok((self.unchanged(given.account).await?, fields(shown)))
+    }
+
+    /// `…/confirm-totp`: the first code switches it on, and brings the recovery codes.
+    pub async fn confirm_totp(
+        &self,
+        given: &Given<'_>,
+        mut form: Form,
+    ) -> Result<Shown, CommandError> {
+        let code = form.password("code");
+        let code = form.whole(code)?;
+        self.load(given.account)
+            .await?
+            .state
+            .decide(&Command::EnableSecondFactor)
+            .map_err(CommandError::refused::<Account>)?;
+        let codes = self
+            .vault()
+            .confirm_totp(given.account, code.expose_secret(), given.origin.now)
+            .await?
+            .ok_or(CommandError::ChallengeRefused)?;
+        let outcome = self.give(given, &Command::EnableSecondFactor).await?;
+        self.factor_changed(given, true).await?;
+        Ok((outcome, recovery_codes(&codes)))
+    }
+
+    /// `…/remove-totp`, with a code of it.
+    pub async fn remove_totp(
+        &self,
+        given: &Given<'_>,
+        mut form: Form,
+    ) -> Result<Outcome, CommandError> {
+        let code = form.password("code");
+        let code = form.whole(code)?;
+        if let Some(outcome) = self.first_answer(given).await? {
+            return Ok(outcome);
+        }
+        self.check_factor(given, &code).await?;
+        let outcome = self.give(given, &Command::DisableSecondFactor).await?;
+        self.vault().remove_second_factor(given.account).await?;
+        self.factor_changed(given, false).await?;
+        Ok(outcome)
+    }
+
+    /// `…/replace-recovery-codes`, with a code of the device.
+    pub async fn replace_recovery_codes(
+        &self,
+        given: &Given<'_>,
+        mut form: Form,
+    ) -> Result<Shown, CommandError> {
+        let code = form.password("code");
+        let code = form.whole(code)?;
+        self.check_factor(given, &code).await?;
+        let codes = self
+            .vault()
+            .new_recovery_codes(given.account)
+            .await?
+            .ok_or(CommandError::ChallengeRefused)?;
+        let outcome = self.give(given, &Command::ReplaceRecoveryCodes).await?;
+        Ok((outcome, recovery_codes(&codes)))
+    }
+
+    async fn check_factor(
+        &self,
+        given: &Given<'_>,
+        code: &SecretString,
+    ) -> Result<(), CommandError> {
+        match self.factor(given.account, code, given.origin.now).await? {
+            Factor::Totp | Factor::RecoveryCode { .. } => Ok(()),
+            Factor::Wrong | Factor::NotEnrolled => Err(CommandError::ChallengeRefused),
+        }
+    }
+
+    /// What a code of the second factor comes to.
+    pub async fn factor(
+        &self,
+        account: Uuid,
+        code: &SecretString,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Result<Factor, CommandError> {
+        Ok(self
+            .vault()
+            .check_second_factor(account, code.expose_secret(), now)
+            .await?)
+    }
+
+    /// The other sessions began under other terms: they end.
+    async fn factor_changed(&self, given: &Given<'_>, on: bool) -> Result<(), CommandError> {
+        let errand = Errand::EndSessions {
+            reason: EndReason::SecondFactorChanged,
+            revoke_keys: false,
+        };
+        self.run(errand, given).await?;
+        let account = self.load(given.account).await?;
+        self.tell(&account, given, &Content::SecondFactorChanged { on })
+            .await
+    }
+}
+
+/// What authenticator applications read, mostly as a QR code.
+pub fn otpauth(app: &str, label: &str, secret: &str) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let app = utf8_percent_encode(app, NON_ALPHANUMERIC);
+    let label = utf8_percent_encode(label, NON_ALPHANUMERIC);
+    format!(
+        "otpauth://totp/{app}:{label}?secret={secret}&issuer={app}&algorithm=SHA1&digits=6&period=30"
+    )
+}
+
+fn recovery_codes(codes: &[SecretString]) -> Map<String, Value> {
+    let codes: Vec<&str> = codes.iter().map(ExposeSecret::expose_secret).collect();
+    fields(json!({ "recovery_codes": codes }))
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
