@@ -16,6 +16,7 @@ mod crashes;
 mod docs;
 mod embedded;
 mod fixture;
+mod keys;
 mod operators;
 mod pairs;
 mod refusals;

@@ -111,14 +111,16 @@ impl Keys {
             Ok((rings, loaded)) => {
                 *self.rings.write().unwrap_or_else(PoisonError::into_inner) = rings;
                 seen.loaded = loaded;
-                seen.complained = None;
+                seen.complaint = None;
                 tracing::info!(file = %path.display(), "read the keys file again");
             }
-            Err(error) if seen.complained != Some(stamp) => {
-                tracing::error!(%error, "the changed keys file can't be used; the keys known before stay in use");
-                seen.complained = Some(stamp);
+            Err(error) => {
+                let complaint = error.to_string();
+                if seen.complaint.as_ref() != Some(&complaint) {
+                    tracing::error!(error = %complaint, "the changed keys file can't be used; the keys known before stay in use");
+                    seen.complaint = Some(complaint);
+                }
             }
-            Err(_) => {}
         }
     }
 

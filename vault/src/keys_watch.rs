@@ -55,8 +55,8 @@ pub(crate) struct Watch {
 pub(crate) struct Seen {
     /// The state whose keys are in use.
     pub(crate) loaded: Stamp,
-    /// The state that could not be used, already told.
-    pub(crate) complained: Option<Option<Stamp>>,
+    /// Why a changed file cannot be used, as it was told.
+    pub(crate) complaint: Option<String>,
     urged: Option<Instant>,
 }
 
@@ -68,7 +68,7 @@ impl Watch {
             due_ms: AtomicU64::new(EVERY.as_millis() as u64),
             seen: Mutex::new(Seen {
                 loaded,
-                complained: None,
+                complaint: None,
                 urged: None,
             }),
         }

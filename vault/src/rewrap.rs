@@ -152,7 +152,7 @@ impl Vault {
                     Ok((_, 0)) => {}
                     Ok(_) => pause = LONG_PAUSE,
                     Err(error) => {
-                        tracing::warn!(%error, "wrapping data keys anew was cut off; trying again")
+                        tracing::warn!(%error, "wrapping data keys anew was cut off; trying again");
                     }
                 }
             }
