@@ -3,16 +3,19 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use command_api::policy::Role;
 use command_api::{Aggregate, Registration, hosted};
 use read_models::ReadModel;
 
-use crate::config::{CommandLine, Settings, Streams, Verb};
+use crate::config::{CommandLine, Settings};
+use crate::verbs::{Streams, Verb};
 use crate::{operate, serve, telemetry};
 
 /// An application on Showcaller: accounts, and whatever is added.
 pub struct App {
     pub(crate) aggregates: Vec<Registration>,
     pub(crate) models: Vec<ReadModel>,
+    pub(crate) roles: Vec<Role>,
 }
 
 impl Default for App {
@@ -27,6 +30,7 @@ impl App {
         Self {
             aggregates: Vec::new(),
             models: projector::built_in(),
+            roles: Vec::new(),
         }
     }
 
@@ -41,6 +45,13 @@ impl App {
     #[must_use]
     pub fn read_model(mut self, model: ReadModel) -> Self {
         self.models.push(model);
+        self
+    }
+
+    /// Adds a role: operators grant it to accounts, and sessions of these that took a second factor hold its scopes.
+    #[must_use]
+    pub fn role(mut self, name: &str, scopes: &[&str]) -> Self {
+        self.roles.push(Role::new(name, scopes));
         self
     }
 
@@ -80,6 +91,7 @@ impl App {
             }
             Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
             Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
+            Verb::Operator(verb) => operate::operator::act(&settings, &verb).await,
             Verb::Health => operate::health::ask(&settings).await,
         }
     }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use chrono::TimeDelta;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use crate::telemetry;
+use crate::verbs::Verb;
 
 /// Defaults of the embedded form: everything under `data/`.
 const EVENTS: &str = "sqlite:data/events.db";
@@ -18,6 +18,10 @@ const BROKER: &str = "memory:";
 const KEYS: &str = "data/keys.json";
 const LISTEN: &str = "127.0.0.1:8080";
 const ISSUER: &str = "showcaller";
+const LEDGER: &str = "sqlite:data/erasure-ledger.db";
+const MAIL: &str = "folder:data/mail";
+const MAIL_FROM: &str = "Showcaller <no-reply@localhost>";
+const APP_NAME: &str = "Showcaller";
 
 /// An event-driven CQRS backend: commands in, events kept, read models out.
 #[derive(Debug, Parser)]
@@ -31,120 +35,6 @@ pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub verb: Option<Verb>,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Serves every role in one process, or one with --role (the default).
-    Serve,
-    /// Looks into the log's streams.
-    #[command(subcommand)]
-    Streams(Streams),
-    /// Proves that each read model took in every event exactly once and in order.
-    #[command(
-        after_help = "Examples:\n  showcaller verify\n  showcaller verify --rows\n\nExits with 0 when everything is as it must be, with 1 when something is not."
-    )]
-    Verify {
-        /// Compares the rows with a fold of the log as well.
-        #[arg(long)]
-        rows: bool,
-    },
-    /// Makes the keys file, and rotates what is in it.
-    #[command(subcommand)]
-    Keys(KeysVerb),
-    /// Asks the server at --listen whether it is ready: exits with 0 if so, else with 1.
-    Health,
-}
-
-/// Looks into streams.
-#[derive(Debug, Subcommand)]
-pub enum Streams {
-    /// Shows a stream's events, oldest first; personal fields are masked.
-    #[command(
-        after_help = "Example:\n  showcaller streams show account-5f0e4b4e-8f0c-8d5e-9b1f-0a4e3c1d2b3a"
-    )]
-    Show {
-        /// The stream's name, {category}-{id}.
-        stream: String,
-        /// How to print.
-        #[arg(long, value_enum, default_value_t = Output::Table)]
-        output: Output,
-    },
-}
-
-/// Works on the keys file.
-#[derive(Debug, Subcommand)]
-pub enum KeysVerb {
-    /// Makes a new keys file; never overwrites one.
-    Create {
-        /// Where to write it; it will be readable by its owner only.
-        file: PathBuf,
-    },
-    /// Adds a key to the file named by --keys; it becomes current after a while. Nothing has to be restarted.
-    #[command(
-        after_help = "Examples:\n  showcaller keys rotate signing\n  showcaller keys rotate master --in 1h"
-    )]
-    Rotate {
-        /// Which keys.
-        #[arg(value_enum)]
-        ring: Ring,
-        /// When the new key becomes current, like 10s, 5m, 2h or 1d [default: 5m for signing, 10s for master]
-        #[arg(long = "in", value_name = "DURATION", value_parser = duration)]
-        delay: Option<TimeDelta>,
-    },
-    /// Lists master and signing keys of the file named by --keys, and how many data keys each master key wraps.
-    List,
-    /// Takes an old key out of the file named by --keys; refused while it is needed.
-    #[command(after_help = "Example:\n  showcaller keys remove master 3f0c94be1a77")]
-    Remove {
-        /// Which keys.
-        #[arg(value_enum)]
-        ring: Ring,
-        /// The key's id, as `showcaller keys list` shows it.
-        id: String,
-    },
-}
-
-/// Keys that can be rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Ring {
-    /// Sign access tokens.
-    Signing,
-    /// Wrap people's data keys.
-    Master,
-}
-
-/// The longest duration that can be written.
-const LONGEST: TimeDelta = TimeDelta::days(365);
-
-fn duration(text: &str) -> Result<TimeDelta, String> {
-    let advice = || format!("{text:?} is no duration: write for example 10s, 5m, 2h or 1d");
-    let unit = text.chars().last().ok_or_else(advice)?;
-    let number: u32 = text[..text.len() - unit.len_utf8()]
-        .parse()
-        .map_err(|_| advice())?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(advice()),
-    };
-    let duration = TimeDelta::seconds(i64::from(number) * seconds);
-    if duration > LONGEST {
-        return Err(format!("{text:?} is longer than a year"));
-    }
-    Ok(duration)
-}
-
-/// How a verb prints its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// One JSON object a line.
-    Json,
 }
 
 /// One of the roles a process can play.
@@ -210,6 +100,46 @@ struct Flags {
     /// The keys file [default: data/keys.json]
     #[arg(long, global = true, env = "SHOWCALLER_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// The erasure ledger: sqlite:PATH or postgres://…; keep it apart from the vault's backups [default:
+    /// sqlite:data/erasure-ledger.db, or a schema of its own in the vault's PostgreSQL]
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_ERASURE_LEDGER",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    erasure_ledger: Option<String>,
+    /// How mail is sent: folder:PATH, smtp://USER:PASSWORD@HOST:587 or smtps://… [default: folder:data/mail]
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_MAIL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    mail: Option<String>,
+    /// The sender of mail
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_MAIL_FROM",
+        value_name = "ADDRESS",
+        default_value = MAIL_FROM
+    )]
+    mail_from: String,
+    /// Where links in mails lead: the application that people use [default: http:// and what --listen says]
+    #[arg(long, global = true, env = "SHOWCALLER_APP_URL", value_name = "URL")]
+    app_url: Option<String>,
+    /// What the application is called in mails and authenticator applications
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_APP_NAME",
+        value_name = "NAME",
+        default_value = APP_NAME
+    )]
+    app_name: String,
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(
         long,
@@ -251,6 +181,16 @@ pub struct Settings {
     pub vault: Url,
     /// The keys file.
     pub keys: PathBuf,
+    /// The erasure ledger's URL.
+    pub erasure_ledger: Url,
+    /// How mail is sent.
+    pub mail: Url,
+    /// The sender of mail.
+    pub mail_from: String,
+    /// Where links in mails lead.
+    pub app_url: String,
+    /// What the application is called.
+    pub app_name: String,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The one role to serve, if not all.
@@ -304,7 +244,36 @@ impl CommandLine {
     pub fn settings(&self) -> Result<Settings> {
         let flags = &self.flags;
         telemetry::filter(&flags.log)?;
+        let vault = url(
+            "vault",
+            flags.vault.as_ref(),
+            VAULT,
+            &["sqlite", "postgres"],
+        )?;
+        let ledger = match vault.sqlite_path() {
+            Some(_) => LEDGER,
+            None => vault.as_str(),
+        };
+        let listen = listen(flags.listen.as_deref().unwrap_or(LISTEN))?;
         let settings = Settings {
+            erasure_ledger: url(
+                "erasure-ledger",
+                flags.erasure_ledger.as_ref(),
+                ledger,
+                &["sqlite", "postgres"],
+            )?,
+            mail: url(
+                "mail",
+                flags.mail.as_ref(),
+                MAIL,
+                &["folder", "smtp", "smtps"],
+            )?,
+            mail_from: flags.mail_from.clone(),
+            app_url: match &flags.app_url {
+                Some(url) => app_url(url)?,
+                None => format!("http://{listen}"),
+            },
+            app_name: flags.app_name.clone(),
             events: url(
                 "events",
                 flags.events.as_ref(),
@@ -318,14 +287,9 @@ impl CommandLine {
                 DATABASE,
                 &["sqlite", "postgres"],
             )?,
-            vault: url(
-                "vault",
-                flags.vault.as_ref(),
-                VAULT,
-                &["sqlite", "postgres"],
-            )?,
+            vault,
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
-            listen: listen(flags.listen.as_deref().unwrap_or(LISTEN))?,
+            listen,
             role: flags.role,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
             log: flags.log.clone(),
@@ -351,13 +315,23 @@ fn listen(text: &str) -> Result<SocketAddr> {
     })
 }
 
+fn app_url(text: &str) -> Result<String> {
+    let text = text.trim_end_matches('/');
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return Ok(text.to_owned());
+    }
+    bail!(
+        "--app-url {text:?} is no web address; write for example --app-url https://app.example.org"
+    )
+}
+
 fn url(name: &str, given: Option<&String>, default: &str, schemes: &[&str]) -> Result<Url> {
-    let variable = format!("SHOWCALLER_{}_FILE", name.to_uppercase());
+    let variable = format!("{}_FILE", variable_of(name));
     let from_file = from_file(&variable)?;
     let text = match (given, from_file) {
         (Some(_), Some(_)) => bail!(
-            "--{name} (or SHOWCALLER_{}) and {variable} are both set: keep one",
-            name.to_uppercase()
+            "--{name} (or {}) and {variable} are both set: keep one",
+            variable_of(name)
         ),
         (Some(text), None) => text.clone(),
         (None, Some(text)) => text,
@@ -380,10 +354,18 @@ fn url(name: &str, given: Option<&String>, default: &str, schemes: &[&str]) -> R
     Ok(Url(text))
 }
 
+/// The variable of a flag.
+fn variable_of(name: &str) -> String {
+    format!("SHOWCALLER_{}", name.to_uppercase().replace('-', "_"))
+}
+
 fn example(scheme: &str) -> &'static str {
     match scheme {
         "sqlite" => "sqlite:data/events.db",
         "postgres" => "postgres://USER:PASSWORD@HOST:5432/DATABASE",
+        "folder" => "folder:data/mail",
+        "smtp" => "smtp://USER:PASSWORD@HOST:587",
+        "smtps" => "smtps://USER:PASSWORD@HOST:465",
         "amqp" => "amqp://USER:PASSWORD@HOST:5672/%2f",
         _ => "memory:",
     }

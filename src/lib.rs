@@ -7,6 +7,7 @@ mod open;
 mod operate;
 mod serve;
 mod telemetry;
+mod verbs;
 mod welcome;
 
 /// Commands allocate many small things on every core at once; the platform's allocator makes them wait for each other.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use event_store::EventStore;
 use read_models::ReadStore;
-use vault::{Keys, Vault, VaultOptions};
+use vault::{ErasureLedger, Keys, Vault, VaultOptions};
 
 use crate::config::Settings;
 
@@ -71,6 +71,19 @@ pub async fn vault(settings: &Settings, keys: &Arc<Keys>) -> Result<Vault> {
             vault::Error::Unavailable(_) | vault::Error::Busy => Trouble::Passing(error.into()),
             vault::Error::Invalid(_) => Trouble::Lasting(error.into()),
         })
+    })
+    .await
+}
+
+/// The erasure ledger.
+pub async fn ledger(settings: &Settings) -> Result<ErasureLedger> {
+    patiently("the erasure ledger", || async {
+        ErasureLedger::open(settings.erasure_ledger.as_str())
+            .await
+            .map_err(|error| match error {
+                vault::Error::Unavailable(_) | vault::Error::Busy => Trouble::Passing(error.into()),
+                vault::Error::Invalid(_) => Trouble::Lasting(error.into()),
+            })
     })
     .await
 }

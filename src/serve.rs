@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use async_trait::async_trait;
 use axum::Router;
 use broker::{Broker, Relay, RelayOptions};
+use chrono::{DateTime, Utc};
 use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
@@ -16,11 +18,33 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vault::{Keys, Vault};
-use web::{Health, Limits, Revocations, TokenSettings, Tokens};
+use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSettings, Tokens};
 
 use crate::app::App;
 use crate::config::{Role, Settings};
 use crate::open;
+
+/// API keys, looked up where they are kept.
+struct VaultKeys(Vault);
+
+#[async_trait]
+impl ApiKeys for VaultKeys {
+    async fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Option<ApiKeyCaller>, Problem> {
+        match self.0.api_key(text, now).await {
+            Ok(found) => Ok(found.map(|key| ApiKeyCaller {
+                id: key.id,
+                account: key.account,
+                scopes: key.scopes,
+            })),
+            Err(error) => {
+                tracing::warn!(%error, "an API key cannot be looked up");
+                Err(Problem::unavailable(
+                    "API keys cannot be looked up right now: try again.",
+                ))
+            }
+        }
+    }
+}
 
 /// How long a role may take to end.
 const GRACE: Duration = Duration::from_secs(15);
@@ -115,6 +139,16 @@ async fn start(
             audience: settings.issuer.clone(),
         };
         let tokens = Tokens::new(Arc::clone(keys), names);
+        let ledger = open::ledger(settings).await?;
+        // Before the first answer: a vault that was restored forgets again whom it had forgotten.
+        let forgotten = vault.apply_ledger(&ledger, tokens.now()).await?;
+        if !forgotten.is_empty() {
+            tracing::warn!(
+                count = forgotten.len(),
+                "people of the erasure ledger were in the vault, and are erased again"
+            );
+        }
+        let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
         let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
         let tokens = Arc::new(tokens.with_revocations(revocations));
         if let Some(events) = opened
@@ -128,7 +162,23 @@ async fn start(
                 keys: Arc::clone(keys),
             };
             let clock = Arc::new(SystemClock);
-            let state = CommandState::new(stores, Arc::clone(&tokens), clock, app.aggregates)?;
+            let accounts = AccountSettings {
+                ledger,
+                app_url: settings.app_url.clone(),
+                app_name: settings.app_name.clone(),
+                roles: app.roles,
+            };
+            let mailer = mail::open(settings.mail.as_str(), &settings.mail_from)?;
+            let state = CommandState::new(
+                stores,
+                Arc::clone(&tokens),
+                clock,
+                app.aggregates,
+                accounts,
+                Some(mailer),
+            )?;
+            let housekeeping = state.housekeeping();
+            process.tasks.spawn(housekeeping.run(shutdown.clone()));
             process.router = process.router.merge(command_api::routes(state));
             process.rewrap(vault, shutdown);
         }

@@ -21,11 +21,12 @@ fn all_roles(settings: &Settings, address: SocketAddr) -> String {
         broker,
         database,
         vault,
+        mail,
         ..
     } = settings;
     format!(
         r#"Showcaller listens on http://{address}
-  events {events}   broker {broker}   read models {database}   vault {vault}
+  events {events}   broker {broker}   read models {database}   vault {vault}   mail {mail}
 
 Try it; paste these lines into another terminal, in order:
 

@@ -10,7 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use command_api::{Clock, SystemClock};
 use vault::{KeyRing, Keys, Rotation, Vault, VaultOptions};
 
-use crate::config::{KeysVerb, Ring, Settings};
+use crate::config::Settings;
+use crate::verbs::{KeysVerb, Ring};
 
 /// How long a new signing key waits for its turn: by then every cache of the public keys (300 s) has it.
 const SIGNING_WAITS: TimeDelta = TimeDelta::minutes(5);

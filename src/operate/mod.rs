@@ -2,5 +2,6 @@
 
 pub mod health;
 pub mod keys;
+pub mod operator;
 pub mod streams;
 pub mod verify;

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use events::{Ciphertext, RecordedEvent, StreamId, Version};
 use serde_json::{Value, json};
 
-use crate::config::{Output, Settings};
+use crate::config::Settings;
 use crate::open;
+use crate::verbs::Output;
 
 const PAGE: usize = 1_000;
 /// What stands in the place of a personal value.

@@ -3,15 +3,19 @@
 //! Refuses: to bring an erased person back, and to trust an erasure ledger that has forgotten erasures.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::intents::Intent;
 use crate::ledger::ErasureLedger;
 use crate::sessions::LOCK_FEED;
 use crate::store::{Store, on, to_ms, within};
 use crate::throttle::FORGOTTEN_AFTER;
 use crate::vault::Vault;
 
+/// The kind of the intent that [`Vault::apply_ledger`] leaves for each person.
+pub const ERASED_AGAIN: &str = "erased-again";
 /// How many rows of a table one call of [`Vault::forget_expired`] deletes at most.
 const FORGOTTEN_ROWS: i64 = 1_000;
 /// How long an expired API key is still told to its account.
@@ -97,6 +101,9 @@ impl Vault {
             applied = last.seq;
             for entry in &entries {
                 if !self.is_erased(entry.account).await? {
+                    // What is not the vault's (events, sessions) is finished by whoever takes the intent.
+                    self.begin_intent(&Intent::new(ERASED_AGAIN, entry.account, Value::Null, now))
+                        .await?;
                     self.erase_rows(entry.account, now).await?;
                     erased.push(entry.account);
                 }

@@ -41,6 +41,7 @@ pub use challenges::{Challenge, ChallengeError, Issued, Purpose};
 pub use claims::{Claims, Settled};
 pub use credentials::{Credential, Stored};
 pub use data_key::{DataKey, OpenError, SealError};
+pub use erase::ERASED_AGAIN;
 pub use error::{Error, KeyError};
 pub use intents::Intent;
 pub use keys::{Keys, normalise_email};

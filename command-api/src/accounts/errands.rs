@@ -11,10 +11,10 @@ use events::{Actor, CommandId};
 use mail::Content;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vault::Intent;
+use vault::{ERASED_AGAIN, Intent};
 
 use super::operator::APPOINT;
-use super::people::{Given, People};
+use super::people::{Given, People, system_origin};
 use super::{Account, Command, Status};
 use crate::order::{Origin, Outcome};
 use crate::{CommandError, Loaded};
@@ -102,8 +102,10 @@ impl People {
 
     /// Finishes what another process, or this one before it died, left behind.
     pub async fn resume(&self, intent: &Intent, now: DateTime<Utc>) -> Result<(), CommandError> {
-        if intent.kind == APPOINT {
-            return self.drop_appointment(intent).await;
+        match intent.kind.as_str() {
+            APPOINT => return self.drop_appointment(intent).await,
+            ERASED_AGAIN => return self.erase_again(intent, now).await,
+            _ => {}
         }
         let detail: Detail =
             serde_json::from_value(intent.detail.clone()).map_err(CommandError::fault)?;
@@ -147,6 +149,22 @@ impl People {
         if self.load(intent.account).await?.state.status == Status::Unknown {
             self.vault().release_claims(intent.account).await?;
         }
+        Ok(self.vault().finish_intent(intent.id).await?)
+    }
+
+    /// The vault was restored and has forgotten the person again: so must the log, the sessions and the keys.
+    async fn erase_again(&self, intent: &Intent, now: DateTime<Utc>) -> Result<(), CommandError> {
+        let origin = system_origin(now);
+        let given = Given {
+            account: intent.account,
+            command_id: CommandId(vault::random_uuid()),
+            retryable: false,
+            content: &[],
+            if_match: None,
+            origin: &origin,
+            begun_at: intent.created_at,
+        };
+        self.erase_everything(&given).await?;
         Ok(self.vault().finish_intent(intent.id).await?)
     }
 

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use events::Actor;
+use chrono::TimeDelta;
 use mail::{Content, Mailer, SendError};
 use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,7 +13,8 @@ use vault::Outgoing;
 
 use super::people::People;
 use crate::clock::Clock;
-use crate::{CommandError, Origin};
+use super::people::system_origin;
+use crate::CommandError;
 
 /// How often is looked for mail and for unfinished errands.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,8 +24,6 @@ const SWEEP: Duration = Duration::from_mins(1);
 const TAKEN: u32 = 20;
 /// How long somebody may take to prove their address.
 const UNVERIFIED_DAYS: i64 = 7;
-/// The name under which it acts.
-const NAME: &str = "housekeeping";
 
 /// The background work of one process.
 pub struct Housekeeping {
@@ -119,19 +117,7 @@ impl Housekeeping {
         let now = self.clock.now();
         self.people.vault().forget_expired(now).await?;
         self.people
-            .erase_unverified(now - TimeDelta::days(UNVERIFIED_DAYS), &origin(now))
+            .erase_unverified(now - TimeDelta::days(UNVERIFIED_DAYS), &system_origin(now))
             .await
-    }
-}
-
-/// Showcaller itself, by the clock.
-fn origin(now: DateTime<Utc>) -> Origin {
-    Origin {
-        actor: Actor::System(NAME.into()),
-        session: None,
-        address: None,
-        now,
-        correlation_id: vault::random_uuid(),
-        traceparent: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::{CommandId, StreamId};
+use events::{Actor, CommandId, StreamId};
 use mail::Content;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -185,5 +185,17 @@ impl People {
         scopes.sort_unstable();
         scopes.dedup();
         scopes
+    }
+}
+
+/// Showcaller itself, by the clock.
+pub(super) fn system_origin(now: DateTime<Utc>) -> Origin {
+    Origin {
+        actor: Actor::System("housekeeping".into()),
+        session: None,
+        address: None,
+        now,
+        correlation_id: vault::random_uuid(),
+        traceparent: None,
     }
 }

@@ -1,0 +1,143 @@
+//! What can be done from the command line: the verbs and their arguments. What they do stands in `operate/`.
+
+use std::path::PathBuf;
+
+use chrono::TimeDelta;
+use clap::{Subcommand, ValueEnum};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serves every role in one process, or one with --role (the default).
+    Serve,
+    /// Looks into the log's streams.
+    #[command(subcommand)]
+    Streams(Streams),
+    /// Proves that each read model took in every event exactly once and in order.
+    #[command(
+        after_help = "Examples:\n  showcaller verify\n  showcaller verify --rows\n\nExits with 0 when everything is as it must be, with 1 when something is not."
+    )]
+    Verify {
+        /// Compares the rows with a fold of the log as well.
+        #[arg(long)]
+        rows: bool,
+    },
+    /// Makes the keys file, and rotates what is in it.
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Makes people operators, where the system runs.
+    #[command(subcommand)]
+    Operator(OperatorVerb),
+    /// Asks the server at --listen whether it is ready: exits with 0 if so, else with 1.
+    Health,
+}
+
+/// Looks into streams.
+#[derive(Debug, Subcommand)]
+pub enum Streams {
+    /// Shows a stream's events, oldest first; personal fields are masked.
+    #[command(
+        after_help = "Example:\n  showcaller streams show account-5f0e4b4e-8f0c-8d5e-9b1f-0a4e3c1d2b3a"
+    )]
+    Show {
+        /// The stream's name, {category}-{id}.
+        stream: String,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// Works on the keys file.
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// Makes a new keys file; never overwrites one.
+    Create {
+        /// Where to write it; it will be readable by its owner only.
+        file: PathBuf,
+    },
+    /// Adds a key to the file named by --keys; it becomes current after a while. Nothing has to be restarted.
+    #[command(
+        after_help = "Examples:\n  showcaller keys rotate signing\n  showcaller keys rotate master --in 1h"
+    )]
+    Rotate {
+        /// Which keys.
+        #[arg(value_enum)]
+        ring: Ring,
+        /// When the new key becomes current, like 10s, 5m, 2h or 1d [default: 5m for signing, 10s for master]
+        #[arg(long = "in", value_name = "DURATION", value_parser = duration)]
+        delay: Option<TimeDelta>,
+    },
+    /// Lists master and signing keys of the file named by --keys, and how many data keys each master key wraps.
+    List,
+    /// Takes an old key out of the file named by --keys; refused while it is needed.
+    #[command(after_help = "Example:\n  showcaller keys remove master 3f0c94be1a77")]
+    Remove {
+        /// Which keys.
+        #[arg(value_enum)]
+        ring: Ring,
+        /// The key's id, as `showcaller keys list` shows it.
+        id: String,
+    },
+}
+
+/// Keys that can be rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ring {
+    /// Sign access tokens.
+    Signing,
+    /// Wrap people's data keys.
+    Master,
+}
+
+/// The longest duration that can be written.
+const LONGEST: TimeDelta = TimeDelta::days(365);
+
+fn duration(text: &str) -> Result<TimeDelta, String> {
+    let advice = || format!("{text:?} is no duration: write for example 10s, 5m, 2h or 1d");
+    let unit = text.chars().last().ok_or_else(advice)?;
+    let number: u32 = text[..text.len() - unit.len_utf8()]
+        .parse()
+        .map_err(|_| advice())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(advice()),
+    };
+    let duration = TimeDelta::seconds(i64::from(number) * seconds);
+    if duration > LONGEST {
+        return Err(format!("{text:?} is longer than a year"));
+    }
+    Ok(duration)
+}
+
+/// Makes operators.
+#[derive(Debug, Subcommand)]
+pub enum OperatorVerb {
+    /// Makes an account that may do everything, with a second factor; prints what its authenticator application reads.
+    #[command(
+        after_help = "Example:\n  showcaller operator create --email ada@example.org --password-stdin <password.txt\n\nThen add the printed URI to an authenticator application, log in, send a code to\nPOST /v1/accounts/me/confirm-totp, and log in again with a code."
+    )]
+    Create {
+        /// The address to log in with.
+        #[arg(long)]
+        email: String,
+        /// Reads the password from the first line of standard input: a flag would show it to everybody on this machine.
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        /// How others see the operator.
+        #[arg(long, default_value = "Operator")]
+        display_name: String,
+    },
+}
+
+/// How a verb prints its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Json,
+}
