@@ -1,5 +1,5 @@
 //! The query API: read models over HTTP, by key and as lists, for those who may see them, after the positions they have
-//! seen.
+//! seen; and an account's open sessions, from the vault.
 //!
 //! Refuses: to write anything, to show a row or a personal value to anybody whom the definition does not name, and to
 //! answer from before a position that the client has seen.
@@ -10,6 +10,7 @@ mod key;
 mod parameters;
 mod routes;
 mod rows;
+mod sessions;
 mod state;
 mod waiting;
 

@@ -11,18 +11,20 @@ use web::{After, Authenticated, Caller, PositionToken, Problem};
 
 use crate::access::{self, Reach};
 use crate::state::{Hosted, QueryState};
-use crate::{answer, key, parameters, rows};
+use crate::{answer, key, parameters, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
 const ACCOUNTS: &str = "accounts";
 /// Collections that the command routes name literally. Where both APIs share a process a router prefers a literal path to
-/// `{collection}`, whatever the method: so they are named here as well.
+/// `{collection}`, whatever the method: so they are named here as well. (It does go back from a literal path that does not fit to its end:
+/// `/v1/accounts/{id}/sessions` leaves all other `POST /v1/accounts/{id}/{command}` alone.)
 const LITERAL: [&str; 2] = [ACCOUNTS, "sessions"];
 
 /// The query routes, to be put into [`web::harden`].
 pub fn routes(state: QueryState) -> Router {
     let mut router = Router::new()
         .route("/v1/accounts/me", get(me))
+        .route("/v1/accounts/{id}/sessions", get(sessions::list))
         .route("/v1/{collection}", get(list))
         .route("/v1/{collection}/{id}", get(one));
     for name in LITERAL {
@@ -97,6 +99,7 @@ async fn me(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(ACCOUNTS, &caller)?;
+    let account = access::own_account(&caller)?;
     let reach = access::reach(&hosted.model, &caller)?;
     parameters::none(&uri)?;
     row(
@@ -104,7 +107,7 @@ async fn me(
         hosted,
         &reach,
         &caller,
-        vec![Value::Uuid(caller.account)],
+        vec![Value::Uuid(account)],
         after.as_ref(),
         &headers,
     )

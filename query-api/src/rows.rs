@@ -1,7 +1,7 @@
 //! Rows as JSON: columns by name, in their order, personal values opened for those who may see them. It refuses to show
 //! ciphertext.
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use events::Ciphertext;
 use read_models::{ColumnType, Value};
 use serde::ser::SerializeMap;
@@ -85,7 +85,7 @@ pub(crate) async fn open<'m>(
     Ok(opened_rows)
 }
 
-fn vault_problem(error: vault::Error) -> Problem {
+pub(crate) fn vault_problem(error: vault::Error) -> Problem {
     match error {
         vault::Error::Unavailable(_) | vault::Error::Busy => {
             tracing::warn!(%error, "personal values cannot be opened");
@@ -93,6 +93,11 @@ fn vault_problem(error: vault::Error) -> Problem {
         }
         vault::Error::Invalid(_) => Problem::fault(error),
     }
+}
+
+/// A moment as every answer writes it.
+pub(crate) fn text_of(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl Serialize for JsonRow<'_> {
@@ -115,9 +120,7 @@ impl Serialize for Cell {
         match self {
             Self::Masked => serializer.serialize_unit(),
             Self::Opened(value) => value.serialize(serializer),
-            Self::Stored(Value::Timestamp(moment)) => {
-                serializer.serialize_str(&moment.to_rfc3339_opts(SecondsFormat::Micros, true))
-            }
+            Self::Stored(Value::Timestamp(moment)) => serializer.serialize_str(&text_of(*moment)),
             Self::Stored(value) => value.serialize(serializer),
         }
     }

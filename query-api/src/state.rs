@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use chrono::{DateTime, Utc};
 use read_models::{Column, ReadModel, ReadStore};
 use vault::{Keys, Vault};
 use web::{Caller, Problem, Tokens};
@@ -67,6 +68,11 @@ impl QueryState {
 
     pub(crate) fn vault(&self) -> &Vault {
         &self.0.vault
+    }
+
+    /// What time it is for this request: the time by which its token was judged.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.0.tokens.now()
     }
 
     /// The read model of this name. Who asks is known already, so the names there are may be told.

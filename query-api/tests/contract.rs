@@ -6,11 +6,15 @@
 mod access;
 #[path = "routes/answers.rs"]
 mod answers;
+#[path = "routes/api_keys.rs"]
+mod api_keys;
 #[path = "routes/counting.rs"]
 mod counting;
 #[path = "routes/fixture.rs"]
 mod fixture;
 #[path = "routes/personal.rs"]
 mod personal;
+#[path = "routes/sessions.rs"]
+mod sessions;
 #[path = "routes/waiting.rs"]
 mod waiting;

@@ -6,27 +6,40 @@ use events::account::{CATEGORY, Event, ProfileChange, Settings, Theme};
 use events::{DecodeError, DomainEvent, RecordedEvent};
 use read_models::{Access, Changes, ColumnType, Op, ReadModel, Value};
 
-use super::{account_of, metadata_of};
+use super::{id_of, metadata_of};
 
-/// The definition: one row an account. `status` is `pending` (address not verified), `verified` or `closed`; `version`
-/// is the version of the account's stream, which `If-Match` compares.
+/// What a person gave of themselves: ciphertext while they are known, nothing once they are erased.
+const PERSONAL: [&str; 9] = [
+    "email",
+    "display_name",
+    "given_name",
+    "family_name",
+    "phone",
+    "birth_date",
+    "address",
+    "country",
+    "custom",
+];
+/// What a person likes. It names nobody, and goes with the person all the same.
+const SETTINGS: [&str; 3] = ["locale", "time_zone", "theme"];
+
+/// The definition: one row an account. `status` is `pending` (address not verified), `verified`, `closed` or `erased`;
+/// `version` is the version of the account's stream, which `If-Match` compares, so every event moves it.
 pub fn read_model() -> ReadModel {
-    ReadModel::new("accounts")
+    let mut model = ReadModel::new("accounts")
         .key("account_id", ColumnType::Uuid)
-        .column("status", ColumnType::Text)
-        .column("email", ColumnType::Personal)
-        .column("display_name", ColumnType::Personal)
-        .column("given_name", ColumnType::Personal)
-        .column("family_name", ColumnType::Personal)
-        .column("phone", ColumnType::Personal)
-        .column("birth_date", ColumnType::Personal)
-        .column("address", ColumnType::Personal)
-        .column("country", ColumnType::Personal)
-        .column("locale", ColumnType::Text)
-        .column("time_zone", ColumnType::Text)
-        .column("theme", ColumnType::Text)
-        .column("custom", ColumnType::Personal)
+        .column("status", ColumnType::Text);
+    for name in PERSONAL {
+        model = model.column(name, ColumnType::Personal);
+    }
+    for name in SETTINGS {
+        model = model.column(name, ColumnType::Text);
+    }
+    model
+        .column("second_factor", ColumnType::Boolean)
         .column("registered_at", ColumnType::Timestamp)
+        .column("verified_at", ColumnType::Timestamp)
+        .column("closed_at", ColumnType::Timestamp)
         .column("version", ColumnType::Integer)
         .category(CATEGORY)
         .readable_by(Access::Owner {
@@ -36,8 +49,9 @@ pub fn read_model() -> ReadModel {
 }
 
 fn project(event: &RecordedEvent, rows: &mut Changes<'_>) -> Result<(), DecodeError> {
-    let key = [account_of(event)?.into()];
+    let key = [id_of(event)?.into()];
     let version = ("version", set(event.version.as_i64()));
+    let now = || Ok(set(metadata_of(event)?.recorded_at));
     match Event::decode(event)? {
         Event::AccountRegistered { email, profile, .. } => rows.upsert(
             key,
@@ -51,7 +65,8 @@ fn project(event: &RecordedEvent, rows: &mut Changes<'_>) -> Result<(), DecodeEr
                 ("birth_date", set(profile.birth_date.as_ref())),
                 ("address", set(profile.address.as_ref())),
                 ("country", set(profile.country.as_ref())),
-                ("registered_at", set(metadata_of(event)?.recorded_at)),
+                ("second_factor", set(false)),
+                ("registered_at", now()?),
                 version,
             ],
         ),
@@ -61,9 +76,44 @@ fn project(event: &RecordedEvent, rows: &mut Changes<'_>) -> Result<(), DecodeEr
         Event::SettingsChanged { change } => {
             rows.update_all(key, settings(&change).chain([version]));
         }
-        Event::AccountClosed {} => rows.update(key, [("status", set("closed")), version]),
+        Event::EmailVerified {} => rows.update(
+            key,
+            [
+                ("status", set("verified")),
+                ("verified_at", now()?),
+                version,
+            ],
+        ),
+        Event::EmailChanged { email } => rows.update(key, [("email", set(&email)), version]),
+        Event::SecondFactorEnabled {} => rows.update(key, [("second_factor", set(true)), version]),
+        Event::SecondFactorDisabled {} => {
+            rows.update(key, [("second_factor", set(false)), version]);
+        }
+        Event::AccountClosed {} => rows.update(
+            key,
+            [("status", set("closed")), ("closed_at", now()?), version],
+        ),
+        Event::AccountErased {} => rows.update_all(key, erased().chain([version])),
+        Event::EmailChangeRequested { .. }
+        | Event::PasswordResetRequested {}
+        | Event::PasswordChanged { .. }
+        | Event::RecoveryCodesReplaced {}
+        | Event::RecoveryCodeUsed { .. }
+        | Event::LogInThrottled {}
+        | Event::RoleGranted { .. }
+        | Event::RoleRevoked { .. }
+        | Event::DataExported {} => rows.update(key, [version]),
     }
     Ok(())
+}
+
+/// The row stays, so that it is still counted; the person goes.
+fn erased() -> impl Iterator<Item = (&'static str, Op)> {
+    PERSONAL
+        .into_iter()
+        .chain(SETTINGS)
+        .map(|column| (column, set(Value::Null)))
+        .chain([("status", set("erased")), ("second_factor", set(false))])
 }
 
 fn set(value: impl Into<Value>) -> Op {
@@ -129,6 +179,7 @@ mod tests {
             ("display_name", sealed("name").into()),
             ("phone", sealed("phone").into()),
             ("country", sealed("GB").into()),
+            ("second_factor", false.into()),
             ("registered_at", recorded_at(1).into()),
             ("version", 1.into()),
         ]]);
@@ -154,6 +205,7 @@ mod tests {
             ("display_name", sealed("name").into()),
             ("address", sealed("home").into()),
             ("country", sealed("FR").into()),
+            ("second_factor", false.into()),
             ("registered_at", recorded_at(1).into()),
             ("version", 2.into()),
         ]]);
@@ -185,8 +237,158 @@ mod tests {
             ("time_zone", "Europe/Paris".into()),
             ("theme", "dark".into()),
             ("custom", sealed("custom").into()),
+            ("second_factor", false.into()),
             ("registered_at", recorded_at(1).into()),
+            ("closed_at", recorded_at(4).into()),
             ("version", 4.into()),
+        ]]);
+    }
+
+    /// A registration with nothing but an address.
+    fn plain() -> serde_json::Value {
+        json!({"email": sealed("email"), "credential_id": uuid::Uuid::nil(), "profile": {}})
+    }
+
+    #[test]
+    fn the_status_follows_the_events_and_says_since_when() {
+        given(
+            &read_model(),
+            [
+                account(7, "AccountRegistered", plain()),
+                account(8, "AccountRegistered", plain()),
+                account(7, "EmailVerified", json!({})),
+                account(8, "EmailVerified", json!({})),
+                account(8, "AccountClosed", json!({})),
+            ],
+        )
+        .then(&[
+            &[
+                ("account_id", uuid::Uuid::from_u128(7).into()),
+                ("status", "verified".into()),
+                ("email", sealed("email").into()),
+                ("second_factor", false.into()),
+                ("registered_at", recorded_at(1).into()),
+                ("verified_at", recorded_at(3).into()),
+                ("version", 2.into()),
+            ],
+            &[
+                ("account_id", uuid::Uuid::from_u128(8).into()),
+                ("status", "closed".into()),
+                ("email", sealed("email").into()),
+                ("second_factor", false.into()),
+                ("registered_at", recorded_at(2).into()),
+                ("verified_at", recorded_at(4).into()),
+                ("closed_at", recorded_at(5).into()),
+                ("version", 3.into()),
+            ],
+        ]);
+    }
+
+    #[test]
+    fn an_address_counts_once_it_is_proven_and_not_when_it_is_asked_for() {
+        let other = |name| account(7, name, json!({"email": sealed("other")}));
+        let row = |email: &str, version: i64| {
+            [
+                ("account_id", uuid::Uuid::from_u128(7).into()),
+                ("status", "pending".into()),
+                ("email", sealed(email).into()),
+                ("second_factor", false.into()),
+                ("registered_at", recorded_at(1).into()),
+                ("version", version.into()),
+            ]
+        };
+        let asked = [
+            account(7, "AccountRegistered", plain()),
+            other("EmailChangeRequested"),
+        ];
+        given(&read_model(), asked.clone()).then(&[&row("email", 2)]);
+        given(
+            &read_model(),
+            asked.into_iter().chain([other("EmailChanged")]),
+        )
+        .then(&[&row("other", 3)]);
+    }
+
+    #[test]
+    fn a_second_factor_is_on_until_it_is_off() {
+        let row = |second_factor: bool, version: i64| {
+            [
+                ("account_id", uuid::Uuid::from_u128(7).into()),
+                ("status", "pending".into()),
+                ("email", sealed("email").into()),
+                ("second_factor", second_factor.into()),
+                ("registered_at", recorded_at(1).into()),
+                ("version", version.into()),
+            ]
+        };
+        let on = [
+            account(7, "AccountRegistered", plain()),
+            account(7, "SecondFactorEnabled", json!({})),
+        ];
+        given(&read_model(), on.clone()).then(&[&row(true, 2)]);
+        let off = account(7, "SecondFactorDisabled", json!({}));
+        given(&read_model(), on.into_iter().chain([off])).then(&[&row(false, 3)]);
+    }
+
+    #[test]
+    fn what_a_row_does_not_show_moves_its_version_alone() {
+        let unseen = [
+            ("PasswordResetRequested", json!({})),
+            (
+                "PasswordChanged",
+                json!({"credential_id": uuid::Uuid::nil(), "proof": "email_link"}),
+            ),
+            ("RecoveryCodesReplaced", json!({})),
+            ("RecoveryCodeUsed", json!({"left": 9})),
+            ("LogInThrottled", json!({})),
+            ("RoleGranted", json!({"role": "operator"})),
+            ("RoleRevoked", json!({"role": "operator"})),
+            ("DataExported", json!({})),
+        ];
+        let version = unseen.len() as i64 + 1;
+        let events = unseen.map(|(name, data)| account(7, name, data));
+        given(
+            &read_model(),
+            std::iter::once(account(7, "AccountRegistered", plain())).chain(events),
+        )
+        .then(&[&[
+            ("account_id", uuid::Uuid::from_u128(7).into()),
+            ("status", "pending".into()),
+            ("email", sealed("email").into()),
+            ("second_factor", false.into()),
+            ("registered_at", recorded_at(1).into()),
+            ("version", version.into()),
+        ]]);
+    }
+
+    #[test]
+    fn an_erased_account_is_still_a_row_and_nobody_any_more() {
+        let everything = json!({"email": sealed("email"), "credential_id": uuid::Uuid::nil(), "profile": {
+            "display_name": sealed("a"), "given_name": sealed("b"), "family_name": sealed("c"), "phone": sealed("d"),
+            "birth_date": sealed("e"), "address": sealed("f"), "country": sealed("g"),
+        }});
+        let settings = json!({"change": {
+            "locale": "en-GB", "time_zone": "Europe/London", "theme": "dark", "custom": sealed("h"),
+        }});
+        given(
+            &read_model(),
+            [
+                account(7, "AccountRegistered", everything),
+                account(7, "SettingsChanged", settings),
+                account(7, "EmailVerified", json!({})),
+                account(7, "SecondFactorEnabled", json!({})),
+                account(7, "AccountClosed", json!({})),
+                account(7, "AccountErased", json!({})),
+            ],
+        )
+        .then(&[&[
+            ("account_id", uuid::Uuid::from_u128(7).into()),
+            ("status", "erased".into()),
+            ("second_factor", false.into()),
+            ("registered_at", recorded_at(1).into()),
+            ("verified_at", recorded_at(3).into()),
+            ("closed_at", recorded_at(5).into()),
+            ("version", 6.into()),
         ]]);
     }
 

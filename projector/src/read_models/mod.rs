@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 mod account_history;
 mod accounts;
+mod api_keys;
 mod sign_ups_per_day;
 #[cfg(test)]
 mod testing;
@@ -17,17 +18,18 @@ pub fn built_in() -> Vec<ReadModel> {
     vec![
         accounts::read_model(),
         account_history::read_model(),
+        api_keys::read_model(),
         sign_ups_per_day::read_model(),
     ]
 }
 
-/// The account whose stream this is. An id that is no UUID cannot be written by any decider, so it is an error.
-fn account_of(event: &RecordedEvent) -> Result<Uuid, DecodeError> {
-    let id = event.stream.id();
+/// The id of the account, or of whatever else the stream is of. One that is no UUID cannot be written by any decider, so it is an error.
+fn id_of(event: &RecordedEvent) -> Result<Uuid, DecodeError> {
+    let (category, id) = (event.stream.category(), event.stream.id());
     id.parse().map_err(|_| {
         DecodeError::new(
             event,
-            format_args!("an account's stream is named account-{{UUID}}; {id:?} is no UUID"),
+            format_args!("this stream is named {category}-{{UUID}}; {id:?} is no UUID"),
         )
     })
 }

@@ -30,11 +30,14 @@ pub(super) fn given(
         event.version = *version;
         event.position = Position::new(position);
         let at = recorded_at(position);
-        event.metadata = json!({
+        let mut metadata = json!({
             "command_id": Uuid::nil(), "correlation_id": Uuid::nil(), "causation_id": Uuid::nil(),
             "actor": "anonymous", "address": sealed("address"), "recorded_at": at,
-        })
-        .to_string();
+        });
+        if !event.metadata.is_empty() {
+            metadata["session"] = event.metadata.as_str().into();
+        }
+        event.metadata = metadata.to_string();
         let mut changes = Changes::new(model);
         let place = EventPlace {
             partition: Partition(0),
@@ -120,6 +123,18 @@ pub(super) fn account(id: u128, type_name: &str, data: serde_json::Value) -> Rec
 /// An event of the session with this id.
 pub(super) fn session(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
     event("session", id, type_name, data)
+}
+
+/// An event of the API key with this id.
+pub(super) fn api_key(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
+    event("apikey", id, type_name, data)
+}
+
+/// The same event, caused with a token of this session.
+pub(super) fn in_session(mut event: RecordedEvent, session: u128) -> RecordedEvent {
+    // The rest of the metadata depends on the event's place: `given` adds it.
+    event.metadata = Uuid::from_u128(session).to_string();
+    event
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "callers write json!(…)")]

@@ -163,6 +163,10 @@ async fn the_routes_stand_beside_those_of_the_command_api() {
         "/v1/prices",
         "/v1/sessions/refresh",
         "/v1/accounts/1/close",
+        "/v1/accounts/me/close",
+        &format!("/v1/accounts/{ADA}/change-email"),
+        "/v1/prices/1/sessions",
+        "/v1/sessions/1/end",
     ] {
         assert_eq!(
             send(&app, Request::post(path).body(Body::empty()).unwrap())
@@ -174,9 +178,14 @@ async fn the_routes_stand_beside_those_of_the_command_api() {
     }
     let bearer = fixture.bearer(ADA, &[]);
     let (me, one) = ("/v1/accounts/me", format!("/v1/accounts/{ADA}"));
+    let sessions = format!("{one}/sessions");
     for (path, status) in [
         (me, 200),
         (&one, 200),
+        (&sessions, 200),
+        ("/v1/accounts/me/sessions", 200),
+        ("/v1/accounts/1/close", 405),
+        ("/v1/prices/1/sessions", 405),
         ("/v1/accounts", 200),
         ("/v1/prices", 200),
         ("/v1/sessions", 404),
@@ -187,4 +196,7 @@ async fn the_routes_stand_beside_those_of_the_command_api() {
             .unwrap();
         assert_eq!(send(&app, request).await.status, status, "GET {path}");
     }
+    let asked = Request::post(&sessions).body(Body::empty()).unwrap();
+    let asked = send(&app, asked).await;
+    assert_eq!((asked.status, asked.header("allow")), (405, "GET,HEAD"));
 }

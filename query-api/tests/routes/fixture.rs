@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use events::{Ciphertext, EventId, LogIdentity, Partition, Position, StreamId};
 use query_api::QueryState;
 use read_models::{
     Access, Checkpoint, ColumnType, Generation, Options, Parked, ReadModel, ReadStore, Row, RowKey,
     RowWrites, Value, open,
 };
+use secrecy::ExposeSecret;
 use serde_json::json;
 use test_support::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 use vault::{Keys, Vault, VaultOptions};
-use web::{AFTER_HEADER, Grant, Limits, PositionToken, TokenSettings, Tokens, harden};
+use web::{
+    AFTER_HEADER, ApiKeyCaller, ApiKeys, Grant, Limits, PositionToken, Problem, TokenSettings,
+    Tokens, harden,
+};
 
 use crate::counting::Counting;
 
@@ -29,6 +34,8 @@ pub const LOG: LogIdentity = LogIdentity {
 pub const ADA: Uuid = Uuid::from_u128(0xada);
 pub const BOB: Uuid = Uuid::from_u128(0xb0b);
 pub const EVE: Uuid = Uuid::from_u128(0xe7e);
+/// The session of everybody's access tokens.
+pub const SESSION: Uuid = Uuid::from_u128(5);
 
 pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
@@ -38,6 +45,21 @@ pub struct Fixture {
     tokens: Arc<Tokens>,
     pub app: Router,
     _folder: TempDir,
+}
+
+/// API keys as the vault holds them.
+struct VaultKeys(Vault);
+
+#[async_trait]
+impl ApiKeys for VaultKeys {
+    async fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Option<ApiKeyCaller>, Problem> {
+        let found = self.0.api_key(text, now).await.map_err(Problem::fault)?;
+        Ok(found.map(|key| ApiKeyCaller {
+            id: key.id,
+            account: key.account,
+            scopes: key.scopes,
+        }))
+    }
 }
 
 pub struct Answer {
@@ -136,7 +158,8 @@ impl Fixture {
             issuer: "https://issuer.test".into(),
             audience: "test".into(),
         };
-        let tokens = Arc::new(Tokens::new(Arc::clone(&keys), settings));
+        let tokens = Tokens::new(Arc::clone(&keys), settings);
+        let tokens = Arc::new(tokens.with_api_keys(Arc::new(VaultKeys(vault.clone()))));
         let state = QueryState::new(
             Arc::<Counting>::clone(&counting),
             models,
@@ -257,7 +280,7 @@ impl Fixture {
         let now = Utc::now();
         let grant = Grant {
             account,
-            session: Uuid::from_u128(5),
+            session: SESSION,
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             authenticated_at: now,
             second_factor: false,
@@ -294,6 +317,19 @@ impl Fixture {
     pub async fn get_as(&self, account: Uuid, scopes: &[&str], path: &str) -> Answer {
         self.get(path, &[("authorization", &self.bearer(account, scopes))])
             .await
+    }
+
+    /// As a program of this account, with an API key that holds these scopes.
+    pub async fn get_by_key(&self, account: Uuid, scopes: &[&str], path: &str) -> Answer {
+        let scopes: Vec<_> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let until = Utc::now() + TimeDelta::hours(1);
+        let key = self
+            .vault
+            .store_api_key(Uuid::new_v4(), account, &scopes, until)
+            .await
+            .unwrap();
+        let bearer = format!("Bearer {}", key.expose_secret());
+        self.get(path, &[("authorization", &bearer)]).await
     }
 
     /// As this account, after a position token.

@@ -73,6 +73,30 @@ async fn erased_values_are_null_for_everybody() {
 }
 
 #[tokio::test]
+async fn a_page_with_an_erased_person_shows_the_others() {
+    let fixture = Fixture::new().await;
+    for (person, position) in [(ADA, 1), (BOB, 2), (EVE, 3)] {
+        fixture.account(person, position).await;
+    }
+    fixture.vault.erase_person(BOB, moment()).await.unwrap();
+    let scopes = ["read:accounts", "read:personal"];
+    let rows = fixture.get_as(EVE, &scopes, "/v1/accounts").await.json();
+    let email_of = |person: uuid::Uuid| {
+        let mut rows = rows.as_array().unwrap().iter();
+        let row = rows.find(|row| row["account_id"] == json!(person)).unwrap();
+        (
+            row["status"].clone(),
+            row["email"].clone(),
+            row["custom"].clone(),
+        )
+    };
+    assert_eq!(email_of(BOB), (json!("pending"), Value::Null, Value::Null));
+    for person in [ADA, EVE] {
+        assert_eq!(email_of(person).1, json!(format!("{person}@example.org")));
+    }
+}
+
+#[tokio::test]
 async fn a_whole_page_is_opened_with_one_query_of_the_vault() {
     let fixture = Fixture::new().await;
     for n in 0..20 {
