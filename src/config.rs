@@ -414,27 +414,6 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_a_number_and_a_unit() {
-        assert_eq!(duration("90s"), Ok(TimeDelta::seconds(90)));
-        assert_eq!(duration("5m"), Ok(TimeDelta::minutes(5)));
-        assert_eq!(duration("2h"), Ok(TimeDelta::hours(2)));
-        assert_eq!(duration("1d"), Ok(TimeDelta::days(1)));
-        for wrong in [
-            "",
-            "5",
-            "m",
-            "-5m",
-            "5 m",
-            "5µ",
-            "1.5h",
-            "366d",
-            "4294967295d",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
     fn a_role_that_needs_no_broker_is_not_asked_for_one() {
         assert!(settings(&["--role", "command-api"]).is_ok());
         assert!(settings(&["--role", "query-api"]).is_ok());

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use axum::Router;
 use broker::{Broker, Relay, RelayOptions};
 use chrono::{DateTime, Utc};
+use command_api::accounts::AccountSettings;
 use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;

@@ -177,7 +177,7 @@ fn take_in(accounts: &mut HashMap<Uuid, Account>, event: &RecordedEvent) -> Resu
             account.time_zone = change.time_zone.or(account.time_zone.take());
             account.custom = sealed(change.custom).or(account.custom.take());
         }
-        Event::ProfileUpdated { .. } | Event::AccountClosed {} => {}
+        _ => {}
     }
     Ok(())
 }

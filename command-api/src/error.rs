@@ -120,6 +120,10 @@ pub enum CommandError {
 
 impl CommandError {
     /// The domain says no.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it goes where errors are mapped"
+    )]
     pub(crate) fn refused<A: crate::Aggregate>(refusal: A::Refusal) -> Self {
         Self::Refused {
             code: A::code(&refusal),

@@ -1,7 +1,7 @@
 //! Sessions that end while their tokens are good, with the vault well, slow and away.
 
 use test_support::{Postgres, TempDir, eventually, psql, temp_dir};
-use vault::{Keys, VaultOptions};
+use vault::{Keys, NewSession, Seen, VaultOptions};
 
 use super::*;
 use crate::{Grant, TokenSettings, Tokens};
@@ -22,7 +22,15 @@ async fn open(url: &str, keys: &Arc<Keys>) -> Vault {
 
 async fn begin(vault: &Vault, session: Uuid) {
     let until = now() + TimeDelta::days(1);
-    vault.begin_session(session, ACCOUNT, until).await.unwrap();
+    let new = NewSession {
+        id: session,
+        account: ACCOUNT,
+        started_at: until - TimeDelta::days(14),
+        expires_at: until,
+        second_factor: false,
+        seen: Seen::default(),
+    };
+    vault.begin_session(new).await.unwrap();
 }
 
 /// The tokens of a process that has this handle on the vault.

@@ -33,7 +33,7 @@ impl People {
         let mut form = Form::new(body, origin.now, Some(caller.account));
         let name = form.text("name", rules::name);
         let days = form.integer("expires_in_days", DAYS);
-        let scopes = self.wanted_scopes(&mut form, caller);
+        let scopes = wanted_scopes(&mut form, caller);
         let scopes = form.whole(Some(scopes))?;
 
         let account = caller.account;
@@ -82,39 +82,39 @@ impl People {
         };
         Ok(Answered { outcome, shown })
     }
+}
 
-    /// What the key is to allow: never more than its owner may do.
-    fn wanted_scopes(&self, form: &mut Form, caller: &Caller) -> Vec<String> {
-        let wanted = match form.value("scopes") {
-            Some(Value::Array(list)) if !list.is_empty() => list,
-            _ => {
-                form.refuse(
-                    "scopes",
-                    "required",
-                    format!("write a list, for example [\"{SELF_READ}\"]"),
-                );
-                return Vec::new();
-            }
-        };
-        let mut scopes = Vec::with_capacity(wanted.len());
-        for value in &wanted {
-            match value.as_str() {
-                Some(scope)
-                    if scope == SELF_READ || scope == SELF_WRITE || caller.has_exact_scope(scope) =>
-                {
-                    scopes.push(scope.to_owned());
-                }
-                _ => form.refuse(
-                    "scopes",
-                    "scope_not_held",
-                    format!(
-                        "a key may allow {SELF_READ}, {SELF_WRITE}, and what its owner may do: {value} is not among it"
-                    ),
-                ),
-            }
+/// What the key is to allow: never more than its owner may do.
+fn wanted_scopes(form: &mut Form, caller: &Caller) -> Vec<String> {
+    let wanted = match form.value("scopes") {
+        Some(Value::Array(list)) if !list.is_empty() => list,
+        _ => {
+            form.refuse(
+                "scopes",
+                "required",
+                format!("write a list, for example [\"{SELF_READ}\"]"),
+            );
+            return Vec::new();
         }
-        scopes.sort_unstable();
-        scopes.dedup();
-        scopes
+    };
+    let mut scopes = Vec::with_capacity(wanted.len());
+    for value in &wanted {
+        match value.as_str() {
+            Some(scope)
+                if scope == SELF_READ || scope == SELF_WRITE || caller.has_exact_scope(scope) =>
+            {
+                scopes.push(scope.to_owned());
+            }
+            _ => form.refuse(
+                "scopes",
+                "scope_not_held",
+                format!(
+                    "a key may allow {SELF_READ}, {SELF_WRITE}, and what its owner may do: {value} is not among it"
+                ),
+            ),
+        }
     }
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes
 }

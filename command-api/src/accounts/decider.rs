@@ -162,15 +162,14 @@ impl Decider for Account {
 
     fn decide(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         match (self.status, command) {
-            (Status::Unknown, _) => self.begin(command),
+            (Status::Unknown, _) => Self::begin(command),
             (_, Command::Register { .. } | Command::Appoint { .. }) => {
                 Err(Refusal::AlreadyRegistered)
             }
-            (Status::Erased, Command::Erase) => Ok(vec![]),
+            (Status::Erased, Command::Erase) | (Status::Closed, Command::Close) => Ok(vec![]),
             (Status::Erased, _) => Err(Refusal::Erased),
             (_, Command::Erase) => Ok(vec![Event::AccountErased {}]),
             (_, Command::Export) => Ok(vec![Event::DataExported {}]),
-            (Status::Closed, Command::Close) => Ok(vec![]),
             (Status::Closed, _) => Err(Refusal::Closed),
             (_, Command::Close) => Ok(vec![Event::AccountClosed {}]),
             (Status::Pending | Status::Verified, _) => self.change(command),
@@ -231,7 +230,7 @@ impl Decider for Account {
 }
 
 impl Account {
-    fn begin(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+    fn begin(command: &Command) -> Result<Vec<Event>, Refusal> {
         let registered = |email: &Personal<String>, credential_id: Uuid, profile: &Profile| {
             Event::AccountRegistered {
                 email: email.clone(),

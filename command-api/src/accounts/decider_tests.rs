@@ -281,9 +281,7 @@ fn an_erased_account_remembers_nothing_and_takes_no_commands() {
             .when(command)
             .then_refused(Refusal::Erased);
     }
-    let state = erased()
-        .iter()
-        .fold(Account::default(), |state, event| state.evolve(event));
+    let state = erased().iter().fold(Account::default(), Account::evolve);
     assert_eq!(
         state,
         Account {

@@ -90,8 +90,7 @@ impl People {
     ) -> Result<Outcome, CommandError> {
         let done = self.carry_out(errand, given).await;
         let settled = match &done {
-            Ok(_) | Err(CommandError::Refused { .. }) => true,
-            Err(CommandError::Erased) => true,
+            Ok(_) | Err(CommandError::Refused { .. } | CommandError::Erased) => true,
             Err(_) => false,
         };
         if settled {

@@ -86,10 +86,10 @@ impl Host for AccountHost {
         let form = Form::new(body, now, Some(caller.account));
         if Account::is_plain(command) {
             let id = account.to_string();
-            return Ok(self
+            return self
                 .typed
                 .act(request, caller, &id, command, form.into_fields())
-                .await?);
+                .await;
         }
         // These begin with work that cannot be taken back: a stale version is noticed before it.
         if let Some(seen) = request.if_match {

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use vault::Outgoing;
 
 use super::people::People;
-use crate::clock::Clock;
 use super::people::system_origin;
 use crate::CommandError;
+use crate::clock::Clock;
 
 /// How often is looked for mail and for unfinished errands.
 const LOOK: Duration = Duration::from_secs(1);

@@ -39,8 +39,17 @@ impl People {
         account: Uuid,
         password: SecretString,
     ) -> Result<(), CommandError> {
-        let state = self.load(account).await?;
-        let phc = match state.state.credential_id {
+        let account = self.load(account).await?;
+        self.check_credential(account.state.credential_id, password)
+            .await
+    }
+
+    async fn check_credential(
+        &self,
+        id: Option<Uuid>,
+        password: SecretString,
+    ) -> Result<(), CommandError> {
+        let phc = match id {
             Some(id) => self.vault().credential(id).await?.map(|found| found.phc),
             None => None,
         };
@@ -67,14 +76,10 @@ impl People {
         let credential_id = given.command_id.derive("credential");
         // A retry brings a password that is the old one by now: what it must know is the new one.
         if let Some(outcome) = self.first_answer(given).await? {
-            let credential = self.vault().credential(credential_id).await?;
-            let phc = credential
-                .as_ref()
-                .map(|credential| credential.phc.as_str());
-            return match self.vault().verify_password(phc, new).await? {
-                true => Ok(outcome),
-                false => Err(CommandError::InvalidCredentials),
-            };
+            return self
+                .check_credential(Some(credential_id), new)
+                .await
+                .map(|()| outcome);
         }
         self.check_password(given.account, password).await?;
         let phc = self.vault().hash_password(new.clone()).await?;
@@ -167,14 +172,10 @@ impl People {
                 .recall_any(command_id, &content, super::person_of)
                 .await?
         {
-            let credential = self.vault().credential(credential_id).await?;
-            let phc = credential
-                .as_ref()
-                .map(|credential| credential.phc.as_str());
-            return match self.vault().verify_password(phc, new).await? {
-                true => Ok(outcome),
-                false => Err(CommandError::InvalidCredentials),
-            };
+            return self
+                .check_credential(Some(credential_id), new)
+                .await
+                .map(|()| outcome);
         }
         let now = request.origin.now;
         let challenge = self

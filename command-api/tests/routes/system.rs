@@ -6,12 +6,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
+use command_api::accounts::AccountSettings;
 use command_api::{Clock, CommandState, Stores, routes};
 use event_store::EventStore;
 use events::{StreamId, Version};
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use vault::{Keys, Vault, VaultOptions};
+use vault::{ErasureLedger, Keys, Vault, VaultOptions};
 use web::{Limits, TokenSettings, Tokens};
 
 pub const PASSWORD: &str = "a quiet lighthouse";
@@ -56,13 +57,21 @@ pub async fn system() -> System {
         audience: "test".into(),
     };
     let tokens = Arc::new(Tokens::new(Arc::clone(&keys), names).with_clock(|| Noon.now()));
+    let ledger = ErasureLedger::open(&file("ledger.db")).await.unwrap();
     let process = |log: &Arc<dyn EventStore>| {
         let stores = Stores {
             log: Arc::clone(log),
             vault: vault.clone(),
             keys: Arc::clone(&keys),
         };
-        let state = CommandState::new(stores, Arc::clone(&tokens), Arc::new(Noon), vec![]).unwrap();
+        let settings = AccountSettings {
+            ledger: ledger.clone(),
+            app_url: "https://app.example.org".into(),
+            app_name: "Test".into(),
+            roles: vec![],
+        };
+        let (tokens, clock) = (Arc::clone(&tokens), Arc::new(Noon));
+        let state = CommandState::new(stores, tokens, clock, vec![], settings, None).unwrap();
         web::harden(routes(state), Limits::default())
     };
     let other = event_store::open(&file("events.db"), event_store::Options::default())
