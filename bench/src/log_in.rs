@@ -94,7 +94,9 @@ async fn register(server: &Showcaller, client: usize) -> Result<()> {
         r#"{{"email":"{}","password":"{PASSWORD}","profile":{{"display_name":"Somebody"}}}}"#,
         email(client, server.port())
     );
-    connection.expect(&post("/v1/accounts", &body), b"201").await
+    connection
+        .expect(&post("/v1/accounts", &body), b"201")
+        .await
 }
 
 /// The vault stays from round to round: no address is used twice.

@@ -64,13 +64,22 @@ async fn whoever_was_erased_after_the_backup_is_erased_before_the_restored_serve
     assert_eq!(wrapped_key(&embedded, &ada).await, None);
     assert_eq!(embedded.server.terminate().await, 0);
     copy(backup.path(), &data);
-    assert!(wrapped_key(&embedded, &ada).await.is_some(), "the backup has it");
+    assert!(
+        wrapped_key(&embedded, &ada).await.is_some(),
+        "the backup has it"
+    );
 
     embedded.server.restart().await;
     assert_eq!(wrapped_key(&embedded, &ada).await, None);
     client.get(ME).bearer(&ada.access).expect(401).await;
-    client.refresh(&ada.refresh).await.refused(401, "invalid_refresh_token");
-    client.log_in("ada@example.org").await.refused(401, "invalid_credentials");
+    client
+        .refresh(&ada.refresh)
+        .await
+        .refused(401, "invalid_refresh_token");
+    client
+        .log_in("ada@example.org")
+        .await
+        .refused(401, "invalid_credentials");
     let code = device.code().await;
     let op = log_in(&client, "op@example.org", PASSWORD, Some(&code)).await;
     let op = Person::of(&op.expect(201));
@@ -84,13 +93,18 @@ async fn whoever_was_erased_after_the_backup_is_erased_before_the_restored_serve
     // A little later the log, and what is read from it, say so too.
     eventually(SOON, || async {
         let row = client.get(&path).bearer(&op.access).send().await;
-        (row.body["status"] == "erased").then_some(()).ok_or(row.text)
+        (row.body["status"] == "erased")
+            .then_some(())
+            .ok_or(row.text)
     })
     .await;
     let log = read_log(&embedded.events_url()).await;
     let stream = format!("account-{}", ada.account);
     let last = log.iter().rfind(|event| event.stream.as_str() == stream);
-    assert_eq!(last.map(|event| event.type_name.as_str()), Some("AccountErased"));
+    assert_eq!(
+        last.map(|event| event.type_name.as_str()),
+        Some("AccountErased")
+    );
     embedded.verify().await;
 }
 
@@ -105,7 +119,9 @@ async fn a_vault_whose_ledger_was_lost_or_set_back_is_not_served() {
     embedded.server.restart().await;
     assert_eq!(embedded.server.terminate().await, 0);
     for suffix in ["", "-wal", "-shm"] {
-        let file = embedded.folder().join(format!("data/erasure-ledger.db{suffix}"));
+        let file = embedded
+            .folder()
+            .join(format!("data/erasure-ledger.db{suffix}"));
         let _ = fs::remove_file(file);
     }
     let refused = launch().folder(embedded.folder()).spawn().await;

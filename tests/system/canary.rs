@@ -119,12 +119,18 @@ async fn verify_and_move(
     client.command(ada, "change-email", &body).expect(200).await;
     let moving = mailbox.newest(&new, CONFIRM).await;
     let body = json!({ "code": moving.code() });
-    client.command(ada, "confirm-email", &body).expect(200).await;
+    client
+        .command(ada, "confirm-email", &body)
+        .expect(200)
+        .await;
     let body = json!({ "name": KEY_NAME, "expires_in_days": 1, "scopes": ["self:read"] });
     let made = client.post("/v1/api-keys").bearer(&ada.access).json(&body);
     let made = made.expect(201).await;
     let key = made.body["api_key"].as_str().expect("a key");
-    let sessions = client.get("/v1/accounts/me/sessions").bearer(key).expect(200);
+    let sessions = client
+        .get("/v1/accounts/me/sessions")
+        .bearer(key)
+        .expect(200);
     assert!(sessions.await.text.contains(DEVICE));
     let exported = client.command(ada, "export", &json!({})).expect(200).await;
     for there in [email, new.as_str(), DEVICE, KEY_NAME] {

@@ -104,10 +104,7 @@ impl Letter {
             .0
             .split_once("?token=")
             .unwrap_or_else(|| panic!("no link in {}", self.0));
-        rest.split_whitespace()
-            .next()
-            .expect("a token")
-            .to_owned()
+        rest.split_whitespace().next().expect("a token").to_owned()
     }
 
     pub fn says(&self, text: &str) -> bool {

@@ -70,10 +70,14 @@ fn sha1(message: &[u8]) -> [u8; 20] {
     for block in data.chunks_exact(BLOCK) {
         let mut words: Vec<u32> = block
             .chunks_exact(4)
-            .map(|word| word.iter().fold(0, |all, byte| (all << 8) | u32::from(*byte)))
+            .map(|word| {
+                word.iter()
+                    .fold(0, |all, byte| (all << 8) | u32::from(*byte))
+            })
             .collect();
         for t in 16..80 {
-            words.push((words[t - 3] ^ words[t - 8] ^ words[t - 14] ^ words[t - 16]).rotate_left(1));
+            words
+                .push((words[t - 3] ^ words[t - 8] ^ words[t - 14] ^ words[t - 16]).rotate_left(1));
         }
         let [mut a, mut b, mut c, mut d, mut e] = state;
         for (t, word) in words.into_iter().enumerate() {
