@@ -3,7 +3,6 @@
 //! Refuses: to bring an erased person back, and to trust an erasure ledger that has forgotten erasures.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -14,7 +13,7 @@ use crate::store::{Store, on, to_ms, within};
 use crate::throttle::FORGOTTEN_AFTER;
 use crate::vault::Vault;
 
-/// The kind of the intent that [`Vault::apply_ledger`] leaves for each person.
+/// The kind of the intent that [`Vault::apply_ledger`] leaves for each person; its detail lists the ids of their API keys.
 pub const ERASED_AGAIN: &str = "erased-again";
 /// How many rows of a table one call of [`Vault::forget_expired`] deletes at most.
 const FORGOTTEN_ROWS: i64 = 1_000;
@@ -101,9 +100,21 @@ impl Vault {
             applied = last.seq;
             for entry in &entries {
                 if !self.is_erased(entry.account).await? {
-                    // What is not the vault's (events, sessions) is finished by whoever takes the intent.
-                    self.begin_intent(&Intent::new(ERASED_AGAIN, entry.account, Value::Null, now))
-                        .await?;
+                    // What is not the vault's (events) is finished by whoever takes the intent, which names the API keys:
+                    // soon nothing here does.
+                    let keys: Vec<Uuid> = self
+                        .api_keys(entry.account)
+                        .await?
+                        .into_iter()
+                        .map(|key| key.id)
+                        .collect();
+                    self.begin_intent(&Intent::new(
+                        ERASED_AGAIN,
+                        entry.account,
+                        serde_json::json!(keys),
+                        now,
+                    ))
+                    .await?;
                     // Nobody is let in with a token from before the restore, until their sessions end in the log too.
                     self.end_sessions(entry.account, None, now).await?;
                     self.erase_rows(entry.account, now).await?;

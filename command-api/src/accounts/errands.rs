@@ -285,6 +285,12 @@ impl People {
             begun_at: intent.created_at,
         };
         self.erase_everything(&given).await?;
+        let keys: Vec<Uuid> =
+            serde_json::from_value(intent.detail.clone()).map_err(CommandError::fault)?;
+        for key in keys {
+            self.revoke_key(&origin, key, intent.account, RevokeReason::AccountErased)
+                .await?;
+        }
         Ok(self.vault().finish_intent(intent.id).await?)
     }
 
