@@ -243,9 +243,30 @@ mod tests {
 
     #[test]
     fn every_code_is_explained_in_docs_errors() {
+        use crate::accounts::{Account, Refusal};
+        use crate::{Aggregate, api_key, session};
+
         let page = include_str!("../../docs/errors.md");
+        let accounts = [
+            Refusal::Unknown,
+            Refusal::AlreadyRegistered,
+            Refusal::NotVerified,
+            Refusal::NoEmailChange,
+            Refusal::SecondFactorEnabled,
+            Refusal::NoSecondFactor,
+            Refusal::Closed,
+            Refusal::Erased,
+        ];
+        let keys = [api_key::Refusal::Unknown, api_key::Refusal::AlreadyCreated];
+        let refusals = accounts
+            .iter()
+            .map(Account::code)
+            .chain(keys.iter().map(api_key::ApiKey::code))
+            .chain([session::Session::code(&session::Refusal::AlreadyStarted)]);
         let missing: Vec<_> = codes::ALL
             .iter()
+            .copied()
+            .chain(refusals)
             .filter(|code| !page.contains(&format!("`{code}`")))
             .collect();
         assert!(
