@@ -242,6 +242,8 @@ impl std::fmt::Debug for Url {
 impl CommandLine {
     /// Checks what was given and fills in the defaults.
     pub fn settings(&self) -> Result<Settings> {
+        #[cfg(debug_assertions)]
+        crash_drill();
         let flags = &self.flags;
         telemetry::filter(&flags.log)?;
         let vault = url(
@@ -383,6 +385,18 @@ fn from_file(variable: &str) -> Result<Option<String>> {
             Ok(Some(text.trim().to_owned()))
         }
         Err(_) => Ok(None),
+    }
+}
+
+/// Where a crash drill lets this process die; in debug builds alone.
+#[cfg(debug_assertions)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the door to the environment"
+)]
+fn crash_drill() {
+    if let Ok(name) = std::env::var("SHOWCALLER_TEST_CRASH_AT") {
+        command_api::crash_at(&name);
     }
 }
 

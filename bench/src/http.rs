@@ -14,7 +14,7 @@ use command_api::{Clock, SystemClock};
 use futures::future::try_join_all;
 use test_support::Showcaller;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use vault::{NewSession, Seen};
@@ -38,25 +38,7 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
     let log = event_store::open(&events, event_store::Options::default()).await?;
     account::register(&log, &world.people).await?;
     log.close().await;
-    let keys = world.keys_file();
-    let server = Showcaller::launch(&world.showcaller)
-        .args([
-            "--role",
-            "command-api",
-            "--events",
-            &events,
-            "--vault",
-            &world.vault_url,
-        ])
-        // A single role wants a broker's URL; this one never connects to it.
-        .args([
-            "--broker",
-            "amqp://127.0.0.1:1/%2f",
-            "--keys",
-            &keys.to_string_lossy(),
-        ])
-        .start()
-        .await;
+    let server = command_api(world, &events).await;
     let clients = Arc::new(Clients {
         port: server.port(),
         accounts: authorised(world).await?,
@@ -79,6 +61,29 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
         server.logs()
     );
     Ok(())
+}
+
+/// The release binary as command-api, on this log.
+pub async fn command_api(world: &World, events: &str) -> Showcaller {
+    let keys = world.keys_file();
+    Showcaller::launch(&world.showcaller)
+        .args([
+            "--role",
+            "command-api",
+            "--events",
+            events,
+            "--vault",
+            &world.vault_url,
+        ])
+        // A single role wants a broker's URL; this one never connects to it.
+        .args([
+            "--broker",
+            "amqp://127.0.0.1:1/%2f",
+            "--keys",
+            &keys.to_string_lossy(),
+        ])
+        .start()
+        .await
 }
 
 /// Everybody's account and the start of a request by its owner, who is logged in.
@@ -177,14 +182,22 @@ impl Clients {
     }
 }
 
-struct Connection {
+/// A keep-alive connection.
+pub struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
 }
 
 impl Connection {
     async fn open(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        Self::open_from(Ipv4Addr::LOCALHOST, port).await
+    }
+
+    /// As a client of this network address.
+    pub async fn open_from(address: Ipv4Addr, port: u16) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -199,6 +212,11 @@ impl Connection {
              Content-Type: application/json\r\nIdempotency-Key: key-{number}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
+        self.expect(&request, b"200").await
+    }
+
+    /// Sends a request, and reads an answer that must have this status.
+    pub async fn expect(&mut self, request: &str, status: &[u8; 3]) -> Result<()> {
         self.stream.write_all(request.as_bytes()).await?;
         self.answer.clear();
         loop {
@@ -216,7 +234,7 @@ impl Connection {
             anyhow::ensure!(self.answer.len() < ANSWER_BYTES, "the answer has no end");
         }
         match self.answer.get(9..12) {
-            Some(b"200") => Ok(()),
+            Some(found) if found == status => Ok(()),
             _ => Err(anyhow!(
                 "a command was not carried out: {}",
                 String::from_utf8_lossy(&self.answer)

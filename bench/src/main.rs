@@ -16,6 +16,7 @@ mod copy;
 mod http;
 mod lag;
 mod load;
+mod log_in;
 mod meter;
 mod projection;
 mod rebuild;
@@ -56,6 +57,8 @@ enum Part {
     Command,
     /// Commands over HTTP, with tokens
     Http,
+    /// Log-ins over HTTP, beside the two hashes that each of them takes
+    LogIn,
     /// Relay, RabbitMQ, projector
     Projection,
     /// Building `accounts` from the log
@@ -92,6 +95,9 @@ async fn main() -> Result<()> {
         }
         if wanted(Part::Http) {
             http::measure(&world, &mut table).await?;
+        }
+        if wanted(Part::LogIn) {
+            log_in::measure(&world, &mut table).await?;
         }
         if wanted(Part::Projection) {
             projection::measure(&world, &mut table).await?;

@@ -20,6 +20,8 @@ pub enum Key {
     Sqlite64,
     Sqlite256,
     Http64,
+    LogIn,
+    TwoHashes,
     Projection,
     ProjectionLag,
     RabbitMqLag,
@@ -122,6 +124,11 @@ impl Key {
                 Some(0.4),
                 1.2,
             ),
+            Self::LogIn => About {
+                beside: Some(Self::TwoHashes),
+                ..about("log-ins over HTTP, 2 clients", "log-ins/s")
+            },
+            Self::TwoHashes => about("two Argon2id hashes, 2 tasks", "pairs/s"),
             Self::Projection => at_least(
                 "projection through RabbitMQ, 3 read models",
                 "events/s",

@@ -6,6 +6,7 @@ mod aggregate;
 pub mod api_key;
 mod clock;
 mod decider;
+mod drill;
 mod error;
 mod executor;
 mod form;
@@ -22,6 +23,11 @@ pub mod session;
 pub use aggregate::Aggregate;
 pub use clock::{Clock, SystemClock};
 pub use decider::{Decider, Given, When, given};
+#[doc(hidden)]
+pub use drill::CRASH_POINTS;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use drill::crash_at;
 pub use error::{CommandError, codes};
 pub use executor::{Executor, Loaded, Stores};
 pub use form::{Form, Problem as FieldProblem, Rule};

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use test_support::{Finished, Postgres, eventually};
+use test_support::{Finished, Postgres, RabbitMq, eventually};
 
 use crate::client::{Client, ME, Person};
-use crate::world::{Embedded, Settings};
+use crate::world::{Cluster, Embedded, Settings};
 
 const SOON: Duration = Duration::from_secs(30);
+const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
 
 /// The ids of a ring's keys in this state, with what each wraps, as the verb lists them.
 fn listed(list: &Finished, ring: &str, state: &str) -> Vec<(String, String)> {
@@ -94,20 +95,42 @@ async fn keys_are_rotated_under_a_running_server_and_nobody_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_ends_in_one_process_is_refused_by_another_within_a_second() {
-    let settings = Settings::new(Postgres::shared().await, "memory:").await;
-    let one = settings.role("command-api").start().await;
-    let two = settings.role("command-api").start().await;
-    let (here, there) = (Client::new(&one.url()), Client::new(&two.url()));
+async fn what_is_taken_back_in_one_process_is_refused_by_every_other_within_a_second() {
+    let (postgres, rabbitmq) = tokio::join!(Postgres::shared(), RabbitMq::shared());
+    let settings = Settings::new(postgres, &rabbitmq.fresh_vhost().await).await;
+    let (cluster, command_api, query_api) = tokio::join!(
+        Cluster::start(&settings),
+        settings.role("command-api").start(),
+        settings.role("query-api").start()
+    );
+    let here = cluster.client();
+    let there = Client::apart(&command_api.url(), &query_api.url());
     let ada = here.person("ada@example.org").await;
-    let act = async || {
-        let request = there.command(&ada, "change-settings", &json!({ "theme": "dark" }));
-        request.send().await.status
+    here.read(ME, &ada, &ada.token).await;
+    let elsewhere = there.returning("ada@example.org").await;
+    let scopes = json!(["self:read", "self:write"]);
+    let (key, path) = crate::accounts::api_key(&here, &ada, &scopes).await;
+    let dark = json!({ "theme": "dark" });
+    // What each of the four says to a token.
+    let said = async |token: &str| {
+        let mut statuses = Vec::new();
+        for client in [&here, &there] {
+            let path = format!("/v1/accounts/{}/change-settings", ada.account);
+            let command = client.post(&path).bearer(token).json(&dark).send().await;
+            let query = client.get(ME).bearer(token).send().await;
+            statuses.extend([command.status, query.status]);
+        }
+        statuses
     };
-    assert_eq!(act().await, 200);
-    here.command(&ada, "close", &json!({}))
-        .send()
-        .await
-        .expect(200);
-    eventually(Duration::from_secs(1), || async { act().await == 401 }).await;
+    for token in [&elsewhere.access, &key] {
+        assert_eq!(said(token).await, [200; 4]);
+    }
+    let revoke = here.post(&format!("{path}/revoke")).bearer(&ada.access);
+    revoke.json(&json!({})).expect(200).await;
+    let everywhere = async |token: &str| said(token).await == [401; 4];
+    eventually(TAKEN_BACK_WITHIN, || everywhere(&key)).await;
+    let end = here.command(&ada, "end-sessions", &json!({}));
+    end.expect(200).await;
+    eventually(TAKEN_BACK_WITHIN, || everywhere(&elsewhere.access)).await;
+    assert_eq!(said(&ada.access).await, [200; 4]);
 }

@@ -7,8 +7,13 @@
 
 mod client;
 mod load;
+mod mailbox;
 mod world;
 
+mod accounts;
+#[cfg(debug_assertions)]
+mod accounts_crashes;
+mod accounts_restore;
 mod canary;
 mod cluster;
 mod commands;

@@ -1,7 +1,9 @@
 //! What the tests drive: the embedded server, and the four roles as four processes. It refuses to share data between
 //! tests, except for the one embedded server of tests that only add to it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use event_store::{Filter, Options};
 use events::{Position, RecordedEvent};
@@ -9,6 +11,7 @@ use test_support::{Finished, Launch, Postgres, Showcaller, TempDir, temp_dir};
 use tokio::sync::OnceCell;
 
 use crate::client::Client;
+use crate::mailbox::Mailbox;
 
 /// How many events are read at a time.
 const PAGE: usize = 5_000;
@@ -49,6 +52,33 @@ impl Embedded {
     /// The working folder; data stand under `data/`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The mails that the server has written.
+    pub fn mailbox(&self) -> Mailbox {
+        Mailbox::of(self.folder())
+    }
+
+    /// Makes an operator with the verb, as whoever runs the system does, and gives the URI for the authenticator.
+    pub async fn make_operator(&self, email: &str, password: &str) -> String {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_showcaller"))
+            .args(["operator", "create", "--password-stdin", "--email", email])
+            .current_dir(self.folder())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary is there");
+        let line = format!("{password}\n");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(line.as_bytes()).expect("it reads");
+        drop(stdin);
+        let done = tokio::task::spawn_blocking(move || child.wait_with_output());
+        let done = done.await.expect("it ran").expect("it ends");
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{told}");
+        let printed = String::from_utf8(done.stdout).expect("UTF-8");
+        printed.trim().to_owned()
     }
 
     pub fn events_url(&self) -> String {

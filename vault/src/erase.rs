@@ -104,6 +104,8 @@ impl Vault {
                     // What is not the vault's (events, sessions) is finished by whoever takes the intent.
                     self.begin_intent(&Intent::new(ERASED_AGAIN, entry.account, Value::Null, now))
                         .await?;
+                    // Nobody is let in with a token from before the restore, until their sessions end in the log too.
+                    self.end_sessions(entry.account, None, now).await?;
                     self.erase_rows(entry.account, now).await?;
                     erased.push(entry.account);
                 }

@@ -36,6 +36,8 @@ pub struct Intent {
     pub created_at: DateTime<Utc>,
 }
 
+type Row = (Uuid, String, Uuid, String, i64);
+
 impl Intent {
     /// A new one, under a random id.
     pub fn new(kind: &'static str, account: Uuid, detail: Value, now: DateTime<Utc>) -> Self {
@@ -70,9 +72,22 @@ macro_rules! insert_intent {
 pub(crate) use insert_intent;
 
 impl Vault {
-    /// Stores an intent durably. One that is there stays as it is.
-    pub async fn begin_intent(&self, intent: &Intent) -> Result<(), Error> {
-        on!(&*self.0.store, pools => within(insert_intent!(intent).execute(&pools.write)).await.map(drop))
+    /// Stores an intent durably. One that is there stays as it is; tells whether this one is new.
+    pub async fn begin_intent(&self, intent: &Intent) -> Result<bool, Error> {
+        on!(&*self.0.store, pools => within(insert_intent!(intent).execute(&pools.write))
+            .await
+            .map(|done| done.rows_affected() == 1))
+    }
+
+    /// The intent of this id, while it is unfinished.
+    pub async fn intent(&self, id: Uuid) -> Result<Option<Intent>, Error> {
+        let row: Option<Row> = on!(&*self.0.store, pools => within(
+            sqlx::query_as("SELECT id, kind, account, detail, created_at_ms FROM intents WHERE id = $1")
+                .bind(id)
+                .fetch_optional(&pools.read)
+        )
+        .await)?;
+        row.map(read).transpose()
     }
 
     /// Deletes an intent: all of it is done.
@@ -94,7 +109,7 @@ impl Vault {
              pause_ms = CASE WHEN pause_ms * 2 < $3 THEN pause_ms * 2 ELSE $3 END",
             "id, kind, account, detail, created_at_ms"
         );
-        let rows: Vec<(Uuid, String, Uuid, String, i64)> = on!(&*self.0.store, pools => within(
+        let rows: Vec<Row> = on!(&*self.0.store, pools => within(
             sqlx::query_as(sql)
                 .bind(to_ms(now))
                 .bind(i64::from(limit.min(PAGE)))
@@ -104,20 +119,21 @@ impl Vault {
         .await)?;
         let mut due = rows
             .into_iter()
-            .map(|(id, kind, account, detail, created_at)| {
-                let detail = serde_json::from_str(&detail).map_err(|error| {
-                    Error::Invalid(format!("the intent {id} has a broken detail: {error}"))
-                })?;
-                Ok(Intent {
-                    id,
-                    kind,
-                    account,
-                    detail,
-                    created_at: from_ms(created_at),
-                })
-            })
+            .map(read)
             .collect::<Result<Vec<_>, Error>>()?;
         due.sort_by_key(|intent| (intent.created_at, intent.id));
         Ok(due)
     }
+}
+
+fn read((id, kind, account, detail, created_at): Row) -> Result<Intent, Error> {
+    let detail = serde_json::from_str(&detail)
+        .map_err(|error| Error::Invalid(format!("the intent {id} has a broken detail: {error}")))?;
+    Ok(Intent {
+        id,
+        kind,
+        account,
+        detail,
+        created_at: from_ms(created_at),
+    })
 }

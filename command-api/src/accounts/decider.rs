@@ -79,8 +79,11 @@ pub enum Command {
         /// The other address.
         email: Personal<String>,
     },
-    /// The requested address was proven.
-    ChangeEmail,
+    /// A requested address was proven.
+    ChangeEmail {
+        /// The one that was: another may have been asked for since.
+        email: Personal<String>,
+    },
     /// A link for a new password is to be sent.
     RequestPasswordReset,
     /// Another password counts from now on.
@@ -191,7 +194,7 @@ impl Decider for Account {
             Event::EmailChangeRequested { email } => self.requested_email = Some(email.clone()),
             Event::EmailChanged { email } => {
                 self.email = Some(email.clone());
-                self.requested_email = None;
+                self.requested_email.take_if(|asked| asked == email);
             }
             Event::PasswordChanged { credential_id, .. } => {
                 self.credential_id = Some(*credential_id);
@@ -270,12 +273,13 @@ impl Account {
             Command::RequestEmailChange { email } => Ok(vec![Event::EmailChangeRequested {
                 email: email.clone(),
             }]),
-            Command::ChangeEmail => match &self.requested_email {
-                Some(email) => Ok(vec![Event::EmailChanged {
-                    email: email.clone(),
-                }]),
-                None => Err(Refusal::NoEmailChange),
-            },
+            Command::ChangeEmail { email } if self.email.as_ref() == Some(email) => Ok(vec![]),
+            Command::ChangeEmail { .. } if self.requested_email.is_none() => {
+                Err(Refusal::NoEmailChange)
+            }
+            Command::ChangeEmail { email } => Ok(vec![Event::EmailChanged {
+                email: email.clone(),
+            }]),
             Command::RequestPasswordReset => Ok(vec![Event::PasswordResetRequested {}]),
             Command::ChangePassword {
                 credential_id,

@@ -12,6 +12,7 @@ use vault::{Challenge, ChallengeError, Purpose, Settled, normalise_email};
 use super::errands::{Errand, intent};
 use super::people::{Given, People};
 use super::{Account, Command};
+use crate::drill::crash_point;
 use crate::form::Form;
 use crate::order::{Origin, Outcome};
 use crate::request::{CommandRequest, content};
@@ -45,6 +46,7 @@ impl People {
             .vault()
             .issue_challenge(account, Purpose::VerifyEmail, Some(claim), origin.now)
             .await?;
+        crash_point("register", "challenge");
         let content = match self.vault().claims(claim).await?.verified {
             Some(holder) if holder != account => Content::AlreadyRegistered {},
             _ => Content::VerifyEmail {
@@ -53,7 +55,9 @@ impl People {
                 minutes: minutes(Purpose::VerifyEmail),
             },
         };
-        self.mail(account, email, &content, origin).await
+        self.mail(account, email, &content, origin).await?;
+        crash_point("register", "mail");
+        Ok(())
     }
 
     /// `…/resend-verification`.
@@ -80,7 +84,7 @@ impl People {
         purpose: Purpose,
         code: &str,
     ) -> Result<Outcome, CommandError> {
-        if let Some(outcome) = self.first_answer(given).await? {
+        if let Some(outcome) = self.answered(given).await? {
             return Ok(outcome);
         }
         let now = given.origin.now;
@@ -114,15 +118,22 @@ impl People {
             return Ok(outcome);
         }
         let now = request.origin.now;
-        let challenge = self.vault().check_link(purpose, token, now).await?;
-        let given = Given {
-            account: challenge.account,
+        let unknown = Given {
+            account: Uuid::nil(),
             command_id,
             retryable: request.idempotency_key.is_some(),
             content: &content,
             if_match: None,
             origin: &request.origin,
-            begun_at: request.origin.now,
+            begun_at: now,
+        };
+        if let Some(outcome) = self.finish_begun(&unknown).await? {
+            return Ok(outcome);
+        }
+        let challenge = self.vault().check_link(purpose, token, now).await?;
+        let given = Given {
+            account: challenge.account,
+            ..unknown
         };
         self.prove(&given, &challenge).await
     }
@@ -138,16 +149,38 @@ impl People {
         given: &Given<'_>,
         challenge: &Challenge,
     ) -> Result<Outcome, CommandError> {
-        let errand = match challenge.purpose {
-            Purpose::ChangeEmail => Errand::ChangeEmail,
-            Purpose::VerifyEmail | Purpose::ResetPassword => Errand::VerifyEmail,
+        let (errand, work) = match challenge.purpose {
+            Purpose::ChangeEmail => {
+                let email = self.asked_for(given.account, challenge).await?;
+                (Errand::ChangeEmail { email }, "confirm-email")
+            }
+            Purpose::VerifyEmail | Purpose::ResetPassword => (Errand::VerifyEmail, "verify"),
         };
         let intent = intent(errand.clone(), given)?;
         match self.vault().settle_claim(challenge, &intent).await? {
-            Settled::Verified => self.finish(&intent, errand, given).await,
+            Settled::Verified => {
+                crash_point(work, "claim");
+                self.finish(&intent, errand, given).await
+            }
             Settled::Taken => Err(CommandError::EmailTaken),
             Settled::Used => Err(CommandError::ChallengeRefused),
         }
+    }
+
+    /// The address that a challenge proves, as the log has it. Another may have been asked for since.
+    async fn asked_for(
+        &self,
+        account: Uuid,
+        challenge: &Challenge,
+    ) -> Result<Personal<String>, CommandError> {
+        let account = self.load(account).await?;
+        let asked = account.state.requested_email.as_ref();
+        if let (Some(sealed), Some(email)) = (asked, self.address(asked).await?)
+            && challenge.subject == Some(self.stores.keys.claim_hash(&normalise_email(&email)))
+        {
+            return Ok(sealed.clone());
+        }
+        Err(CommandError::ChallengeRefused)
     }
 
     /// `…/change-email`: both addresses are told, the new one has to confirm.
@@ -163,16 +196,21 @@ impl People {
         let command = Command::RequestEmailChange {
             email: Personal::Plain(email.clone()),
         };
-        let before = self.load(given.account).await?;
-        let outcome = self.give(given, &command).await?;
-        if outcome.appended.as_ref().is_none_or(|done| done.repeated) {
-            return Ok(outcome);
-        }
+        self.give_then(given, &command, Errand::AskToConfirm).await
+    }
+
+    /// Mails a code to the address that was asked for last, and tells the one before.
+    pub async fn ask_to_confirm(&self, given: &Given<'_>) -> Result<(), CommandError> {
+        let account = self.load(given.account).await?;
+        let Some(email) = self.address(account.state.requested_email.as_ref()).await? else {
+            return Ok(());
+        };
         let claim = self.stores.keys.claim_hash(&normalise_email(&email));
         let (vault, origin) = (self.vault(), given.origin);
         let issued = vault
             .issue_challenge(given.account, Purpose::ChangeEmail, Some(claim), origin.now)
             .await?;
+        crash_point("change-email", "challenge");
         let content = match vault.claims(claim).await?.verified {
             Some(holder) if holder != given.account => Content::AlreadyRegistered {},
             _ => Content::ChangeEmailConfirm {
@@ -182,8 +220,10 @@ impl People {
             },
         };
         self.mail(given.account, &email, &content, origin).await?;
-        self.tell(&before, given, &Content::ChangeEmailNotice {})
+        crash_point("change-email", "mail");
+        self.tell(&account, given, &Content::ChangeEmailNotice {})
             .await?;
-        Ok(outcome)
+        crash_point("change-email", "notice");
+        Ok(())
     }
 }

@@ -7,13 +7,13 @@ use events::session::EndReason;
 use mail::{Content, Mailer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
-use vault::Intent;
 
-use super::errands::{Errand, intent};
+use super::errands::Errand;
 use super::people::{Given, People};
 use super::second_factor::Shown;
 use super::{Command, Status};
 use crate::CommandError;
+use crate::drill::crash_point;
 use crate::form::Form;
 use crate::order::Outcome;
 
@@ -38,14 +38,22 @@ impl People {
                 super::Refusal::Unknown,
             ));
         }
-        if account.state.status == Status::Erased {
+        let begun = match given.retryable {
+            true => {
+                let (id, content) = (given.command_id, given.content);
+                self.accounts.recall_first(None, id, content).await?
+            }
+            false => None,
+        };
+        if account.state.status == Status::Erased && begun.is_none() {
             return Err(CommandError::Erased);
         }
-        if by_owner {
+        if by_owner && begun.is_none() {
             let password = password.ok_or(CommandError::InvalidCredentials)?;
             self.check_password(given.account, password).await?;
         }
         if let Some(seen) = given.if_match
+            && begun.is_none()
             && seen != account.version
         {
             return Err(CommandError::Stale {
@@ -77,12 +85,12 @@ impl People {
     }
 
     async fn forget(&self, given: &Given<'_>) -> Result<Outcome, CommandError> {
-        let intent: Intent = intent(Errand::Erase, given)?;
-        self.vault().begin_intent(&intent).await?;
+        let intent = self.begin(&Errand::Erase, given).await?;
         self.settings
             .ledger
             .record(given.account, given.origin.now)
             .await?;
+        crash_point("erase", "ledger");
         self.finish(&intent, Errand::Erase, given).await
     }
 
@@ -93,12 +101,16 @@ impl People {
             Status::Unknown => self.unchanged(given.account).await?,
             _ => self.give(given, &Command::Erase).await?,
         };
+        crash_point("erase", "event");
         self.end_sessions(given, EndReason::AccountErased, None)
             .await?;
+        crash_point("erase", "sessions");
         self.revoke_keys(given, RevokeReason::AccountErased).await?;
+        crash_point("erase", "keys");
         self.vault()
             .erase_person(given.account, given.origin.now)
             .await?;
+        crash_point("erase", "vault");
         Ok(outcome)
     }
 

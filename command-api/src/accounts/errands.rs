@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use events::account::PasswordProof;
 use events::api_key::RevokeReason;
 use events::session::EndReason;
-use events::{Actor, CommandId};
+use events::{Actor, CommandId, Personal};
 use mail::Content;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use vault::{ERASED_AGAIN, Intent};
 use super::operator::APPOINT;
 use super::people::{Given, People, system_origin};
 use super::{Account, Command, Status};
+use crate::drill::crash_point;
 use crate::order::{Origin, Outcome};
 use crate::{CommandError, Loaded};
 
@@ -23,10 +24,16 @@ use crate::{CommandError, Loaded};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "errand")]
 pub(crate) enum Errand {
+    /// Somebody registered: they get a code.
+    AskToVerify,
+    /// Another address was asked for: both get a mail.
+    AskToConfirm,
+    /// The password was forgotten: the holder gets a link.
+    SendResetLink,
     /// The claim is verified: the account must say so.
     VerifyEmail,
     /// The claim moved to another address: the account must say so.
-    ChangeEmail,
+    ChangeEmail { email: Personal<String> },
     /// The new password is in the vault: the account must say so, and forget the old one.
     SetPassword {
         credential_id: Uuid,
@@ -57,28 +64,128 @@ struct Detail {
     traceparent: Option<String>,
 }
 
-/// The intent to carry an errand out for an account.
+impl Errand {
+    /// Whether it follows an event: without that nobody was told that anything happened, so nothing did.
+    fn follows_an_event(&self) -> bool {
+        match self {
+            Self::AskToVerify | Self::AskToConfirm | Self::SendResetLink | Self::Close => true,
+            Self::EndSessions { reason, .. } => *reason != EndReason::Ended,
+            Self::VerifyEmail
+            | Self::ChangeEmail { .. }
+            | Self::SetPassword { .. }
+            | Self::Erase => false,
+        }
+    }
+
+    /// What it is part of, for crash drills; empty where none are held.
+    fn work(&self) -> &'static str {
+        match self {
+            Self::AskToVerify => "register",
+            Self::AskToConfirm => "change-email",
+            Self::SendResetLink => "forgot-password",
+            Self::VerifyEmail => "verify",
+            Self::ChangeEmail { .. } => "confirm-email",
+            Self::SetPassword {
+                proof: PasswordProof::EmailLink,
+                ..
+            } => "reset-password",
+            Self::Close => "close",
+            Self::Erase => "erase",
+            Self::SetPassword { .. } | Self::EndSessions { .. } => "",
+        }
+    }
+}
+
+/// The intent to carry an errand out for an account. A retry of the command has the same.
 pub(crate) fn intent(errand: Errand, given: &Given<'_>) -> Result<Intent, CommandError> {
     let origin = given.origin;
+    let content = match errand {
+        // A registration's is personal, and these append nothing that needs it.
+        Errand::AskToVerify | Errand::AskToConfirm | Errand::SendResetLink => String::new(),
+        _ => String::from_utf8_lossy(given.content).into_owned(),
+    };
     let detail = Detail {
         errand,
         command_id: given.command_id,
-        content: String::from_utf8_lossy(given.content).into_owned(),
+        content,
         actor: origin.actor.clone(),
         session: origin.session,
         correlation_id: origin.correlation_id,
         traceparent: origin.traceparent.clone(),
     };
     let detail = serde_json::to_value(&detail).map_err(CommandError::fault)?;
-    Ok(Intent::new("account", given.account, detail, origin.now))
+    Ok(Intent {
+        id: intent_id(given.command_id),
+        ..Intent::new("account", given.account, detail, origin.now)
+    })
+}
+
+fn intent_id(command_id: CommandId) -> Uuid {
+    command_id.derive("intent")
 }
 
 impl People {
     /// Stores an errand, so that it will be finished, and carries it out.
     pub async fn run(&self, errand: Errand, given: &Given<'_>) -> Result<Outcome, CommandError> {
-        let intent = intent(errand.clone(), given)?;
-        self.vault().begin_intent(&intent).await?;
+        let intent = self.begin(&errand, given).await?;
         self.finish(&intent, errand, given).await
+    }
+
+    /// Stores an errand, so that it will be finished. A retry gets the one that was stored first.
+    pub async fn begin(&self, errand: &Errand, given: &Given<'_>) -> Result<Intent, CommandError> {
+        let intent = intent(errand.clone(), given)?;
+        let new = self.vault().begin_intent(&intent).await?;
+        crash_point(errand.work(), "intent");
+        let first = match new {
+            true => None,
+            false => self.vault().intent(intent.id).await?,
+        };
+        Ok(first.unwrap_or(intent))
+    }
+
+    /// Gives an account a command that an errand must follow, once, though a process dies in between.
+    pub async fn give_then(
+        &self,
+        given: &Given<'_>,
+        command: &Command,
+        errand: Errand,
+    ) -> Result<Outcome, CommandError> {
+        let intent = intent(errand.clone(), given)?;
+        let new = self.vault().begin_intent(&intent).await?;
+        crash_point(errand.work(), "intent");
+        let outcome = self.give(given, command).await;
+        crash_point(errand.work(), "event");
+        let done_before = match &outcome {
+            Ok(outcome) => new && outcome.appended.as_ref().is_none_or(|done| done.repeated),
+            Err(CommandError::Refused { .. } | CommandError::Erased) => true,
+            Err(_) => return outcome,
+        };
+        if done_before {
+            self.vault().finish_intent(intent.id).await?;
+        } else {
+            self.finish(&intent, errand, given).await?;
+        }
+        outcome
+    }
+
+    /// Finishes what the same command began before, where a process died in between, and gives its answer.
+    pub async fn finish_begun(&self, given: &Given<'_>) -> Result<Option<Outcome>, CommandError> {
+        if !given.retryable {
+            return Ok(None);
+        }
+        let Some(intent) = self.vault().intent(intent_id(given.command_id)).await? else {
+            return Ok(None);
+        };
+        let detail: Detail =
+            serde_json::from_value(intent.detail.clone()).map_err(CommandError::fault)?;
+        if detail.content.as_bytes() != given.content {
+            return Err(CommandError::KeyReused);
+        }
+        let given = Given {
+            account: intent.account,
+            ..given.clone()
+        };
+        self.finish(&intent, detail.errand, &given).await.map(Some)
     }
 
     /// Carries an errand out. The intent goes when all of it is done, or when the account refuses it for good.
@@ -88,6 +195,12 @@ impl People {
         errand: Errand,
         given: &Given<'_>,
     ) -> Result<Outcome, CommandError> {
+        let work = errand.work();
+        // What ended since it was begun first is told to the log, too.
+        let given = &Given {
+            begun_at: intent.created_at,
+            ..given.clone()
+        };
         let done = self.carry_out(errand, given).await;
         let settled = match &done {
             Ok(_) | Err(CommandError::Refused { .. } | CommandError::Erased) => true,
@@ -95,6 +208,9 @@ impl People {
         };
         if settled {
             self.vault().finish_intent(intent.id).await?;
+            if work == "erase" {
+                crash_point(work, "intent-done");
+            }
         }
         done
     }
@@ -126,11 +242,12 @@ impl People {
             origin: &origin,
             begun_at: intent.created_at,
         };
-        let state = self.load(intent.account).await?;
-        // These two begin with an event: without it nobody was told that anything happened, so nothing did.
         let begun = match &detail.errand {
-            Errand::Close => state.state.status == Status::Closed,
             Errand::Erase => self.settings.ledger.holds(intent.account).await?,
+            errand if errand.follows_an_event() => {
+                let found = self.stores.log.find_command(detail.command_id).await?;
+                found.is_some()
+            }
             _ => true,
         };
         if !begun {
@@ -169,11 +286,36 @@ impl People {
 
     async fn carry_out(&self, errand: Errand, given: &Given<'_>) -> Result<Outcome, CommandError> {
         match errand {
-            Errand::VerifyEmail => self.settle_address(given, &Command::VerifyEmail).await,
-            Errand::ChangeEmail => {
+            Errand::AskToVerify => {
+                let account = self.load(given.account).await?;
+                if account.state.status == Status::Pending
+                    && let Some(email) = self.address(account.state.email.as_ref()).await?
+                {
+                    self.ask_to_verify(given.account, &email, given.origin)
+                        .await?;
+                }
+                self.unchanged(given.account).await
+            }
+            Errand::AskToConfirm => {
+                self.ask_to_confirm(given).await?;
+                self.unchanged(given.account).await
+            }
+            Errand::SendResetLink => {
+                self.send_reset_link(given).await?;
+                self.unchanged(given.account).await
+            }
+            Errand::VerifyEmail => {
+                let outcome = self.settle_address(given, &Command::VerifyEmail).await?;
+                crash_point("verify", "event");
+                Ok(outcome)
+            }
+            Errand::ChangeEmail { email } => {
                 let before = self.load(given.account).await?;
-                let outcome = self.settle_address(given, &Command::ChangeEmail).await?;
+                let change = Command::ChangeEmail { email };
+                let outcome = self.settle_address(given, &change).await?;
+                crash_point("confirm-email", "event");
                 self.tell(&before, given, &Content::EmailChanged {}).await?;
+                crash_point("confirm-email", "notice");
                 Ok(outcome)
             }
             Errand::SetPassword {
@@ -193,9 +335,12 @@ impl People {
             }
             Errand::Close => {
                 let outcome = self.give(given, &Command::Close).await?;
+                crash_point("close", "event");
                 self.end_sessions(given, EndReason::AccountClosed, None)
                     .await?;
+                crash_point("close", "sessions");
                 self.revoke_keys(given, RevokeReason::AccountClosed).await?;
+                crash_point("close", "keys");
                 Ok(outcome)
             }
             Errand::Erase => self.erase_everything(given).await,
@@ -228,20 +373,24 @@ impl People {
             proof,
         };
         let outcome = self.give(given, &change).await?;
+        crash_point("reset-password", "event");
         let account = self.load(given.account).await?;
         if let Some(current) = account.state.credential_id {
             self.vault()
                 .delete_credentials_but(given.account, current)
                 .await?;
         }
+        crash_point("reset-password", "old-credentials");
         let keep = match proof {
             PasswordProof::Password => given.origin.session,
             PasswordProof::EmailLink => None,
         };
         self.end_sessions(given, EndReason::PasswordChanged, keep)
             .await?;
+        crash_point("reset-password", "sessions");
         self.tell(&account, given, &Content::PasswordChanged {})
             .await?;
+        crash_point("reset-password", "notice");
         Ok(outcome)
     }
 

@@ -193,13 +193,12 @@ impl People {
     /// Sessions go on with fewer scopes only after they began anew.
     async fn revoke_role(&self, given: &Given<'_>, form: Form) -> Result<Outcome, CommandError> {
         let role = self.role(form)?;
-        let outcome = self.give(given, &Command::RevokeRole { role }).await?;
         let errand = Errand::EndSessions {
             reason: EndReason::RoleRevoked,
             revoke_keys: true,
         };
-        self.run(errand, given).await?;
-        Ok(outcome)
+        self.give_then(given, &Command::RevokeRole { role }, errand)
+            .await
     }
 
     fn role(&self, mut form: Form) -> Result<String, CommandError> {

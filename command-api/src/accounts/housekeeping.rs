@@ -15,6 +15,7 @@ use super::people::People;
 use super::people::system_origin;
 use crate::CommandError;
 use crate::clock::Clock;
+use crate::drill::crash_point;
 
 /// How often is looked for mail and for unfinished errands.
 const LOOK: Duration = Duration::from_secs(1);
@@ -89,7 +90,10 @@ impl Housekeeping {
             let letter = content.letter(&to, &self.people.settings.app_name);
             let now = self.clock.now();
             match mailer.send(&letter, id, now).await {
-                Ok(()) => vault.mail_sent(id).await?,
+                Ok(()) => {
+                    crash_point("send", "mail");
+                    vault.mail_sent(id).await?;
+                }
                 Err(SendError::Refused(reason)) => {
                     tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
                     vault.mail_sent(id).await?;

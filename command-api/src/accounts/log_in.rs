@@ -22,6 +22,7 @@ use web::{Grant, JsonBody, POSITION_HEADER, Problem};
 
 use super::decider::{Account, Command, Status};
 use super::people::People;
+use crate::drill::crash_point;
 use crate::form::Form;
 use crate::request::CommandRequest;
 use crate::routes::CommandState;
@@ -190,6 +191,7 @@ async fn begin(
         })
         .await
         .map_err(CommandError::from)?;
+    crash_point("log-in", "session");
     request.origin.actor = Actor::Account(account);
     request.origin.session = Some(session);
     let start = session::Command::Start {
@@ -201,6 +203,7 @@ async fn begin(
     let outcome = people
         .drive_session(&request.origin, session, account, &start)
         .await?;
+    crash_point("log-in", "event");
     let grant = Grant {
         account,
         session,

@@ -13,6 +13,7 @@ use super::email::minutes;
 use super::errands::{Errand, intent};
 use super::people::{Given, People};
 use super::{Account, Command};
+use crate::drill::crash_point;
 use crate::form::Form;
 use crate::order::Outcome;
 use crate::request::{CommandRequest, content};
@@ -130,25 +131,32 @@ impl People {
             origin: &request.origin,
             begun_at: request.origin.now,
         };
-        let asked = self.give(&given, &Command::RequestPasswordReset).await;
-        let fresh = match asked {
-            Ok(outcome) => outcome.appended.is_some_and(|done| !done.repeated),
+        let ask = Command::RequestPasswordReset;
+        match self.give_then(&given, &ask, Errand::SendResetLink).await {
             // A closed account resets nothing, and nobody is told.
-            Err(CommandError::Refused { .. } | CommandError::Erased) => false,
-            Err(error) => return Err(error),
-        };
-        if fresh {
-            let issued = self
-                .vault()
-                .issue_challenge(account, Purpose::ResetPassword, None, request.origin.now)
-                .await?;
-            let content = Content::ResetPassword {
-                link: reset_password_link(&self.settings.app_url, issued.link.expose_secret()),
-                minutes: minutes(Purpose::ResetPassword),
-            };
-            self.mail(account, &email, &content, &request.origin)
-                .await?;
+            Ok(_) | Err(CommandError::Refused { .. } | CommandError::Erased) => Ok(()),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Mails a link to the address that the account holds.
+    pub async fn send_reset_link(&self, given: &Given<'_>) -> Result<(), CommandError> {
+        let (account, origin) = (given.account, given.origin);
+        let state = self.load(account).await?;
+        let Some(email) = self.address(state.state.email.as_ref()).await? else {
+            return Ok(());
+        };
+        let issued = self
+            .vault()
+            .issue_challenge(account, Purpose::ResetPassword, None, origin.now)
+            .await?;
+        crash_point("forgot-password", "challenge");
+        let content = Content::ResetPassword {
+            link: reset_password_link(&self.settings.app_url, issued.link.expose_secret()),
+            minutes: minutes(Purpose::ResetPassword),
+        };
+        self.mail(account, &email, &content, origin).await?;
+        crash_point("forgot-password", "mail");
         Ok(())
     }
 
@@ -178,18 +186,28 @@ impl People {
                 .map(|()| outcome);
         }
         let now = request.origin.now;
+        let unknown = Given {
+            account: Uuid::nil(),
+            command_id,
+            retryable: request.idempotency_key.is_some(),
+            content: &content,
+            if_match: None,
+            origin: &request.origin,
+            begun_at: now,
+        };
+        if let Some(outcome) = self.finish_begun(&unknown).await? {
+            return self
+                .check_credential(Some(credential_id), new)
+                .await
+                .map(|()| outcome);
+        }
         let challenge = self
             .vault()
             .check_link(Purpose::ResetPassword, token, now)
             .await?;
         let given = Given {
             account: challenge.account,
-            command_id,
-            retryable: request.idempotency_key.is_some(),
-            content: &content,
-            if_match: None,
-            origin: &request.origin,
-            begun_at: request.origin.now,
+            ..unknown
         };
         let errand = Errand::SetPassword {
             credential_id,
@@ -213,6 +231,7 @@ impl People {
         if !settled {
             return Err(CommandError::ChallengeRefused);
         }
+        crash_point("reset-password", "credential");
         self.finish(&intent, errand, &given).await
     }
 }

@@ -121,6 +121,14 @@ impl People {
             .await
     }
 
+    /// The answer to a retry: what was begun before is finished first.
+    pub async fn answered(&self, given: &Given<'_>) -> Result<Option<Outcome>, CommandError> {
+        match self.finish_begun(given).await? {
+            Some(outcome) => Ok(Some(outcome)),
+            None => self.first_answer(given).await,
+        }
+    }
+
     /// Nothing was appended: the answer is how the account stands.
     pub async fn unchanged(&self, account: Uuid) -> Result<Outcome, CommandError> {
         let stream: StreamId = stream_of::<Account>(account)?;

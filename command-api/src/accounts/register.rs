@@ -8,9 +8,11 @@ use serde_json::{Map, Value};
 use vault::{Stored, normalise_email};
 use web::{JsonBody, Problem};
 
+use super::errands::Errand;
 use super::password::new_password;
 use super::people::Given;
 use super::{Account, Command, parse};
+use crate::drill::crash_point;
 use crate::form::Form;
 use crate::request::{CommandRequest, content};
 use crate::routes::{CommandState, begun};
@@ -57,6 +59,7 @@ async fn carry_out(
             vault::KeyError::Erased => CommandError::InvalidCredentials,
             other => other.into(),
         })?;
+    crash_point("register", "key");
     let phc = vault.hash_password(password.clone()).await?;
     // A retry must bring the password that the first try brought, before it is given any stored answer.
     if let Stored::Already(credential) =
@@ -67,6 +70,7 @@ async fn carry_out(
     {
         return Err(CommandError::InvalidCredentials);
     }
+    crash_point("register", "credential");
     vault
         .claim_pending(
             state.keys().claim_hash(&address),
@@ -74,6 +78,7 @@ async fn carry_out(
             request.origin.now,
         )
         .await?;
+    crash_point("register", "claim");
     let given = Given {
         account,
         command_id,
@@ -84,15 +89,11 @@ async fn carry_out(
         begun_at: request.origin.now,
     };
     let register = Command::Register {
-        email: Personal::Plain(email.clone()),
+        email: Personal::Plain(email),
         credential_id,
         profile,
     };
-    let outcome = people.give(&given, &register).await?;
-    if outcome.appended.as_ref().is_some_and(|done| !done.repeated) {
-        people
-            .ask_to_verify(account, &email, &request.origin)
-            .await?;
-    }
-    Ok(outcome)
+    people
+        .give_then(&given, &register, Errand::AskToVerify)
+        .await
 }

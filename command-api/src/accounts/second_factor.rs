@@ -69,8 +69,9 @@ impl People {
             .confirm_totp(given.account, code.expose_secret(), given.origin.now)
             .await?
             .ok_or(CommandError::ChallengeRefused)?;
-        let outcome = self.give(given, &Command::EnableSecondFactor).await?;
-        self.factor_changed(given, true).await?;
+        let outcome = self
+            .factor_changed(given, &Command::EnableSecondFactor, true)
+            .await?;
         Ok((outcome, recovery_codes(&codes)))
     }
 
@@ -86,9 +87,10 @@ impl People {
             return Ok(outcome);
         }
         self.check_factor(given, &code).await?;
-        let outcome = self.give(given, &Command::DisableSecondFactor).await?;
+        let outcome = self
+            .factor_changed(given, &Command::DisableSecondFactor, false)
+            .await?;
         self.vault().remove_second_factor(given.account).await?;
-        self.factor_changed(given, false).await?;
         Ok(outcome)
     }
 
@@ -135,15 +137,21 @@ impl People {
     }
 
     /// The other sessions began under other terms: they end.
-    async fn factor_changed(&self, given: &Given<'_>, on: bool) -> Result<(), CommandError> {
+    async fn factor_changed(
+        &self,
+        given: &Given<'_>,
+        command: &Command,
+        on: bool,
+    ) -> Result<Outcome, CommandError> {
         let errand = Errand::EndSessions {
             reason: EndReason::SecondFactorChanged,
             revoke_keys: false,
         };
-        self.run(errand, given).await?;
+        let outcome = self.give_then(given, command, errand).await?;
         let account = self.load(given.account).await?;
         self.tell(&account, given, &Content::SecondFactorChanged { on })
-            .await
+            .await?;
+        Ok(outcome)
     }
 }
 

@@ -10,6 +10,7 @@ use vault::KeyError;
 use super::people::{Given, People};
 use super::stream_of;
 use crate::api_key::{self, ApiKey};
+use crate::drill::crash_point;
 use crate::order::{Order, Origin, Outcome};
 use crate::policy;
 use crate::session::{self, Session};
@@ -25,6 +26,12 @@ impl People {
     ) -> Result<(), CommandError> {
         let (vault, origin) = (self.vault(), given.origin);
         vault.end_sessions(given.account, keep, origin.now).await?;
+        match reason {
+            EndReason::AccountClosed => crash_point("close", "sessions-in-vault"),
+            EndReason::AccountErased => crash_point("erase", "sessions-in-vault"),
+            EndReason::PasswordChanged => crash_point("reset-password", "sessions-in-vault"),
+            _ => {}
+        }
         for session in vault.sessions_ended(given.account, given.begun_at).await? {
             let end = session::Command::End {
                 account_id: given.account,

@@ -16,6 +16,7 @@ mod ports;
 mod postgres;
 mod rabbitmq;
 mod showcaller;
+mod totp;
 mod wait;
 
 pub use folder::{TempDir, files_containing, temp_dir};
@@ -23,4 +24,5 @@ pub use ports::free_port;
 pub use postgres::{Postgres, psql};
 pub use rabbitmq::{Depth, RabbitMq};
 pub use showcaller::{Finished, Launch, Showcaller};
+pub use totp::{totp, totp_step};
 pub use wait::{Condition, eventually};
