@@ -8,14 +8,16 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use lettre::Address;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message, SinglePart};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, Message, SinglePart};
 use uuid::Uuid;
 
 use crate::{Error, SendError};
 
 /// The most bytes of an address (RFC 5321, 4.5.3.1.3, without the angle brackets).
 const ADDRESS_BYTES: usize = 254;
+/// The longest line of a mail, in bytes (RFC 5322, 2.1.1).
+const LINE_BYTES: usize = 998;
 /// The most bytes of a subject.
 const SUBJECT_BYTES: usize = 500;
 /// The most bytes of a text.
@@ -106,13 +108,33 @@ impl Letter {
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".into(),
             ))
-            .singlepart(SinglePart::plain(self.text.clone()))
+            .singlepart(self.plain_text())
             .map_err(|_| refused("the mail can't be put together"))?;
         Ok(Mail {
             from: sender.0.email.clone(),
             to,
             bytes: message.formatted(),
         })
+    }
+}
+
+impl Letter {
+    /// As it is, where mail may hold it so: a link that is broken into lines is one that nobody can copy from a file.
+    fn plain_text(&self) -> SinglePart {
+        let text = &self.text;
+        if !text.is_ascii()
+            || text.contains(['\r', '\0'])
+            || text.lines().any(|line| line.len() > LINE_BYTES)
+        {
+            return SinglePart::plain(text.clone());
+        }
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        SinglePart::builder()
+            .header(ContentType::TEXT_PLAIN)
+            .body(Body::dangerous_pre_encoded(
+                bytes,
+                ContentTransferEncoding::SevenBit,
+            ))
     }
 }
 
@@ -180,6 +202,16 @@ mod tests {
             ]
         );
         assert_eq!(body.trim_end(), "One\r\nTwo");
+    }
+
+    #[test]
+    fn a_link_stays_in_one_line_as_far_as_lines_may_go() {
+        let link = format!("https://app.example/verify-email?token={}", "x".repeat(200));
+        let mail = compose("ada@example.org", "Hello", &format!("Open\n\n{link}\n")).unwrap();
+        assert!(mail.contains(&format!("\r\n{link}\r\n")), "{mail}");
+        assert!(mail.contains("Content-Transfer-Encoding: 7bit\r\n"));
+        let mail = compose("ada@example.org", "Hello", &"x".repeat(999)).unwrap();
+        assert!(mail.contains("Content-Transfer-Encoding: quoted-printable\r\n"));
     }
 
     #[test]

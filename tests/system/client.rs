@@ -14,6 +14,8 @@ pub const PASSWORD: &str = "a quiet lighthouse";
 pub const ME: &str = "/v1/accounts/me";
 /// No answer may take longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// Within which every process knows what was taken back.
+pub const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// How long the projection may take to catch up after a fault.
 pub const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(1);
 
@@ -115,6 +117,19 @@ impl Client {
         self.post(&format!("/v1/accounts/{}/{name}", person.account))
             .bearer(&person.access)
             .json(body)
+    }
+
+    /// Waits until a token, or an API key, opens nothing any more: no longer than that may take.
+    pub async fn refuses(&self, token: &str) {
+        eventually(TAKEN_BACK_WITHIN, || async {
+            let answer = self.get(ME).bearer(token).send().await;
+            if answer.status == 401 {
+                Ok(())
+            } else {
+                Err(answer.text)
+            }
+        })
+        .await;
     }
 
     pub async fn refresh(&self, token: &str) -> Answer {

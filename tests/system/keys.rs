@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use test_support::{Finished, Postgres, RabbitMq, eventually};
 
-use crate::client::{Client, ME, Person};
+use crate::client::{Client, ME, Person, TAKEN_BACK_WITHIN};
 use crate::world::{Cluster, Embedded, Settings};
 
 const SOON: Duration = Duration::from_secs(30);
-const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
 
 /// The ids of a ring's keys in this state, with what each wraps, as the verb lists them.
 fn listed(list: &Finished, ring: &str, state: &str) -> Vec<(String, String)> {

@@ -150,10 +150,7 @@ impl People {
         challenge: &Challenge,
     ) -> Result<Outcome, CommandError> {
         let (errand, work) = match challenge.purpose {
-            Purpose::ChangeEmail => {
-                let email = self.asked_for(given.account, challenge).await?;
-                (Errand::ChangeEmail { email }, "confirm-email")
-            }
+            Purpose::ChangeEmail => (self.change_to(challenge).await?, "confirm-email"),
             Purpose::VerifyEmail | Purpose::ResetPassword => (Errand::VerifyEmail, "verify"),
         };
         let intent = intent(errand.clone(), given)?;
@@ -167,18 +164,17 @@ impl People {
         }
     }
 
-    /// The address that a challenge proves, as the log has it. Another may have been asked for since.
-    async fn asked_for(
-        &self,
-        account: Uuid,
-        challenge: &Challenge,
-    ) -> Result<Personal<String>, CommandError> {
-        let account = self.load(account).await?;
+    /// The change to the address that a challenge proves. Another may have been asked for since: that one is not proven.
+    async fn change_to(&self, challenge: &Challenge) -> Result<Errand, CommandError> {
+        let account = self.load(challenge.account).await?;
         let asked = account.state.requested_email.as_ref();
         if let (Some(sealed), Some(email)) = (asked, self.address(asked).await?)
             && challenge.subject == Some(self.stores.keys.claim_hash(&normalise_email(&email)))
         {
-            return Ok(sealed.clone());
+            return Ok(Errand::ChangeEmail {
+                email: sealed.clone(),
+                before: account.state.email.clone(),
+            });
         }
         Err(CommandError::ChallengeRefused)
     }

@@ -33,7 +33,11 @@ pub(crate) enum Errand {
     /// The claim is verified: the account must say so.
     VerifyEmail,
     /// The claim moved to another address: the account must say so.
-    ChangeEmail { email: Personal<String> },
+    ChangeEmail {
+        email: Personal<String>,
+        /// The one before, which is told.
+        before: Option<Personal<String>>,
+    },
     /// The new password is in the vault: the account must say so, and forget the old one.
     SetPassword {
         credential_id: Uuid,
@@ -309,12 +313,15 @@ impl People {
                 crash_point("verify", "event");
                 Ok(outcome)
             }
-            Errand::ChangeEmail { email } => {
-                let before = self.load(given.account).await?;
+            Errand::ChangeEmail { email, before } => {
                 let change = Command::ChangeEmail { email };
                 let outcome = self.settle_address(given, &change).await?;
                 crash_point("confirm-email", "event");
-                self.tell(&before, given, &Content::EmailChanged {}).await?;
+                if let Some(to) = self.address(before.as_ref()).await? {
+                    let content = Content::EmailChanged {};
+                    self.mail(given.account, &to, &content, given.origin)
+                        .await?;
+                }
                 crash_point("confirm-email", "notice");
                 Ok(outcome)
             }
