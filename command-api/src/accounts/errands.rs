@@ -209,7 +209,7 @@ impl People {
         command: &Command,
     ) -> Result<Outcome, CommandError> {
         let outcome = self.give(given, command).await;
-        if let Err(CommandError::Refused { .. }) = &outcome
+        if let Err(CommandError::Refused { .. } | CommandError::Erased) = &outcome
             && !self.load(given.account).await?.state.status.is_open()
         {
             self.vault().release_claims(given.account).await?;
