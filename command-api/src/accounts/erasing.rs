@@ -43,7 +43,7 @@ impl People {
         }
         if by_owner {
             let password = password.ok_or(CommandError::InvalidCredentials)?;
-            self.check_password(given.account, password).await?;
+            self.check_password(given, password).await?;
         }
         if let Some(seen) = given.if_match
             && seen != account.version
