@@ -125,9 +125,13 @@ impl CommandError {
         reason = "it goes where errors are mapped"
     )]
     pub(crate) fn refused<A: crate::Aggregate>(refusal: A::Refusal) -> Self {
-        Self::Refused {
-            code: A::code(&refusal),
-            detail: refusal.to_string(),
+        match A::code(&refusal) {
+            // One code has one status, whoever says it.
+            codes::ERASED => Self::Erased,
+            code => Self::Refused {
+                code,
+                detail: refusal.to_string(),
+            },
         }
     }
 

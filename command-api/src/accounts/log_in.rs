@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::session::EndReason;
 use events::{Actor, Personal};
-use mail::Content;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -102,7 +101,7 @@ async fn prove(
     let (people, now) = (state.people(), origin.now);
     let vault = people.vault();
     let address = state.keys().claim_hash(&normalise_email(email));
-    let _turn = state.log_in_turn(&address).await;
+    let _turn = people.turns.of(&address).await;
     let blocked = vault.throttle(address, now).await?.blocked_until.is_some();
     let claims = vault.claims(address).await?;
     let found = who(state, claims, password).await?;
@@ -110,7 +109,7 @@ async fn prove(
         return Err(CommandError::InvalidCredentials);
     }
     let Some(account) = found else {
-        fail(people, origin, address, claims).await?;
+        people.failed(origin, address, claims).await?;
         return Err(CommandError::InvalidCredentials);
     };
     let loaded = people.load(account).await?;
@@ -124,46 +123,21 @@ async fn prove(
                 people.note(account, &used, origin).await?;
             }
             Factor::Wrong | Factor::NotEnrolled => {
-                fail(people, origin, address, claims).await?;
+                people.failed(origin, address, claims).await?;
                 return Err(CommandError::InvalidCredentials);
             }
         }
         second_factor = true;
     }
-    vault.note_success(address).await?;
+    // Anybody can register with an address and log in to that: it must not forget what was guessed at its holder's.
+    if claims.verified.is_none_or(|holder| holder == account) {
+        vault.note_success(address).await?;
+    }
     Ok(Proven {
         account,
         state: loaded,
         second_factor,
     })
-}
-
-/// Counts a failure. Where a delay begins, those who hold the address hear of it.
-async fn fail(
-    people: &People,
-    origin: &Origin,
-    address: [u8; 32],
-    claims: Claims,
-) -> Result<(), CommandError> {
-    let failure = people.vault().note_failure(address, origin.now).await?;
-    if !failure.episode_began {
-        return Ok(());
-    }
-    let anonymous = Origin {
-        actor: Actor::Anonymous,
-        ..origin.clone()
-    };
-    for account in claims.verified.into_iter().chain(claims.newest_pending) {
-        let noted = people.note(account, &Command::Throttle, &anonymous).await?;
-        if noted && claims.verified == Some(account) {
-            let loaded = people.load(account).await?;
-            if let Some(to) = people.address(loaded.state.email.as_ref()).await? {
-                let content = Content::LogInThrottled {};
-                people.mail(account, &to, &content, origin).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn begin(
