@@ -115,10 +115,10 @@ impl People {
         given: &Given<'_>,
         code: &SecretString,
     ) -> Result<(), CommandError> {
-        let check = async {
+        let check = Box::pin(async {
             let factor = self.factor(given.account, code, given.origin.now).await?;
             Ok(matches!(factor, Factor::Totp | Factor::RecoveryCode { .. }))
-        };
+        });
         let right = self.guarded(given, check).await?;
         right.then_some(()).ok_or(CommandError::ChallengeRefused)
     }
