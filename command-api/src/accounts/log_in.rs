@@ -54,6 +54,8 @@ pub(crate) async fn log_in(
 /// Who has proven to be whom.
 struct Proven {
     account: Uuid,
+    /// The credential whose password it was.
+    credential: Uuid,
     state: Arc<Loaded<Account>>,
     second_factor: bool,
 }
@@ -108,7 +110,7 @@ async fn prove(
     if blocked {
         return Err(CommandError::InvalidCredentials);
     }
-    let Some(account) = found else {
+    let Some((account, credential)) = found else {
         people.failed(origin, address, claims).await?;
         return Err(CommandError::InvalidCredentials);
     };
@@ -135,6 +137,7 @@ async fn prove(
     }
     Ok(Proven {
         account,
+        credential,
         state: loaded,
         second_factor,
     })
@@ -147,7 +150,8 @@ async fn begin(
 ) -> Result<Response, Problem> {
     let Proven {
         account,
-        state: loaded,
+        credential,
+        state: before,
         second_factor,
     } = proven;
     let (people, session) = (state.people(), vault::random_uuid());
@@ -166,6 +170,16 @@ async fn begin(
         .await
         .map_err(CommandError::from)?;
     crash_point("log-in", "session");
+    // What changed while the hashes were computed ended the sessions that it saw, and may not have seen this one.
+    let loaded = people.load(account).await?;
+    let same = loaded.state.credential_id == Some(credential)
+        && loaded.state.status.is_open()
+        && loaded.state.second_factor == before.state.second_factor;
+    if !same {
+        let ended = people.vault().end_session(session, now).await;
+        ended.map_err(CommandError::from)?;
+        return Err(CommandError::InvalidCredentials.into());
+    }
     request.origin.actor = Actor::Account(account);
     request.origin.session = Some(session);
     let start = session::Command::Start {
@@ -286,12 +300,12 @@ fn tokens(
     }))
 }
 
-/// The account that this password opens. It costs two hashes whether the address is known or not.
+/// The account that this password opens, and the credential. It costs two hashes whether the address is known or not.
 async fn who(
     state: &CommandState,
     claims: Claims,
     password: SecretString,
-) -> Result<Option<Uuid>, CommandError> {
+) -> Result<Option<(Uuid, Uuid)>, CommandError> {
     let vault = state.people().vault();
     let verified = credential(state, claims.verified).await?;
     let pending = credential(state, claims.newest_pending).await?;
@@ -312,7 +326,7 @@ async fn who(
         let new = vault.hash_password(password).await?;
         vault.replace_phc(id, &phc, &new).await?;
     }
-    Ok(Some(account))
+    Ok(Some((account, id)))
 }
 
 /// The credential of an account that may log in.

@@ -117,11 +117,11 @@ impl People {
         given: &Given<'_>,
         code: &SecretString,
     ) -> Result<(), CommandError> {
-        let check = async {
+        let check = Box::pin(async {
             let factor = self.factor(given.account, code, given.origin.now).await?;
             Ok(matches!(factor, Factor::Totp | Factor::RecoveryCode { .. }))
-        };
-        let right = self.guarded(given, Box::pin(check)).await?;
+        });
+        let right = self.guarded(given, check).await?;
         right.then_some(()).ok_or(CommandError::ChallengeRefused)
     }
 

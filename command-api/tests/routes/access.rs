@@ -14,12 +14,17 @@ const SOON: Duration = Duration::from_secs(10);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What somebody shows of who they are.
+enum Sends {
+    Nothing,
+    Good(String),
+    Ended(String),
+}
+
 /// Somebody, and what the rules need to know of them.
 struct Caller {
     name: &'static str,
-    token: Option<String>,
-    /// Their token is good.
-    known: bool,
+    sends: Sends,
     /// They are the account that the ids in the paths belong to.
     owner: bool,
     /// They act as the account that they are.
@@ -31,8 +36,7 @@ struct Caller {
 fn caller(name: &'static str, token: &str) -> Caller {
     Caller {
         name,
-        token: Some(token.to_owned()),
-        known: true,
+        sends: Sends::Good(token.to_owned()),
         owner: false,
         themselves: true,
         fresh: true,
@@ -141,9 +145,9 @@ async fn everybody(system: &System) -> (Vec<Caller>, Ids) {
         owner: true,
         ..caller
     };
-    let away = |caller| Caller {
-        known: false,
-        ..caller
+    let gone = |name, token: &str| Caller {
+        sends: Sends::Ended(token.to_owned()),
+        ..caller(name, token)
     };
     let old = |caller| Caller {
         fresh: false,
@@ -153,8 +157,8 @@ async fn everybody(system: &System) -> (Vec<Caller>, Ids) {
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let callers = vec![
         Caller {
-            token: None,
-            ..away(caller("nobody", ""))
+            sends: Sends::Nothing,
+            ..caller("nobody", "")
         },
         mine(caller("owner", &owner.access)),
         mine(old(caller("owner, stale", &stale))),
@@ -170,9 +174,9 @@ async fn everybody(system: &System) -> (Vec<Caller>, Ids) {
         program(system, "key: self:read", &owner.account, &["self:read"]).await,
         program(system, "key: nothing", &owner.account, &[]).await,
         program(system, "key: an operator's scopes", &owner.account, &all).await,
-        mine(away(caller("owner, session ended", &ended.access))),
-        away(caller("erased", &erased.access)),
-        away(caller("key of the erased", &erased_key)),
+        mine(gone("owner, session ended", &ended.access)),
+        gone("erased", &erased.access),
+        gone("key of the erased", &erased_key),
     ];
     let ids = Ids {
         account: owner.account,
@@ -187,13 +191,10 @@ fn expected(rule: &Rule, caller: &Caller) -> (u16, &'static str) {
     if rule.allowed == Allowed::Anyone {
         return (422, "invalid");
     }
-    if !caller.known {
-        let code = if caller.token.is_none() {
-            "unauthorized"
-        } else {
-            "invalid_token"
-        };
-        return (401, code);
+    match caller.sends {
+        Sends::Nothing => return (401, "unauthorized"),
+        Sends::Ended(_) => return (401, "invalid_token"),
+        Sends::Good(_) => {}
     }
     // Where no id stands in the path, everybody is the owner of what they begin.
     let owns = (caller.owner || !rule.path.contains("{id}")) && caller.themselves;
@@ -213,9 +214,9 @@ fn expected(rule: &Rule, caller: &Caller) -> (u16, &'static str) {
 
 async fn ask(system: &System, caller: &Caller, path: &str) -> Answer {
     let call = post(&system.one, path).body(json!({"nobody-knows-this": 1}));
-    match &caller.token {
-        Some(token) => call.bearer(token).send().await,
-        None => call.send().await,
+    match &caller.sends {
+        Sends::Good(token) | Sends::Ended(token) => call.bearer(token).send().await,
+        Sends::Nothing => call.send().await,
     }
 }
 
@@ -273,14 +274,14 @@ async fn every_route_has_one_rule_and_every_rule_a_route() {
 async fn a_program_uses_a_domain_of_ones_own_only_where_its_key_says_so() {
     let system = system().await;
     let ada = system.person("ada@example.org").await;
-    let begin = |token: String| {
+    let create = |token: String| {
         let body = json!({"line": "hello"});
         post(&system.one, "/v1/notebooks")
             .bearer(&token)
             .body(body)
             .send()
     };
-    let begun = begin(ada.access.clone()).await.expect(201);
+    let begun = create(ada.access.clone()).await.expect(201);
     let path = format!("{}/write", begun.header("location"));
     for (scopes, status) in [
         (&[][..], 403),
@@ -300,7 +301,7 @@ async fn a_program_uses_a_domain_of_ones_own_only_where_its_key_says_so() {
             .send()
             .await;
         assert_eq!(written.status.as_u16(), status, "{scopes:?}: {written:?}");
-        let begun = begin(key).await;
+        let begun = create(key).await;
         assert_eq!(
             begun.status.as_u16(),
             status.max(201),

@@ -13,13 +13,13 @@ async fn commands_are_denied_to_everyone_but_the_owner_and_the_scope() {
     let system = system().await;
     let (ada, owner) = account(&system.one, "ada@example.org").await;
     let (_, other) = account(&system.one, "eve@example.org").await;
-    let scopes = ["accounts:write".to_owned()];
+    let wanted = ["accounts:write".to_owned()];
     let id = vault::random_uuid();
     system.vault.create_data_key(id).await.unwrap();
     let until = system.clock.now() + chrono::TimeDelta::days(1);
     let scoped = system
         .vault
-        .store_api_key(id, id, &scopes, until)
+        .store_api_key(id, id, &wanted, until)
         .await
         .unwrap();
     let scoped = scoped.expose_secret();

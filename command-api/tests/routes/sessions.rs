@@ -141,6 +141,32 @@ async fn tokens_of_before_a_password_change_are_refused_but_for_its_own_session(
 }
 
 #[tokio::test]
+async fn a_log_in_with_the_old_password_outlives_no_password_change() {
+    let system = system().await;
+    let ada = system.person("ada@example.org").await;
+    let log_ins = (0..12).map(|n| {
+        let router = if n % 2 == 0 { &system.one } else { &system.two };
+        log_in(router, "ada@example.org").send()
+    });
+    let body = json!({"password": PASSWORD, "new_password": "another lighthouse"});
+    let change = system.give(&ada, "change-password", body);
+    let (changed, log_ins) = futures::join!(change, futures::future::join_all(log_ins));
+    changed.expect(200);
+    for log_in in log_ins {
+        if log_in.status != StatusCode::CREATED {
+            assert_eq!(log_in.code(), (401, "invalid_credentials"));
+            continue;
+        }
+        let body = json!({ "refresh_token": log_in.text("refresh_token") });
+        let refreshed = post(&system.one, "/v1/sessions/refresh")
+            .body(body)
+            .send()
+            .await;
+        assert_eq!(refreshed.code(), (401, "invalid_refresh_token"));
+    }
+}
+
+#[tokio::test]
 async fn an_erased_account_says_so_with_one_status() {
     let system = system().await;
     let ada = system.person("ada@example.org").await;

@@ -166,6 +166,10 @@ impl Call<'_> {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "bodies are written where they are sent"
+    )]
     pub fn body(mut self, body: Value) -> Self {
         self.body = body.to_string().into_bytes();
         self
