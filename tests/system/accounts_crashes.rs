@@ -2,14 +2,12 @@
 //! client sends the same request again, and what stands there is all of it or nothing. The points stand in a list of
 //! command-api's, so that none is left out here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 use test_support::{Showcaller, TempDir, eventually, temp_dir};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::client::{Answer, Client, ME, PASSWORD, Person, Request, registration};
 use crate::mailbox::{
@@ -29,13 +27,9 @@ const NEW: &str = "a loud lighthouse";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_any_two_steps_loses_no_account_and_leaves_none_half_done() {
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    let mut drills = JoinSet::new();
-    for point in command_api::CRASH_POINTS {
-        let turns = Arc::clone(&turns);
-        drills.spawn(async move {
-            let _turn = turns.acquire().await.expect("it stays open");
-            println!("{point}");
+    let points = stream::iter(command_api::CRASH_POINTS);
+    points
+        .for_each_concurrent(AT_ONCE, |point| async move {
             let drill = Drill::begin(point).await;
             match point.split('.').next() {
                 Some("register" | "send") => drill.registering().await,
@@ -49,9 +43,9 @@ async fn a_kill_between_any_two_steps_loses_no_account_and_leaves_none_half_done
                 Some("erase") => drill.erasing().await,
                 _ => panic!("no drill is held for {point}"),
             }
-        });
-    }
-    drills.join_all().await;
+            println!("{point} is survived");
+        })
+        .await;
 }
 
 /// A server that is going to die at one point.

@@ -1,7 +1,7 @@
 //! A plain HTTP client with names for what the API sends and takes. It refuses to judge: tests do.
 
 use std::panic::Location;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
@@ -15,7 +15,8 @@ pub const ME: &str = "/v1/accounts/me";
 /// No answer may take longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 /// Within which every process knows what was taken back.
-pub const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
+const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 /// How long the projection may take to catch up after a fault.
 pub const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(1);
 
@@ -119,17 +120,9 @@ impl Client {
             .json(body)
     }
 
-    /// Waits until a token, or an API key, opens nothing any more: no longer than that may take.
+    /// A token, or an API key, opens nothing any more, a second later at most.
     pub async fn refuses(&self, token: &str) {
-        eventually(TAKEN_BACK_WITHIN, || async {
-            let answer = self.get(ME).bearer(token).send().await;
-            if answer.status == 401 {
-                Ok(())
-            } else {
-                Err(answer.text)
-            }
-        })
-        .await;
+        taken_back(async || self.get(ME).bearer(token).send().await.status == 401).await;
     }
 
     pub async fn refresh(&self, token: &str) -> Answer {
@@ -165,6 +158,23 @@ impl Client {
             }
         });
         answer.await.expect(200)
+    }
+}
+
+/// Asks until it is so; whoever asks a second after now, or later, must find it so.
+#[track_caller]
+pub fn taken_back(is_so: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    let deadline = Instant::now() + TAKEN_BACK_WITHIN;
+    async move {
+        loop {
+            let asked = Instant::now();
+            if is_so().await {
+                return;
+            }
+            assert!(asked < deadline, "{caller}: not within a second");
+            tokio::time::sleep(BETWEEN_QUESTIONS).await;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use test_support::{Finished, Postgres, RabbitMq, eventually};
 
-use crate::client::{Client, ME, Person, TAKEN_BACK_WITHIN};
+use crate::client::{Client, ME, Person, taken_back};
 use crate::world::{Cluster, Embedded, Settings};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -127,9 +127,9 @@ async fn what_is_taken_back_in_one_process_is_refused_by_every_other_within_a_se
     let revoke = here.post(&format!("{path}/revoke")).bearer(&ada.access);
     revoke.json(&json!({})).expect(200).await;
     let everywhere = async |token: &str| said(token).await == [401; 4];
-    eventually(TAKEN_BACK_WITHIN, || everywhere(&key)).await;
+    taken_back(async || everywhere(&key).await).await;
     let end = here.command(&ada, "end-sessions", &json!({}));
     end.expect(200).await;
-    eventually(TAKEN_BACK_WITHIN, || everywhere(&elsewhere.access)).await;
+    taken_back(async || everywhere(&elsewhere.access).await).await;
     assert_eq!(said(&ada.access).await, [200; 4]);
 }

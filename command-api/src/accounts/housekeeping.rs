@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use mail::{Content, Mailer, SendError};
 use serde::Deserialize;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use vault::Outgoing;
 
@@ -21,8 +21,10 @@ use crate::drill::crash_point;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what expired is forgotten.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How many mails, and errands, are taken at once.
+/// How many errands are taken at once.
 const TAKEN: u32 = 20;
+/// How many mails are sent at once: as many as the mailer has connections, so that none outlives its lease of a minute.
+const MAILS: u32 = 4;
 /// How long somebody may take to prove their address.
 const UNVERIFIED_DAYS: i64 = 7;
 
@@ -40,19 +42,32 @@ struct Job {
 }
 
 impl Housekeeping {
-    /// Until shutdown. What fails is logged and tried again.
+    /// Until shutdown. What fails is logged and tried again. A mail server that is slow holds up mail alone.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut ticks = interval(LOOK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sweep = Instant::now();
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = async { tokio::join!(self.keep_mailing(), self.keep_finishing()) } => {}
+        }
+    }
+
+    async fn keep_mailing(&self) {
+        let mut ticks = ticks();
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
                 () = self.people.mail_waits.notified() => {}
             }
+            if let Err(error) = self.send_mail().await {
+                tracing::warn!(%error, "sending mail is interrupted; trying again");
+            }
+        }
+    }
+
+    async fn keep_finishing(&self) {
+        let (mut ticks, mut sweep) = (ticks(), Instant::now());
+        loop {
+            ticks.tick().await;
             let round = async {
-                self.send_mail().await?;
                 self.finish_errands().await?;
                 if Instant::now() >= sweep {
                     sweep = Instant::now() + SWEEP;
@@ -60,11 +75,8 @@ impl Housekeeping {
                 }
                 Ok::<_, CommandError>(())
             };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                done = round => if let Err(error) = done {
-                    tracing::warn!(%error, "housekeeping is interrupted; trying again");
-                }
+            if let Err(error) = round.await {
+                tracing::warn!(%error, "housekeeping is interrupted; trying again");
             }
         }
     }
@@ -73,35 +85,51 @@ impl Housekeeping {
         let Some(mailer) = &self.mailer else {
             return Ok(());
         };
-        let vault = self.people.vault();
-        let due = vault.due_mail(self.clock.now(), TAKEN).await?;
-        if due.given_up > 0 {
-            tracing::error!(
-                count = due.given_up,
-                "mails could not be sent for a day and were given up"
-            );
+        loop {
+            let due = self
+                .people
+                .vault()
+                .due_mail(self.clock.now(), MAILS)
+                .await?;
+            if due.given_up > 0 {
+                tracing::error!(
+                    count = due.given_up,
+                    "mails could not be sent for a day and were given up"
+                );
+            }
+            if due.mail.is_empty() {
+                return Ok(());
+            }
+            let sent = due.mail.into_iter().map(|mail| self.send(mailer, mail));
+            for sent in futures::future::join_all(sent).await {
+                sent?;
+            }
         }
-        for Outgoing { id, content, .. } in due.mail {
-            let Ok(Job { to, content }) = serde_json::from_value::<Job>(content) else {
-                tracing::error!(mail = %id, "a mail of an unknown form was dropped");
+    }
+
+    async fn send(
+        &self,
+        mailer: &Mailer,
+        Outgoing { id, content, .. }: Outgoing,
+    ) -> Result<(), CommandError> {
+        let vault = self.people.vault();
+        let Ok(Job { to, content }) = serde_json::from_value::<Job>(content) else {
+            tracing::error!(mail = %id, "a mail of an unknown form was dropped");
+            return Ok(vault.mail_sent(id).await?);
+        };
+        let letter = content.letter(&to, &self.people.settings.app_name);
+        match mailer.send(&letter, id, self.clock.now()).await {
+            Ok(()) => {
+                crash_point("send", "mail");
                 vault.mail_sent(id).await?;
-                continue;
-            };
-            let letter = content.letter(&to, &self.people.settings.app_name);
-            let now = self.clock.now();
-            match mailer.send(&letter, id, now).await {
-                Ok(()) => {
-                    crash_point("send", "mail");
-                    vault.mail_sent(id).await?;
-                }
-                Err(SendError::Refused(reason)) => {
-                    tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
-                    vault.mail_sent(id).await?;
-                }
-                Err(SendError::Unavailable(reason)) => {
-                    tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail waits for another try");
-                    vault.mail_failed(id, now).await?;
-                }
+            }
+            Err(SendError::Refused(reason)) => {
+                tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
+                vault.mail_sent(id).await?;
+            }
+            Err(SendError::Unavailable(reason)) => {
+                tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail waits for another try");
+                vault.mail_failed(id, self.clock.now()).await?;
             }
         }
         Ok(())
@@ -124,4 +152,10 @@ impl Housekeeping {
             .erase_unverified(now - TimeDelta::days(UNVERIFIED_DAYS), &system_origin(now))
             .await
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
