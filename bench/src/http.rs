@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use chrono::TimeDelta;
 use command_api::{Clock, SystemClock};
+use futures::future::try_join_all;
 use test_support::Showcaller;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
+use vault::{NewSession, Seen};
 use web::{Grant, TokenSettings, Tokens};
 
 use crate::account;
@@ -38,7 +41,7 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
     let server = command_api(world, &events).await;
     let clients = Arc::new(Clients {
         port: server.port(),
-        accounts: authorised(world),
+        accounts: authorised(world).await?,
     });
     world.settle().await;
     let each_once = 0..ACCOUNTS as u64;
@@ -83,34 +86,40 @@ pub async fn command_api(world: &World, events: &str) -> Showcaller {
         .await
 }
 
-/// Everybody's account and the start of a request by its owner.
-fn authorised(world: &World) -> Vec<(Uuid, String)> {
+/// Everybody's account and the start of a request by its owner, who is logged in.
+async fn authorised(world: &World) -> Result<Vec<(Uuid, String)>> {
     let settings = TokenSettings {
         issuer: ISSUER.to_owned(),
         audience: ISSUER.to_owned(),
     };
     let tokens = Tokens::new(Arc::clone(&world.keys), settings);
     let now = SystemClock.now();
-    let token = |account| {
-        let grant = Grant {
-            account,
-            session: vault::random_uuid(),
-            scopes: Vec::new(),
-            authenticated_at: now,
-            second_factor: false,
-        };
-        tokens.issue(&grant, now).token
-    };
-    world
-        .people
-        .iter()
-        .map(|person| {
-            (
-                person.id,
-                format!("Authorization: Bearer {}\r\n", token(person.id)),
-            )
-        })
-        .collect()
+    let mut authorised = Vec::with_capacity(world.people.len());
+    for people in world.people.chunks(CONNECTIONS) {
+        let sessions = people.iter().map(|person| async {
+            let session = vault::random_uuid();
+            let new = NewSession {
+                id: session,
+                account: person.id,
+                started_at: now,
+                expires_at: now + TimeDelta::days(1),
+                second_factor: false,
+                seen: Seen::default(),
+            };
+            world.vault.begin_session(new).await?;
+            let grant = Grant {
+                account: person.id,
+                session,
+                scopes: Vec::new(),
+                authenticated_at: now,
+                second_factor: false,
+            };
+            let token = tokens.issue(&grant, now).token;
+            anyhow::Ok((person.id, format!("Authorization: Bearer {token}\r\n")))
+        });
+        authorised.extend(try_join_all(sessions).await?);
+    }
+    Ok(authorised)
 }
 
 struct Clients {

@@ -125,9 +125,13 @@ impl CommandError {
         reason = "it goes where errors are mapped"
     )]
     pub(crate) fn refused<A: crate::Aggregate>(refusal: A::Refusal) -> Self {
-        Self::Refused {
-            code: A::code(&refusal),
-            detail: refusal.to_string(),
+        match A::code(&refusal) {
+            // One code has one status, whoever says it.
+            codes::ERASED => Self::Erased,
+            code => Self::Refused {
+                code,
+                detail: refusal.to_string(),
+            },
         }
     }
 
@@ -243,9 +247,30 @@ mod tests {
 
     #[test]
     fn every_code_is_explained_in_docs_errors() {
+        use crate::accounts::{Account, Refusal};
+        use crate::{Aggregate, api_key, session};
+
         let page = include_str!("../../docs/errors.md");
+        let accounts = [
+            Refusal::Unknown,
+            Refusal::AlreadyRegistered,
+            Refusal::NotVerified,
+            Refusal::NoEmailChange,
+            Refusal::SecondFactorEnabled,
+            Refusal::NoSecondFactor,
+            Refusal::Closed,
+            Refusal::Erased,
+        ];
+        let keys = [api_key::Refusal::Unknown, api_key::Refusal::AlreadyCreated];
+        let refusals = accounts
+            .iter()
+            .map(Account::code)
+            .chain(keys.iter().map(api_key::ApiKey::code))
+            .chain([session::Session::code(&session::Refusal::AlreadyStarted)]);
         let missing: Vec<_> = codes::ALL
             .iter()
+            .copied()
+            .chain(refusals)
             .filter(|code| !page.contains(&format!("`{code}`")))
             .collect();
         assert!(

@@ -35,6 +35,9 @@ pub(crate) trait Host: Send + Sync {
     /// The plural noun in the URL.
     fn collection(&self) -> &'static str;
 
+    /// Whether `POST /v1/{collection}` with a token begins one.
+    fn begins(&self) -> bool;
+
     /// The commands on its streams.
     fn commands(&self) -> &'static [&'static str];
 
@@ -81,6 +84,10 @@ pub(crate) struct TypedHost<A: Aggregate>(pub Arc<Executor<A>>);
 impl<A: Aggregate> Host for TypedHost<A> {
     fn collection(&self) -> &'static str {
         A::COLLECTION
+    }
+
+    fn begins(&self) -> bool {
+        A::BEGINS.is_some()
     }
 
     fn commands(&self) -> &'static [&'static str] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRef, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use events::partition_of;
@@ -18,6 +18,7 @@ use web::{Authenticated, JsonBody, POSITION_HEADER, PositionToken, Problem, Toke
 use crate::accounts::host::{AccountHost, ApiKeyHost, SessionHost};
 use crate::accounts::housekeeping::Housekeeping;
 use crate::accounts::people::People;
+use crate::accounts::throttle::Turns;
 use crate::accounts::{AccountSettings, log_in, public, register};
 use crate::clock::Clock;
 use crate::executor::{Executor, Stores};
@@ -26,9 +27,6 @@ use crate::in_flight::InFlight;
 use crate::order::Outcome;
 use crate::request::CommandRequest;
 use crate::{Aggregate, CommandError, policy};
-
-/// How many locks the addresses share that somebody logs in with.
-const LOG_IN_STRIPES: usize = 256;
 
 /// What the command routes share.
 #[derive(Clone)]
@@ -41,7 +39,6 @@ struct Inner {
     in_flight: Arc<InFlight>,
     people: Arc<People>,
     mailer: Option<Mailer>,
-    log_ins: Box<[tokio::sync::Mutex<()>]>,
     hosts: HashMap<&'static str, Arc<dyn Host>>,
 }
 
@@ -94,6 +91,7 @@ impl CommandState {
             stores: stores.clone(),
             settings,
             mail_waits: Arc::default(),
+            turns: Turns::default(),
         });
         let built_in: [Arc<dyn Host>; 3] = [
             Arc::new(AccountHost {
@@ -118,9 +116,6 @@ impl CommandState {
             in_flight,
             people,
             mailer,
-            log_ins: (0..LOG_IN_STRIPES)
-                .map(|_| tokio::sync::Mutex::new(()))
-                .collect(),
             hosts,
         })))
     }
@@ -132,6 +127,19 @@ impl CommandState {
             clock: Arc::clone(&self.0.clock),
             mailer: self.0.mailer.clone(),
         }
+    }
+
+    /// Every path after `/v1` that takes a command, `{id}` where an id stands; in no order.
+    pub fn commands(&self) -> Vec<String> {
+        let mut paths: Vec<String> = open().iter().map(|(path, _)| (*path).to_owned()).collect();
+        for (collection, host) in &self.0.hosts {
+            if host.begins() {
+                paths.push(format!("/{collection}"));
+            }
+            let named = host.commands().iter();
+            paths.extend(named.map(|name| format!("/{collection}/{{id}}/{name}")));
+        }
+        paths
     }
 
     /// Now.
@@ -164,13 +172,6 @@ impl CommandState {
         &self.0.people
     }
 
-    /// Log-ins to one address take turns in a process: so many at once try no more passwords than one after another.
-    pub(crate) async fn log_in_turn(&self, address: &[u8; 32]) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.log_ins[usize::from(address[0]) % LOG_IN_STRIPES]
-            .lock()
-            .await
-    }
-
     /// The caller's token, with what an outcome adds, sealed.
     pub(crate) fn position(&self, request: &CommandRequest, outcome: &Outcome) -> String {
         let log = self.0.stores.log.identity();
@@ -195,19 +196,27 @@ impl FromRef<CommandState> for Arc<Tokens> {
     }
 }
 
+/// The routes that need no token, by their path after `/v1`; all others are the hosts'.
+fn open() -> [(&'static str, MethodRouter<CommandState>); 7] {
+    [
+        ("/accounts", post(register::register)),
+        ("/accounts/verify-email", post(public::verify_email)),
+        ("/accounts/confirm-email", post(public::confirm_email)),
+        ("/accounts/forgot-password", post(public::forgot_password)),
+        ("/accounts/reset-password", post(public::reset_password)),
+        ("/sessions", post(log_in::log_in)),
+        ("/sessions/refresh", post(log_in::refresh)),
+    ]
+}
+
 /// The command routes, unhardened.
 pub fn routes(state: CommandState) -> Router {
-    Router::new()
-        .route("/v1/accounts", post(register::register))
-        .route("/v1/accounts/verify-email", post(public::verify_email))
-        .route("/v1/accounts/confirm-email", post(public::confirm_email))
-        .route(
-            "/v1/accounts/forgot-password",
-            post(public::forgot_password),
-        )
-        .route("/v1/accounts/reset-password", post(public::reset_password))
-        .route("/v1/sessions", post(log_in::log_in))
-        .route("/v1/sessions/refresh", post(log_in::refresh))
+    let router = open()
+        .into_iter()
+        .fold(Router::new(), |router, (path, route)| {
+            router.route(&format!("/v1{path}"), route)
+        });
+    router
         .route("/v1/{collection}", post(begin))
         .route("/v1/{collection}/{id}/{command}", post(act))
         .route("/.well-known/jwks.json", get(jwks))

@@ -8,9 +8,20 @@ use web::{Caller, Credential, Problem};
 /// Lets an API key see what its owner sees by being who they are. Whoever logged in needs no scope for that.
 const SELF_READ: &str = "self:read";
 /// Lists the sessions of every account.
-const READ_SESSIONS: &str = "read:sessions";
+pub(crate) const READ_SESSIONS: &str = "read:sessions";
 /// Opens everybody's personal values. A wildcard does not hold it: reading all rows is not reading all people.
 const READ_PERSONAL: &str = "read:personal";
+
+/// Who may use a route; everybody else gets 401, 403, or the answer to what does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// Whom the read model's definition lets in, each to their rows, and holders of `read:{read-model}`, to all.
+    AsDefined,
+    /// The account itself.
+    Owner,
+    /// The account itself, and whoever holds the scope.
+    OwnerOr(&'static str),
+}
 
 /// The rows of a read model that a caller may see.
 #[derive(Debug, Clone, PartialEq, Eq)]

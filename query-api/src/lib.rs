@@ -14,5 +14,6 @@ mod sessions;
 mod state;
 mod waiting;
 
-pub use routes::routes;
+pub use access::Allowed;
+pub use routes::{routes, rules};
 pub use state::QueryState;

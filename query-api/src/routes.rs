@@ -5,11 +5,11 @@ use axum::Router;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use read_models::{ListQuery, RowKey, Value};
 use web::{After, Authenticated, Caller, PositionToken, Problem};
 
-use crate::access::{self, Reach};
+use crate::access::{self, Allowed, Reach};
 use crate::state::{Hosted, QueryState};
 use crate::{answer, key, parameters, rows, sessions};
 
@@ -20,13 +20,30 @@ const ACCOUNTS: &str = "accounts";
 /// `/v1/accounts/{id}/sessions` leaves all other `POST /v1/accounts/{id}/{command}` alone.)
 const LITERAL: [&str; 2] = [ACCOUNTS, "sessions"];
 
+/// Every route, by its path after `/v1`, and who may use it.
+fn table() -> [(&'static str, Allowed, MethodRouter<QueryState>); 4] {
+    let sessions = Allowed::OwnerOr(access::READ_SESSIONS);
+    [
+        ("/{collection}", Allowed::AsDefined, get(list)),
+        ("/{collection}/{id}", Allowed::AsDefined, get(one)),
+        ("/accounts/me", Allowed::Owner, get(me)),
+        ("/accounts/{id}/sessions", sessions, get(sessions::list)),
+    ]
+}
+
+/// Every route's path after `/v1`, and who may use it.
+pub fn rules() -> Vec<(&'static str, Allowed)> {
+    let rules = table().into_iter();
+    rules.map(|(path, allowed, _)| (path, allowed)).collect()
+}
+
 /// The query routes, to be put into [`web::harden`].
 pub fn routes(state: QueryState) -> Router {
-    let mut router = Router::new()
-        .route("/v1/accounts/me", get(me))
-        .route("/v1/accounts/{id}/sessions", get(sessions::list))
-        .route("/v1/{collection}", get(list))
-        .route("/v1/{collection}/{id}", get(one));
+    let mut router = table()
+        .into_iter()
+        .fold(Router::new(), |router, (path, _, route)| {
+            router.route(&format!("/v1{path}"), route)
+        });
     for name in LITERAL {
         let named = async move |state, caller, after, uri, headers| {
             list(Path(name.to_owned()), state, caller, after, uri, headers).await

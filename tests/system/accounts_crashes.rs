@@ -18,7 +18,7 @@ use crate::world::{assert_clean, launch, read_log};
 
 /// How many drills are held at once; each waits most of its time.
 const AT_ONCE: usize = 6;
-const DIES_WITHIN: Duration = Duration::from_secs(60);
+const DIES_WITHIN: Duration = Duration::from_mins(1);
 /// What a process left behind is taken up ten seconds later.
 const SETTLES_WITHIN: Duration = Duration::from_secs(90);
 const ADA: &str = "ada@example.org";

@@ -14,7 +14,7 @@ use crate::client::{ME, PASSWORD, Person};
 use crate::mailbox::{Device, verified};
 use crate::world::{Embedded, launch, read_log};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const STORES: [&str; 3] = ["events.db", "vault.db", "read-models.db"];
 
 /// Copies the stores of a server that is down, in place of what stands there.

@@ -55,8 +55,8 @@ async fn live(client: &Client, mailbox: &Mailbox, email: &str) -> Canaries {
         .expect(201)
         .await;
     let login = json!({ "email": email, "password": PASSWORD });
-    let log_in = client.post("/v1/sessions").header("user-agent", DEVICE);
-    let ada = Person::of(&log_in.json(&login).expect(201).await);
+    let request = client.post("/v1/sessions").header("user-agent", DEVICE);
+    let ada = Person::of(&request.json(&login).expect(201).await);
     let wrong = json!({ "email": email, "password": "kanarien-vertippt" });
     client.post("/v1/sessions").json(&wrong).expect(401).await;
     let invalid = json!({ "email": email, "password": PASSWORD, "profile": { "display_name": 7, "phone": "kanarienzahl" } });

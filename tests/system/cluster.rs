@@ -359,7 +359,7 @@ async fn rows_follow_the_log(settings: &Settings) {
         .count();
     let history = log
         .iter()
-        .filter(|event| matches!(event.stream.category(), "account" | "session"))
+        .filter(|event| matches!(event.stream.category(), "account" | "session" | "apikey"))
         .count();
     let expected = format!("{accounts}|{history}|{accounts}");
     let counts = "SELECT (SELECT count(*) FROM dashboards.accounts), (SELECT count(*) FROM dashboards.account_history), \

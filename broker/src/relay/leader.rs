@@ -194,7 +194,13 @@ impl<'a> Leader<'a> {
     ) -> Result<Result<Outgoing, StoreError>, Interrupted> {
         let interval = self.relay.options.idle_heartbeat;
         self.confirmed = outgoing.after;
-        if self.confirmed != self.saved {
+        // Rarely, since the next events may be there already, and must not wait for it.
+        let save_due = |leader: &Self| {
+            let interval = leader.relay.options.save_interval;
+            (leader.confirmed != leader.saved)
+                .then(|| interval.saturating_sub(leader.saved_at.elapsed()))
+        };
+        if save_due(self).is_some_and(|due| due.is_zero()) {
             self.save().await?;
         }
         if self.heartbeat_at.is_none_or(|at| at.elapsed() >= interval) {
@@ -207,6 +213,7 @@ impl<'a> Leader<'a> {
         let patience = self
             .heartbeat_at
             .map_or(interval, |at| interval.saturating_sub(at.elapsed()));
+        let patience = save_due(self).map_or(patience, |due| due.min(patience));
         let wait = self
             .relay
             .store

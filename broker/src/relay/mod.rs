@@ -42,7 +42,7 @@ pub struct RelayOptions {
     pub idle_heartbeat: Duration,
     /// Between heartbeats when there is always something to publish.
     pub busy_heartbeat: Duration,
-    /// The least time between two saves of the checkpoint while busy.
+    /// The least time between two saves of the checkpoint.
     pub save_interval: Duration,
     /// The first pause after a fault; each further one is twice as long.
     pub first_pause: Duration,

@@ -2,12 +2,14 @@
 
 use chrono::{TimeDelta, Utc};
 use events::Personal;
+use events::api_key::RevokeReason;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 use web::Caller;
 
 use super::people::People;
-use super::stream_of;
+use super::{Account, Refusal, Status, stream_of};
 use crate::api_key::{ApiKey, Command};
 use crate::form::Form;
 use crate::host::Answered;
@@ -37,6 +39,7 @@ impl People {
         let scopes = form.whole(Some(scopes))?;
 
         let account = caller.account;
+        self.may_have(account, &scopes).await?;
         let principal = account.to_string();
         let command_id = request.command_id(&self.stores.keys, &principal, ApiKey::CATEGORY);
         let key = command_id.derive("stream");
@@ -76,11 +79,38 @@ impl People {
             .vault()
             .store_api_key(key, account, &scopes, expires_at)
             .await?;
+        // What took the account's roles away meanwhile may have looked for keys before this one was there.
+        if let Err(error) = self.may_have(account, &scopes).await {
+            self.revoke_key(origin, key, account, RevokeReason::RoleRevoked)
+                .await?;
+            return Err(error);
+        }
         let shown = json!({ "api_key": text.expose_secret() });
         let Value::Object(shown) = shown else {
             return Err(CommandError::fault("an object is an object"));
         };
         Ok(Answered { outcome, shown })
+    }
+}
+
+impl People {
+    /// Refuses scopes that the account does not hold now, whatever its token says, and any for one that is not open.
+    async fn may_have(&self, account: Uuid, scopes: &[String]) -> Result<(), CommandError> {
+        let state = &self.load(account).await?.state;
+        match state.status {
+            Status::Pending | Status::Verified => {}
+            Status::Closed => return Err(CommandError::refused::<Account>(Refusal::Closed)),
+            Status::Erased | Status::Unknown => return Err(CommandError::Erased),
+        }
+        let held = self.scopes(&state.roles);
+        let holds = |scope: &String| {
+            [SELF_READ, SELF_WRITE].contains(&scope.as_str()) || held.contains(scope)
+        };
+        scopes
+            .iter()
+            .all(holds)
+            .then_some(())
+            .ok_or(CommandError::Forbidden)
     }
 }
 

@@ -188,7 +188,7 @@ impl People {
         let email = form.text("email", rules::email);
         let password = form.password("password");
         let password = form.whole(password)?;
-        self.check_password(given.account, password).await?;
+        self.check_password(given, password).await?;
         let command = Command::RequestEmailChange {
             email: Personal::Plain(email.clone()),
         };

@@ -38,19 +38,18 @@ impl People {
                 super::Refusal::Unknown,
             ));
         }
-        let begun = match given.retryable {
-            true => {
-                let (id, content) = (given.command_id, given.content);
-                self.accounts.recall_first(None, id, content).await?
-            }
-            false => None,
+        let begun = if given.retryable {
+            let (id, content) = (given.command_id, given.content);
+            self.accounts.recall_first(None, id, content).await?
+        } else {
+            None
         };
         if account.state.status == Status::Erased && begun.is_none() {
             return Err(CommandError::Erased);
         }
         if by_owner && begun.is_none() {
             let password = password.ok_or(CommandError::InvalidCredentials)?;
-            self.check_password(given.account, password).await?;
+            self.check_password(given, password).await?;
         }
         if let Some(seen) = given.if_match
             && begun.is_none()

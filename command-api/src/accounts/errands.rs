@@ -140,11 +140,10 @@ impl People {
         let intent = intent(errand.clone(), given)?;
         let new = self.vault().begin_intent(&intent).await?;
         crash_point(errand.work(), "intent");
-        let first = match new {
-            true => None,
-            false => self.vault().intent(intent.id).await?,
-        };
-        Ok(first.unwrap_or(intent))
+        if new {
+            return Ok(intent);
+        }
+        Ok(self.vault().intent(intent.id).await?.unwrap_or(intent))
     }
 
     /// Gives an account a command that an errand must follow, once, though a process dies in between.
@@ -367,7 +366,7 @@ impl People {
         command: &Command,
     ) -> Result<Outcome, CommandError> {
         let outcome = self.give(given, command).await;
-        if let Err(CommandError::Refused { .. }) = &outcome
+        if let Err(CommandError::Refused { .. } | CommandError::Erased) = &outcome
             && !self.load(given.account).await?.state.status.is_open()
         {
             self.vault().release_claims(given.account).await?;

@@ -38,6 +38,10 @@ impl Host for AccountHost {
         Account::COLLECTION
     }
 
+    fn begins(&self) -> bool {
+        false
+    }
+
     fn commands(&self) -> &'static [&'static str] {
         Account::COMMANDS
     }
@@ -226,6 +230,10 @@ impl Host for SessionHost {
         Session::COLLECTION
     }
 
+    fn begins(&self) -> bool {
+        false
+    }
+
     fn commands(&self) -> &'static [&'static str] {
         Session::COMMANDS
     }
@@ -281,6 +289,10 @@ pub(crate) struct ApiKeyHost(pub Arc<People>);
 impl Host for ApiKeyHost {
     fn collection(&self) -> &'static str {
         ApiKey::COLLECTION
+    }
+
+    fn begins(&self) -> bool {
+        true
     }
 
     fn commands(&self) -> &'static [&'static str] {

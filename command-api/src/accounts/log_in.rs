@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::session::EndReason;
 use events::{Actor, Personal};
-use mail::Content;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -55,6 +54,8 @@ pub(crate) async fn log_in(
 /// Who has proven to be whom.
 struct Proven {
     account: Uuid,
+    /// The credential whose password it was.
+    credential: Uuid,
     state: Arc<Loaded<Account>>,
     second_factor: bool,
 }
@@ -102,15 +103,15 @@ async fn prove(
     let (people, now) = (state.people(), origin.now);
     let vault = people.vault();
     let address = state.keys().claim_hash(&normalise_email(email));
-    let _turn = state.log_in_turn(&address).await;
+    let _turn = people.turns.of(&address).await;
     let blocked = vault.throttle(address, now).await?.blocked_until.is_some();
     let claims = vault.claims(address).await?;
     let found = who(state, claims, password).await?;
     if blocked {
         return Err(CommandError::InvalidCredentials);
     }
-    let Some(account) = found else {
-        fail(people, origin, address, claims).await?;
+    let Some((account, credential)) = found else {
+        people.failed(origin, address, claims).await?;
         return Err(CommandError::InvalidCredentials);
     };
     let loaded = people.load(account).await?;
@@ -124,46 +125,22 @@ async fn prove(
                 people.note(account, &used, origin).await?;
             }
             Factor::Wrong | Factor::NotEnrolled => {
-                fail(people, origin, address, claims).await?;
+                people.failed(origin, address, claims).await?;
                 return Err(CommandError::InvalidCredentials);
             }
         }
         second_factor = true;
     }
-    vault.note_success(address).await?;
+    // Anybody can register with an address and log in to that: it must not forget what was guessed at its holder's.
+    if claims.verified.is_none_or(|holder| holder == account) {
+        vault.note_success(address).await?;
+    }
     Ok(Proven {
         account,
+        credential,
         state: loaded,
         second_factor,
     })
-}
-
-/// Counts a failure. Where a delay begins, those who hold the address hear of it.
-async fn fail(
-    people: &People,
-    origin: &Origin,
-    address: [u8; 32],
-    claims: Claims,
-) -> Result<(), CommandError> {
-    let failure = people.vault().note_failure(address, origin.now).await?;
-    if !failure.episode_began {
-        return Ok(());
-    }
-    let anonymous = Origin {
-        actor: Actor::Anonymous,
-        ..origin.clone()
-    };
-    for account in claims.verified.into_iter().chain(claims.newest_pending) {
-        let noted = people.note(account, &Command::Throttle, &anonymous).await?;
-        if noted && claims.verified == Some(account) {
-            let loaded = people.load(account).await?;
-            if let Some(to) = people.address(loaded.state.email.as_ref()).await? {
-                let content = Content::LogInThrottled {};
-                people.mail(account, &to, &content, origin).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn begin(
@@ -173,7 +150,8 @@ async fn begin(
 ) -> Result<Response, Problem> {
     let Proven {
         account,
-        state: loaded,
+        credential,
+        state: before,
         second_factor,
     } = proven;
     let (people, session) = (state.people(), vault::random_uuid());
@@ -192,6 +170,16 @@ async fn begin(
         .await
         .map_err(CommandError::from)?;
     crash_point("log-in", "session");
+    // What changed while the hashes were computed ended the sessions that it saw, and may not have seen this one.
+    let loaded = people.load(account).await?;
+    let same = loaded.state.credential_id == Some(credential)
+        && loaded.state.status.is_open()
+        && loaded.state.second_factor == before.state.second_factor;
+    if !same {
+        let ended = people.vault().end_session(session, now).await;
+        ended.map_err(CommandError::from)?;
+        return Err(CommandError::InvalidCredentials.into());
+    }
     request.origin.actor = Actor::Account(account);
     request.origin.session = Some(session);
     let start = session::Command::Start {
@@ -312,12 +300,12 @@ fn tokens(
     }))
 }
 
-/// The account that this password opens. It costs two hashes whether the address is known or not.
+/// The account that this password opens, and the credential. It costs two hashes whether the address is known or not.
 async fn who(
     state: &CommandState,
     claims: Claims,
     password: SecretString,
-) -> Result<Option<Uuid>, CommandError> {
+) -> Result<Option<(Uuid, Uuid)>, CommandError> {
     let vault = state.people().vault();
     let verified = credential(state, claims.verified).await?;
     let pending = credential(state, claims.newest_pending).await?;
@@ -338,7 +326,7 @@ async fn who(
         let new = vault.hash_password(password).await?;
         vault.replace_phc(id, &phc, &new).await?;
     }
-    Ok(Some(account))
+    Ok(Some((account, id)))
 }
 
 /// The credential of an account that may log in.

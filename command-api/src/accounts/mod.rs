@@ -23,6 +23,7 @@ pub(crate) mod public;
 pub(crate) mod register;
 mod second_factor;
 mod sessions;
+pub(crate) mod throttle;
 
 pub use decider::{Account, Command, Refusal, Status};
 pub use people::AccountSettings;

@@ -33,36 +33,31 @@ pub(super) fn new_password(form: &mut Form, name: &'static str) -> Option<Secret
     Some(password)
 }
 
+fn right(right: bool) -> Result<(), CommandError> {
+    right.then_some(()).ok_or(CommandError::InvalidCredentials)
+}
+
 impl People {
-    /// Whether it is the account's password.
+    /// Refuses what is not the account's password.
     pub async fn check_password(
         &self,
-        account: Uuid,
+        given: &Given<'_>,
         password: SecretString,
     ) -> Result<(), CommandError> {
-        let account = self.load(account).await?;
-        self.check_credential(account.state.credential_id, password)
-            .await
+        let account = self.load(given.account).await?;
+        let opens = self.opens(account.state.credential_id, password);
+        right(self.guarded(given, opens).await?)
     }
 
-    async fn check_credential(
-        &self,
-        id: Option<Uuid>,
-        password: SecretString,
-    ) -> Result<(), CommandError> {
+    async fn opens(&self, id: Option<Uuid>, password: SecretString) -> Result<bool, CommandError> {
         let phc = match id {
             Some(id) => self.vault().credential(id).await?.map(|found| found.phc),
             None => None,
         };
-        if self
+        Ok(self
             .vault()
             .verify_password(phc.as_deref(), password)
-            .await?
-        {
-            Ok(())
-        } else {
-            Err(CommandError::InvalidCredentials)
-        }
+            .await?)
     }
 
     /// `…/change-password`.
@@ -77,12 +72,10 @@ impl People {
         let credential_id = given.command_id.derive("credential");
         // A retry brings a password that is the old one by now: what it must know is the new one.
         if let Some(outcome) = self.first_answer(given).await? {
-            return self
-                .check_credential(Some(credential_id), new)
-                .await
-                .map(|()| outcome);
+            let opens = self.opens(Some(credential_id), new);
+            return right(self.guarded(given, opens).await?).map(|()| outcome);
         }
-        self.check_password(given.account, password).await?;
+        self.check_password(given, password).await?;
         let phc = self.vault().hash_password(new.clone()).await?;
         let stored = self
             .vault()
@@ -133,8 +126,16 @@ impl People {
         };
         let ask = Command::RequestPasswordReset;
         match self.give_then(&given, &ask, Errand::SendResetLink).await {
-            // A closed account resets nothing, and nobody is told.
-            Ok(_) | Err(CommandError::Refused { .. } | CommandError::Erased) => Ok(()),
+            // A closed account resets nothing. Neither that nor what becomes of a key that was used before may be told:
+            // of an unknown address there is nothing to tell.
+            Ok(_)
+            | Err(
+                CommandError::Refused { .. }
+                | CommandError::Erased
+                | CommandError::InFlight
+                | CommandError::Conflict
+                | CommandError::KeyReused,
+            ) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -180,10 +181,7 @@ impl People {
                 .recall_any(command_id, &content, super::person_of)
                 .await?
         {
-            return self
-                .check_credential(Some(credential_id), new)
-                .await
-                .map(|()| outcome);
+            return right(self.opens(Some(credential_id), new).await?).map(|()| outcome);
         }
         let now = request.origin.now;
         let unknown = Given {
@@ -196,10 +194,7 @@ impl People {
             begun_at: now,
         };
         if let Some(outcome) = self.finish_begun(&unknown).await? {
-            return self
-                .check_credential(Some(credential_id), new)
-                .await
-                .map(|()| outcome);
+            return right(self.opens(Some(credential_id), new).await?).map(|()| outcome);
         }
         let challenge = self
             .vault()

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 use vault::{Enqueued, ErasureLedger, Opened, Vault};
 
+use super::throttle::Turns;
 use super::{Account, Command, stream_of};
 use crate::api_key::ApiKey;
 use crate::order::{Order, Origin, Outcome};
@@ -41,6 +42,8 @@ pub(crate) struct People {
     pub categories: Vec<&'static str>,
     /// Wakes who sends mail.
     pub mail_waits: Arc<Notify>,
+    /// Whose turn it is to show a password or a code.
+    pub turns: Turns,
 }
 
 /// A command to one account, in what all of them share.

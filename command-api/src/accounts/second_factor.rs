@@ -27,7 +27,7 @@ impl People {
     ) -> Result<Shown, CommandError> {
         let password = form.password("password");
         let password = form.whole(password)?;
-        self.check_password(given.account, password).await?;
+        self.check_password(given, password).await?;
         let account = self.load(given.account).await?;
         account
             .state
@@ -117,10 +117,12 @@ impl People {
         given: &Given<'_>,
         code: &SecretString,
     ) -> Result<(), CommandError> {
-        match self.factor(given.account, code, given.origin.now).await? {
-            Factor::Totp | Factor::RecoveryCode { .. } => Ok(()),
-            Factor::Wrong | Factor::NotEnrolled => Err(CommandError::ChallengeRefused),
-        }
+        let check = Box::pin(async {
+            let factor = self.factor(given.account, code, given.origin.now).await?;
+            Ok(matches!(factor, Factor::Totp | Factor::RecoveryCode { .. }))
+        });
+        let right = self.guarded(given, check).await?;
+        right.then_some(()).ok_or(CommandError::ChallengeRefused)
     }
 
     /// What a code of the second factor comes to.

@@ -3,26 +3,26 @@
 use axum::http::StatusCode;
 use command_api::Clock;
 use events::{StreamId, Version};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use web::Grant;
 
-use crate::system::{
-    Answer, Noon, PASSWORD, account, command, event_types, post, register, system,
-};
+use crate::system::{Answer, PASSWORD, account, command, event_types, post, register, system};
 
 #[tokio::test]
 async fn commands_are_denied_to_everyone_but_the_owner_and_the_scope() {
     let system = system().await;
     let (ada, owner) = account(&system.one, "ada@example.org").await;
     let (_, other) = account(&system.one, "eve@example.org").await;
-    let grant = Grant {
-        account: vault::random_uuid(),
-        session: vault::random_uuid(),
-        scopes: vec!["accounts:write".into()],
-        authenticated_at: Noon.now(),
-        second_factor: false,
-    };
-    let scoped = system.tokens.issue(&grant, Noon.now());
+    let wanted = ["accounts:write".to_owned()];
+    let id = vault::random_uuid();
+    system.vault.create_data_key(id).await.unwrap();
+    let until = system.clock.now() + chrono::TimeDelta::days(1);
+    let scoped = system
+        .vault
+        .store_api_key(id, id, &wanted, until)
+        .await
+        .unwrap();
+    let scoped = scoped.expose_secret();
     let bodies = [
         ("update-profile", json!({"given_name": "A"})),
         ("change-settings", json!({"theme": "dark"})),
@@ -56,7 +56,7 @@ async fn commands_are_denied_to_everyone_but_the_owner_and_the_scope() {
         let expected = if command == "close" {
             200
         } else {
-            send(Some(scoped.token.clone())).await.status.as_u16()
+            send(Some(scoped.to_owned())).await.status.as_u16()
         };
         assert_eq!(expected, 200, "{command}");
     }

@@ -1,28 +1,57 @@
 //! Two processes on the same real SQLite stores, and how tests call them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::accounts::AccountSettings;
-use command_api::{Clock, CommandState, Stores, routes};
+use command_api::{Clock, CommandState, Stores, hosted, routes};
 use event_store::EventStore;
 use events::{StreamId, Version};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use vault::{ErasureLedger, Keys, Vault, VaultOptions};
-use web::{Limits, TokenSettings, Tokens};
+use web::{ApiKeyCaller, ApiKeys, Limits, Problem, Revocations, TokenSettings, Tokens};
+
+use crate::notes::Notebook;
 
 pub const PASSWORD: &str = "a quiet lighthouse";
 
-/// A clock that stands still.
-pub struct Noon;
+/// A clock that stands still until a test moves it.
+#[derive(Default)]
+pub struct Watch(AtomicI64);
 
-impl Clock for Noon {
+impl Watch {
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Watch {
     fn now(&self) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
+        let passed = TimeDelta::seconds(self.0.load(Ordering::SeqCst));
+        DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + passed
+    }
+}
+
+/// API keys, as the server looks them up.
+struct VaultKeys(Vault);
+
+#[async_trait]
+impl ApiKeys for VaultKeys {
+    async fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Option<ApiKeyCaller>, Problem> {
+        let found = self.0.api_key(text, now).await.map_err(Problem::fault)?;
+        Ok(found.map(|key| ApiKeyCaller {
+            id: key.id,
+            account: key.account,
+            scopes: key.scopes,
+        }))
     }
 }
 
@@ -34,7 +63,20 @@ pub struct System {
     pub two: Router,
     pub vault: Vault,
     pub keys: Arc<Keys>,
-    pub tokens: Arc<Tokens>,
+    pub clock: Arc<Watch>,
+    /// Every path after `/v1` that takes a command.
+    pub commands: Vec<String>,
+}
+
+impl System {
+    /// What a verb on the same stores works with.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            log: Arc::clone(&self.log),
+            vault: self.vault.clone(),
+            keys: Arc::clone(&self.keys),
+        }
+    }
 }
 
 /// A system of its own.
@@ -56,7 +98,13 @@ pub async fn system() -> System {
         issuer: "test".into(),
         audience: "test".into(),
     };
-    let tokens = Arc::new(Tokens::new(Arc::clone(&keys), names).with_clock(|| Noon.now()));
+    let clock = Arc::new(Watch::default());
+    let time = Arc::clone(&clock);
+    let tokens = Tokens::new(Arc::clone(&keys), names)
+        .with_clock(move || time.now())
+        .with_api_keys(Arc::new(VaultKeys(vault.clone())))
+        .with_revocations(Revocations::follow(vault.clone(), clock.now()).await);
+    let tokens = Arc::new(tokens);
     let ledger = ErasureLedger::open(&file("ledger.db")).await.unwrap();
     let process = |log: &Arc<dyn EventStore>| {
         let stores = Stores {
@@ -70,21 +118,24 @@ pub async fn system() -> System {
             app_name: "Test".into(),
             roles: vec![],
         };
-        let (tokens, clock) = (Arc::clone(&tokens), Arc::new(Noon));
-        let state = CommandState::new(stores, tokens, clock, vec![], settings, None).unwrap();
-        web::harden(routes(state), Limits::default())
+        let (tokens, clock) = (Arc::clone(&tokens), Arc::<Watch>::clone(&clock));
+        let own = vec![hosted::<Notebook>()];
+        CommandState::new(stores, tokens, clock, own, settings, None).unwrap()
     };
+    let open = |state| web::harden(routes(state), Limits::default());
     let other = event_store::open(&file("events.db"), event_store::Options::default())
         .await
         .unwrap();
+    let one = process(&log);
     System {
-        one: process(&log),
-        two: process(&other),
+        commands: one.commands(),
+        one: open(one),
+        two: open(process(&other)),
         _folder: folder,
         log,
         vault,
         keys,
-        tokens,
+        clock,
     }
 }
 
@@ -92,7 +143,7 @@ pub async fn system() -> System {
 pub struct Call<'a> {
     router: &'a Router,
     request: axum::http::request::Builder,
-    body: Value,
+    body: Vec<u8>,
 }
 
 /// Begins a request.
@@ -101,7 +152,7 @@ pub fn post<'a>(router: &'a Router, path: &str) -> Call<'a> {
     Call {
         router,
         request,
-        body: json!({}),
+        body: b"{}".to_vec(),
     }
 }
 
@@ -115,16 +166,31 @@ impl Call<'_> {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "bodies are written where they are sent"
+    )]
     pub fn body(mut self, body: Value) -> Self {
-        self.body = body;
+        self.body = body.to_string().into_bytes();
+        self
+    }
+
+    /// A body that need not be JSON.
+    pub fn raw(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Comes from this network address.
+    pub fn from(mut self, address: &str) -> Self {
+        let address: IpAddr = address.parse().unwrap();
+        let peer = ConnectInfo(SocketAddr::from((address, 4711)));
+        self.request = self.request.extension(peer);
         self
     }
 
     pub async fn send(self) -> Answer {
-        let request = self
-            .request
-            .body(Body::from(self.body.to_string()))
-            .unwrap();
+        let request = self.request.body(Body::from(self.body)).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         Answer::read(response).await
     }
@@ -153,6 +219,33 @@ impl Answer {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// A text of the body.
+    pub fn text(&self, name: &str) -> String {
+        match &self.body[name] {
+            Value::String(text) => text.clone(),
+            _ => panic!("no {name} in {self:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        self
+    }
+
+    /// What anybody sees of it who compares answers: everything but what differs every time.
+    pub fn seen(mut self) -> (u16, Vec<(String, String)>, Value) {
+        self.body["trace_id"] = Value::Null;
+        let mut headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .filter(|(name, _)| name != "content-length" && name != "traceparent")
+            .collect();
+        headers.sort();
+        (self.status.as_u16(), headers, self.body)
     }
 
     pub fn code(&self) -> (u16, &str) {

@@ -7,13 +7,14 @@ use broker::MemoryBroker;
 use chrono::NaiveDate;
 use projector::Options;
 use read_models::Value;
+use uuid::Uuid;
 
-use crate::samples::{account, key, settings};
+use crate::samples::{account, api_key_created, key, settings};
 use crate::unreliable::{Faults, Unreliable};
 use crate::world::{SOON, World};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_become_rows_of_all_three_read_models() {
+async fn events_become_rows_of_every_read_model() {
     let world = World::embedded().await;
     rows_come_out_right(&world).await;
 }
@@ -21,6 +22,12 @@ async fn events_become_rows_of_all_three_read_models() {
 pub async fn rows_come_out_right(world: &World) {
     let (relay, projector) = (world.relay(), world.projector());
     world.history(1, 20).await;
+    let api_key = format!("apikey-{}", Uuid::from_u128(99));
+    let created = api_key_created(7);
+    world.append(&api_key, "ApiKeyCreated", created).await;
+    world
+        .append(&account(8), "AccountErased", serde_json::json!({}))
+        .await;
     world.caught_up().await;
     let row = world
         .row("accounts", key(7))
@@ -29,6 +36,17 @@ pub async fn rows_come_out_right(world: &World) {
     assert_eq!(row["status"], Value::from("pending"));
     assert_eq!(row["locale"], Value::from("l8"));
     assert_eq!(row["version"], Value::Integer(9));
+    let erased = world.row("accounts", key(8)).await.expect("it is counted");
+    assert_eq!(erased["status"], Value::from("erased"));
+    assert_eq!(
+        (&erased["email"], &erased["locale"]),
+        (&Value::Null, &Value::Null)
+    );
+    let row = world
+        .row("api-keys", key(99))
+        .await
+        .expect("the API key has a row");
+    assert_eq!(row["account_id"], Value::from(Uuid::from_u128(7)));
     let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
     let row = world
         .row("sign-ups-per-day", [day.into()])
@@ -38,7 +56,7 @@ pub async fn rows_come_out_right(world: &World) {
     let tables = world.tables().await;
     assert_eq!(
         tables[1].rows.len(),
-        200,
+        202,
         "account-history has a row an event"
     );
     assert_eq!(tables, world.rebuilt().await);

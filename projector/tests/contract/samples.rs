@@ -53,3 +53,8 @@ pub fn settings(locale: &str) -> Json {
 pub fn session_ended(account: u128) -> Json {
     json!({"account_id": Uuid::from_u128(account), "reason": "account_closed"})
 }
+
+pub fn api_key_created(account: u128) -> Json {
+    json!({"account_id": Uuid::from_u128(account), "name": sealed("name"), "scopes": ["self:read"],
+           "expires_at": "2027-11-22T00:00:00Z"})
+}

@@ -1,11 +1,16 @@
-//! Every route × anonymous, owner, another, holder of a scope.
+//! Every route × anonymous, owner, another, holders of scopes, their API keys, and those whose session ended. What is
+//! expected of each cell follows from the routes' table and the definition.
+
+use std::fmt::Write;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::post;
+use query_api::Allowed;
+use read_models::{Access, ReadModel};
 
-use crate::fixture::{ADA, BOB, Fixture, day, notes, prices, send, takings};
+use crate::fixture::{ADA, BOB, Fixture, accounts, day, notes, prices, send, takings};
 
 async fn filled() -> Fixture {
     let fixture = Fixture::new().await;
@@ -41,50 +46,146 @@ async fn filled() -> Fixture {
     fixture
 }
 
+/// Somebody, and what the rules need to know of them.
+struct Asking {
+    name: String,
+    headers: Vec<(&'static str, String)>,
+    /// What they send is good.
+    known: bool,
+    /// They are Ada, whose rows and sessions are asked for.
+    owner: bool,
+    /// They act as the account that they are.
+    themselves: bool,
+    scopes: Vec<String>,
+}
+
+fn asking(name: &str, bearer: String, owner: bool, scopes: &[&str]) -> Asking {
+    Asking {
+        name: format!("{name} {scopes:?}"),
+        headers: vec![("authorization", bearer)],
+        known: true,
+        owner,
+        themselves: true,
+        scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+    }
+}
+
+async fn everybody(fixture: &Fixture, scope: &str) -> Vec<Asking> {
+    let mut all = Vec::new();
+    for (name, account, owner) in [("Ada", ADA, true), ("Bob", BOB, false)] {
+        for scopes in [&[][..], &["read:other", "write:*"], &[scope], &["read:*"]] {
+            all.push(asking(name, fixture.bearer(account, scopes), owner, scopes));
+        }
+        for scopes in [
+            &[][..],
+            &["self:write"],
+            &["self:read"],
+            &[scope],
+            &["read:*"],
+        ] {
+            let key = fixture.api_key(account, scopes).await;
+            let program = asking(&format!("{name}'s key"), key, owner, scopes);
+            let themselves = scopes.contains(&"self:read");
+            all.push(Asking {
+                themselves,
+                ..program
+            });
+        }
+    }
+    let away = |asking| Asking {
+        known: false,
+        ..asking
+    };
+    all.push(Asking {
+        headers: vec![],
+        ..away(asking("nobody", String::new(), false, &[]))
+    });
+    all.push(away(asking("torn", "Bearer x.y.z".into(), true, &[])));
+    let ended = fixture.ended_session(ADA).await;
+    all.push(away(asking("ended", ended, true, &[])));
+    all
+}
+
+/// What the rule and the read model's definition say.
+fn expected(rule: Allowed, model: &ReadModel, one: bool, asking: &Asking) -> u16 {
+    let holds = |scope: &str| asking.scopes.iter().any(|held| held == scope);
+    let all = holds(&format!("read:{}", model.name)) || holds("read:*");
+    let themselves = |status| if asking.themselves { status } else { 403 };
+    // Another's row looks like none.
+    let theirs = if asking.owner || !one { 200 } else { 404 };
+    match (rule, &model.access) {
+        _ if !asking.known => 401,
+        (Allowed::AsDefined, _) if all => 200,
+        (Allowed::AsDefined, Access::Scope) => 403,
+        (Allowed::AsDefined, Access::Authenticated) | (Allowed::Owner, _) => themselves(200),
+        (Allowed::AsDefined, Access::Owner { .. }) => themselves(theirs),
+        // The scope stands for the whole family in `read:*`.
+        (Allowed::OwnerOr(scope), _) if holds(scope) || holds("read:*") => 200,
+        (Allowed::OwnerOr(_), _) if asking.owner => themselves(200),
+        (Allowed::OwnerOr(_), _) => 404,
+    }
+}
+
 #[tokio::test]
 async fn each_route_answers_each_caller_as_the_definition_says() {
     let fixture = filled().await;
-    let (ada, note) = (
-        format!("/v1/accounts/{ADA}"),
-        format!("/v1/notes/{ADA},a%2Cb%2Fc"),
-    );
-    let owned = [401, 200, 200, 200];
-    // route: anonymous, the owner (Ada), another (Bob), another with the scope of the read model
-    let matrix: [(&str, [u16; 4]); 11] = [
-        ("/v1/accounts", owned),
-        ("/v1/accounts/me", owned),
-        (&ada, [401, 200, 404, 200]),
-        ("/v1/notes", owned),
-        (&note, [401, 200, 404, 200]),
-        ("/v1/prices", owned),
-        ("/v1/prices/2026-11-22", owned),
-        ("/v1/takings", [401, 403, 403, 200]),
-        ("/v1/takings/2026-11-22", [401, 403, 403, 200]),
-        ("/v1/nothing", [401, 404, 404, 404]),
-        ("/v1/nothing/1", [401, 404, 404, 404]),
+    let ada = ADA.to_string();
+    let rows = [
+        (accounts(), ada.clone()),
+        (notes(), format!("{ADA},a%2Cb%2Fc")),
+        (prices(), "2026-11-22".into()),
+        (takings(), "2026-11-22".into()),
     ];
-    for (path, expected) in matrix {
-        let model = path.split('/').nth(2).unwrap();
-        let scope = format!("read:{model}");
-        let answers = [
-            fixture.get(path, &[]).await,
-            fixture.get_as(ADA, &[], path).await,
-            fixture.get_as(BOB, &["read:other", "write:*"], path).await,
-            fixture.get_as(BOB, &[&scope], path).await,
-        ];
-        assert_eq!(
-            answers.each_ref().map(|answer| answer.status),
-            expected,
-            "{path}"
-        );
-        for answer in answers.iter().filter(|answer| answer.status == 401) {
-            assert_eq!(answer.header("www-authenticate"), "Bearer");
+    let (mut matrix, mut wrong) = (String::new(), 0);
+    for (rule, allowed) in query_api::rules() {
+        let of_any = rule.contains("{collection}");
+        for (model, key) in rows.iter().take(if of_any { rows.len() } else { 1 }) {
+            let path = rule
+                .replace("{collection}", &model.name)
+                .replace("{id}", key);
+            let scope = match allowed {
+                Allowed::OwnerOr(scope) => scope.to_owned(),
+                _ => format!("read:{}", model.name),
+            };
+            writeln!(matrix, "{path} ({allowed:?}, {:?})", model.access).unwrap();
+            for asking in everybody(&fixture, &scope).await {
+                let headers: Vec<_> = asking
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .collect();
+                let answer = fixture.get(&format!("/v1{path}"), &headers).await;
+                let expected = expected(allowed, model, rule.contains("{id}"), &asking);
+                let mark = if answer.status == expected {
+                    ""
+                } else {
+                    "  <-- WRONG"
+                };
+                wrong += usize::from(answer.status != expected);
+                writeln!(
+                    matrix,
+                    "    {:40} {}, expected {expected}{mark}",
+                    asking.name, answer.status
+                )
+                .unwrap();
+                if answer.status == 401 {
+                    assert!(answer.header("www-authenticate").starts_with("Bearer"));
+                }
+            }
         }
-        assert_eq!(
-            fixture.get_as(BOB, &["read:*"], path).await.status,
-            expected[3],
-            "{path} with read:*"
-        );
+    }
+    assert_eq!(wrong, 0, "{wrong} cells are wrong:\n{matrix}");
+    for (path, asks) in [
+        ("/v1/nothing", true),
+        ("/v1/nothing/1", true),
+        ("/v1/nothing", false),
+    ] {
+        let status = if asks {
+            fixture.get_as(BOB, &["read:*"], path).await
+        } else {
+            fixture.get(path, &[]).await
+        };
+        assert_eq!(status.status, if asks { 404 } else { 401 }, "{path}");
     }
 }
 

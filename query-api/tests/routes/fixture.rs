@@ -1,6 +1,7 @@
 //! A store with rows, a vault with people, and a client.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -18,10 +19,10 @@ use serde_json::json;
 use test_support::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
-use vault::{Keys, Vault, VaultOptions};
+use vault::{Keys, NewSession, Seen, Vault, VaultOptions};
 use web::{
-    AFTER_HEADER, ApiKeyCaller, ApiKeys, Grant, Limits, PositionToken, Problem, TokenSettings,
-    Tokens, harden,
+    AFTER_HEADER, ApiKeyCaller, ApiKeys, Grant, Limits, PositionToken, Problem, Revocations,
+    TokenSettings, Tokens, harden,
 };
 
 use crate::counting::Counting;
@@ -159,7 +160,11 @@ impl Fixture {
             audience: "test".into(),
         };
         let tokens = Tokens::new(Arc::clone(&keys), settings);
-        let tokens = Arc::new(tokens.with_api_keys(Arc::new(VaultKeys(vault.clone()))));
+        let revocations = Revocations::follow(vault.clone(), Utc::now()).await;
+        let tokens = tokens
+            .with_api_keys(Arc::new(VaultKeys(vault.clone())))
+            .with_revocations(revocations);
+        let tokens = Arc::new(tokens);
         let state = QueryState::new(
             Arc::<Counting>::clone(&counting),
             models,
@@ -277,10 +282,14 @@ impl Fixture {
     }
 
     pub fn bearer(&self, account: Uuid, scopes: &[&str]) -> String {
+        self.bearer_of(account, SESSION, scopes)
+    }
+
+    fn bearer_of(&self, account: Uuid, session: Uuid, scopes: &[&str]) -> String {
         let now = Utc::now();
         let grant = Grant {
             account,
-            session: SESSION,
+            session,
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             authenticated_at: now,
             second_factor: false,
@@ -321,6 +330,11 @@ impl Fixture {
 
     /// As a program of this account, with an API key that holds these scopes.
     pub async fn get_by_key(&self, account: Uuid, scopes: &[&str], path: &str) -> Answer {
+        let bearer = self.api_key(account, scopes).await;
+        self.get(path, &[("authorization", &bearer)]).await
+    }
+
+    pub async fn api_key(&self, account: Uuid, scopes: &[&str]) -> String {
         let scopes: Vec<_> = scopes.iter().map(|&scope| scope.to_owned()).collect();
         let until = Utc::now() + TimeDelta::hours(1);
         let key = self
@@ -328,8 +342,31 @@ impl Fixture {
             .store_api_key(Uuid::new_v4(), account, &scopes, until)
             .await
             .unwrap();
-        let bearer = format!("Bearer {}", key.expose_secret());
-        self.get(path, &[("authorization", &bearer)]).await
+        format!("Bearer {}", key.expose_secret())
+    }
+
+    /// A token of a session that ended, and that everybody knows of.
+    pub async fn ended_session(&self, account: Uuid) -> String {
+        let session = Uuid::new_v4();
+        let now = Utc::now();
+        let new = NewSession {
+            id: session,
+            account,
+            started_at: now,
+            expires_at: now + TimeDelta::hours(1),
+            second_factor: false,
+            seen: Seen::default(),
+        };
+        self.vault.begin_session(new).await.unwrap();
+        self.vault.end_session(session, now).await.unwrap();
+        let bearer = self.bearer_of(account, session, &["read:*"]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let headers = [("authorization", bearer.as_str())];
+        while self.get("/v1/prices", &headers).await.status != 401 {
+            assert!(Instant::now() < deadline, "an ended session is refused");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bearer
     }
 
     /// As this account, after a position token.

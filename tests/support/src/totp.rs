@@ -53,6 +53,7 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 20] {
 }
 
 /// FIPS 180-4, section 6.1.
+#[expect(clippy::many_single_char_names, reason = "the standard names them so")]
 fn sha1(message: &[u8]) -> [u8; 20] {
     let mut data = message.to_vec();
     data.push(0x80);

@@ -91,3 +91,8 @@ CREATE TABLE ledger_marker (
     seq BIGINT NOT NULL
 );
 INSERT INTO ledger_marker (one, seq) VALUES (1, 0);
+
+-- Who has not proven their address in time.
+CREATE INDEX claims_pending_age ON claims (created_at_ms) WHERE status = 'pending';
+-- Which sessions of an account ended lately.
+CREATE INDEX sessions_ended_account ON sessions (account, ended_at_ms) WHERE ended_seq IS NOT NULL;
