@@ -109,25 +109,37 @@ async fn only_the_holder_of_an_address_reads_that_it_is_known() {
     assert_eq!(mails[0]["code"], Value::Null, "there is nothing to verify");
 }
 
-#[tokio::test]
-async fn a_failed_log_in_takes_as_long_whoever_has_the_address() {
-    let system = filled().await;
+/// How much longer the median failed log-in to a known address takes than one to an unknown.
+async fn known_by_unknown(system: &System) -> f64 {
     let mut taken = [const { Vec::new() }; 2];
     for _ in 0..15 {
         for (name, taken) in ["known", "unknown"].iter().zip(&mut taken) {
             let body = json!({"email": address(name), "password": "not this one"});
             let begun = Instant::now();
-            send(&system, "/v1/sessions", body).await;
+            send(system, "/v1/sessions", body).await;
             taken.push(begun.elapsed());
         }
     }
     let [known, unknown] = taken.map(|mut taken: Vec<Duration>| {
         taken.sort_unstable();
-        taken[taken.len() / 2]
+        taken[taken.len() / 2].as_secs_f64()
     });
-    // A log-in that left out one of the two hashes for one of them would take half as long, or none to speak of.
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    assert!((0.6..1.7).contains(&ratio), "{known:?} and {unknown:?}");
+    known / unknown
+}
+
+#[tokio::test]
+async fn a_failed_log_in_takes_as_long_whoever_has_the_address() {
+    let system = filled().await;
+    let mut ratios = Vec::new();
+    // A log-in that left out one of the two hashes for one of them would take half as long, or none to speak of, every
+    // time; a busy machine only now and then.
+    for _ in 0..3 {
+        ratios.push(known_by_unknown(&system).await);
+        if (0.6..1.7).contains(ratios.last().expect("it was pushed")) {
+            return;
+        }
+    }
+    panic!("known by unknown: {ratios:?}");
 }
 
 #[tokio::test]
