@@ -231,6 +231,23 @@ impl Vault {
         Ok(removed == 1)
     }
 
+    /// Removes a second factor that was confirmed before a time. Its recovery codes go with the next confirmation.
+    pub async fn drop_second_factor_of_before(
+        &self,
+        account: Uuid,
+        time: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let removed = on!(&*self.0.store, pools => within(
+            sqlx::query("DELETE FROM second_factors WHERE account = $1 AND confirmed_at_ms < $2")
+                .bind(account)
+                .bind(to_ms(time))
+                .execute(&pools.write)
+        )
+        .await?
+        .rows_affected());
+        Ok(removed == 1)
+    }
+
     /// Draws new recovery codes in place of all older ones. `None` without a confirmed second factor.
     pub async fn new_recovery_codes(
         &self,

@@ -1,6 +1,11 @@
 //! Proving an address: of a new account, and of one that changes it. Uniqueness binds here, in the vault, in the moment
 //! that a code or a link is shown; an errand then tells the account.
 
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use events::{CommandId, Personal};
 use mail::Content;
 use mail::letters::{confirm_email_link, verify_email_link};
@@ -18,6 +23,10 @@ use crate::order::{Origin, Outcome};
 use crate::request::{CommandRequest, content};
 use crate::{CommandError, Decider, rules};
 
+/// How many codes and links one address is sent in an hour, whoever asks.
+const CHALLENGES_AN_HOUR: u32 = 10;
+const HOUR: Duration = Duration::from_hours(1);
+
 impl From<ChallengeError> for CommandError {
     fn from(error: ChallengeError) -> Self {
         match error {
@@ -33,15 +42,18 @@ pub(super) fn minutes(purpose: Purpose) -> u32 {
 }
 
 impl People {
-    /// Mails a new code to somebody who registered. An address that somebody else has proven gets another mail: its
-    /// holder learns that it was tried, and whoever tried learns nothing.
+    /// Mails a new code to somebody who registered, unless the address was sent too many. An address that somebody else has
+    /// proven gets another mail: its holder learns that it was tried, and whoever tried learns nothing.
     pub async fn ask_to_verify(
         &self,
         account: Uuid,
         email: &str,
         origin: &Origin,
-    ) -> Result<(), CommandError> {
+    ) -> Result<bool, CommandError> {
         let claim = self.stores.keys.claim_hash(&normalise_email(email));
+        if !self.may_challenge(claim, origin.now).await? {
+            return Ok(false);
+        }
         let issued = self
             .vault()
             .issue_challenge(account, Purpose::VerifyEmail, Some(claim), origin.now)
@@ -57,7 +69,23 @@ impl People {
         };
         self.mail(account, email, &content, origin).await?;
         crash_point("register", "mail");
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether one more code or link may go to an address in this hour. Each is a mail that its holder may not have asked
+    /// for, and brings whoever asked new tries to guess.
+    pub async fn may_challenge(
+        &self,
+        claim: [u8; 32],
+        now: DateTime<Utc>,
+    ) -> Result<bool, CommandError> {
+        let address = URL_SAFE_NO_PAD.encode(claim);
+        let key = self.stores.keys.rate_key("challenge", &address);
+        let rate = self.vault().count_rate(key, HOUR, now).await?;
+        if rate.count == CHALLENGES_AN_HOUR + 1 {
+            tracing::warn!("an address was sent as many codes as it may get in an hour");
+        }
+        Ok(rate.count <= CHALLENGES_AN_HOUR)
     }
 
     /// `…/resend-verification`.
@@ -71,8 +99,14 @@ impl People {
         if !events.is_empty()
             && let Some(email) = self.address(account.state.email.as_ref()).await?
         {
-            self.ask_to_verify(given.account, &email, given.origin)
+            let sent = self
+                .ask_to_verify(given.account, &email, given.origin)
                 .await?;
+            if !sent {
+                return Err(CommandError::TooMany(format!(
+                    "an address is sent at most {CHALLENGES_AN_HOUR} codes an hour: use the last one, or wait"
+                )));
+            }
         }
         self.unchanged(given.account).await
     }
@@ -203,6 +237,9 @@ impl People {
         };
         let claim = self.stores.keys.claim_hash(&normalise_email(&email));
         let (vault, origin) = (self.vault(), given.origin);
+        if !self.may_challenge(claim, origin.now).await? {
+            return Ok(());
+        }
         let issued = vault
             .issue_challenge(given.account, Purpose::ChangeEmail, Some(claim), origin.now)
             .await?;

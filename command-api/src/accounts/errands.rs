@@ -245,6 +245,10 @@ impl People {
             origin: &origin,
             begun_at: intent.created_at,
         };
+        // A retry of the command may have finished it since it was handed out.
+        if self.vault().intent(intent.id).await?.is_none() {
+            return Ok(());
+        }
         let begun = match &detail.errand {
             Errand::Erase => self.settings.ledger.holds(intent.account).await?,
             errand if errand.follows_an_event() => {

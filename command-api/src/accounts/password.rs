@@ -147,6 +147,10 @@ impl People {
         let Some(email) = self.address(state.state.email.as_ref()).await? else {
             return Ok(());
         };
+        let claim = self.stores.keys.claim_hash(&normalise_email(&email));
+        if !self.may_challenge(claim, origin.now).await? {
+            return Ok(());
+        }
         let issued = self
             .vault()
             .issue_challenge(account, Purpose::ResetPassword, None, origin.now)

@@ -1,6 +1,7 @@
 //! The second factor: codes of a device (TOTP), and recovery codes for when it is lost. The vault counts and checks; the
 //! log says when it was switched on and off.
 
+use chrono::TimeDelta;
 use mail::Content;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -14,6 +15,9 @@ use crate::form::Form;
 use crate::order::Outcome;
 use crate::{CommandError, Decider};
 use events::session::EndReason;
+
+/// How long the event of a confirmed second factor may take.
+const ON_ITS_WAY: TimeDelta = TimeDelta::minutes(1);
 
 /// An outcome, and what the answer shows once.
 pub(crate) type Shown = (Outcome, Map<String, Value>);
@@ -33,8 +37,11 @@ impl People {
             .state
             .decide(&Command::EnableSecondFactor)
             .map_err(CommandError::refused::<Account>)?;
-        // The vault may have a confirmed one that the log does not know of, when a process died in between.
-        self.vault().remove_second_factor(given.account).await?;
+        // The vault may have a confirmed one that the log does not know of, when a process died in between; a young one's
+        // event may still be on its way.
+        self.vault()
+            .drop_second_factor_of_before(given.account, given.origin.now - ON_ITS_WAY)
+            .await?;
         let secret = match self.vault().enroll_totp(given.account).await {
             Ok(secret) => secret,
             Err(EnrollError::Key(error)) => return Err(error.into()),

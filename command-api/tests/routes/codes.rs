@@ -95,6 +95,25 @@ async fn a_verification_code_of_another_account_proves_nothing() {
 }
 
 #[tokio::test]
+async fn an_address_is_sent_ten_codes_an_hour_whoever_asks() {
+    let system = system().await;
+    let ada = system.person("ada@example.org").await;
+    // Registering brought the first.
+    for _ in 0..9 {
+        let answer = system.give(&ada, "resend-verification", json!({})).await;
+        assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    }
+    let answer = system.give(&ada, "resend-verification", json!({})).await;
+    assert_eq!(answer.code(), (409, "too_many"));
+    // The last one still counts.
+    let code = system.mail("verify_email", "ada@example.org").await["code"].clone();
+    let answer = system
+        .give(&ada, "verify-email", json!({ "code": code }))
+        .await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_code_may_be_tried_five_times() {
     let system = system().await;
     for (email, wrong, status) in [("ada@example.org", 4, 200), ("eve@example.org", 5, 409)] {

@@ -53,6 +53,18 @@ async fn enrolled(vault: &Vault, account: u128) -> (SecretString, Vec<SecretStri
 }
 
 on_both! {
+    async fn only_a_factor_that_was_confirmed_before_a_time_is_dropped(place: Place) {
+        let vault = place.open().await;
+        enrolled(&vault, 1).await;
+        assert!(!vault.drop_second_factor_of_before(id(1), at(0)).await.unwrap());
+        assert!(vault.has_second_factor(id(1)).await.unwrap());
+        assert!(vault.drop_second_factor_of_before(id(1), at(1)).await.unwrap());
+        assert!(!vault.has_second_factor(id(1)).await.unwrap());
+        // One that waits for its first code stays.
+        vault.enroll_totp(id(1)).await.unwrap();
+        assert!(!vault.drop_second_factor_of_before(id(1), at(9_999)).await.unwrap());
+    }
+
     async fn a_device_counts_once_it_is_confirmed(place: Place) {
         let vault = place.open().await;
         vault.create_data_key(id(1)).await.unwrap();
