@@ -11,6 +11,7 @@ mod mailbox;
 mod world;
 
 mod accounts;
+mod accounts_access;
 #[cfg(debug_assertions)]
 mod accounts_crashes;
 mod accounts_restore;
