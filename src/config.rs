@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 
+use crate::secret_url::Url;
 use crate::telemetry;
 use crate::verbs::Verb;
 
@@ -203,42 +204,6 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// A URL that may hold a password, so it shows itself without one.
-#[derive(Clone)]
-pub struct Url(String);
-
-impl Url {
-    /// The URL, password included.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The file of an `sqlite:` URL.
-    pub fn sqlite_path(&self) -> Option<PathBuf> {
-        let path = self.0.strip_prefix("sqlite:")?;
-        let path = path.strip_prefix("//").unwrap_or(path);
-        Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
-    }
-}
-
-impl std::fmt::Display for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return f.write_str(&self.0);
-        };
-        match rest.rsplit_once('@') {
-            Some((_, host)) => write!(f, "{scheme}://…@{host}"),
-            None => f.write_str(&self.0),
-        }
-    }
-}
-
-impl std::fmt::Debug for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 impl CommandLine {
     /// Checks what was given and fills in the defaults.
     pub fn settings(&self) -> Result<Settings> {
@@ -353,7 +318,7 @@ fn url(name: &str, given: Option<&String>, default: &str, schemes: &[&str]) -> R
             examples.join(" or ")
         );
     }
-    Ok(Url(text))
+    Ok(Url::new(text))
 }
 
 /// The variable of a flag.
@@ -446,14 +411,5 @@ mod tests {
             let message = settings(&arguments).unwrap_err().to_string();
             assert!(message.contains(advice), "{arguments:?} said: {message}");
         }
-    }
-
-    #[test]
-    fn a_url_shows_itself_without_its_password() {
-        let url = Url("postgres://ada:s3cret@host:5432/db".into());
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "postgres://…@host:5432/db postgres://…@host:5432/db"
-        );
     }
 }

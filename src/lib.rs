@@ -5,6 +5,7 @@ mod app;
 mod config;
 mod open;
 mod operate;
+mod secret_url;
 mod serve;
 mod telemetry;
 mod verbs;

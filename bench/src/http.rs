@@ -54,6 +54,11 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
         .run(1 << 32..2 << 32, world.scale.rate, all_over)
         .await?;
     table.note(Key::Http64, rate);
+    stop(server).await
+}
+
+/// Ends a server, which must end well.
+pub async fn stop(server: Showcaller) -> Result<()> {
     let status = server.terminate().await;
     anyhow::ensure!(
         status == 0,

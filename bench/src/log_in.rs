@@ -41,13 +41,7 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
     world.settle().await;
     let rate = log_ins(world, &server).await?;
     table.note(Key::LogIn, rate);
-    let status = server.terminate().await;
-    anyhow::ensure!(
-        status == 0,
-        "the server ended with status {status}:\n{}",
-        server.logs()
-    );
-    Ok(())
+    http::stop(server).await
 }
 
 async fn log_ins(world: &World, server: &Showcaller) -> Result<Value> {

@@ -42,9 +42,15 @@ impl Form {
         }
     }
 
-    /// The fields, untouched so far.
-    pub(crate) fn into_fields(self) -> Map<String, Value> {
-        self.fields
+    /// A body of one text alone, which must never be shown.
+    pub(crate) fn only_secret(mut self, name: &'static str) -> Result<SecretString, CommandError> {
+        let secret = self.password(name);
+        self.whole(secret)
+    }
+
+    /// A body without fields.
+    pub(crate) fn nothing(self) -> Result<(), CommandError> {
+        self.whole(Some(()))
     }
 
     /// When the command was accepted: the only time a decider may know, so commands that need it carry it.

@@ -20,6 +20,17 @@ pub(crate) struct Answered {
     pub shown: Map<String, Value>,
 }
 
+impl Answered {
+    /// An answer that shows the fields of this object besides.
+    pub fn showing(outcome: Outcome, shown: Value) -> Self {
+        let shown = match shown {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        Self { outcome, shown }
+    }
+}
+
 impl From<Outcome> for Answered {
     fn from(outcome: Outcome) -> Self {
         Self {
@@ -36,7 +47,9 @@ pub(crate) trait Host: Send + Sync {
     fn collection(&self) -> &'static str;
 
     /// Whether `POST /v1/{collection}` with a token begins one.
-    fn begins(&self) -> bool;
+    fn begins(&self) -> bool {
+        false
+    }
 
     /// The commands on its streams.
     fn commands(&self) -> &'static [&'static str];
@@ -61,10 +74,12 @@ pub(crate) trait Host: Send + Sync {
     /// Carries out the command that begins a stream.
     async fn begin(
         &self,
-        request: &CommandRequest,
-        caller: &Caller,
-        body: Map<String, Value>,
-    ) -> Result<Answered, CommandError>;
+        _request: &CommandRequest,
+        _caller: &Caller,
+        _body: Map<String, Value>,
+    ) -> Result<Answered, CommandError> {
+        Err(no_beginning(self.collection()))
+    }
 
     /// Carries out a command on a stream.
     async fn act(
@@ -75,6 +90,14 @@ pub(crate) trait Host: Send + Sync {
         command: &str,
         body: Map<String, Value>,
     ) -> Result<Answered, CommandError>;
+}
+
+fn no_beginning(collection: &str) -> CommandError {
+    CommandError::NotFound(format!("POST /v1/{collection} is no command"))
+}
+
+pub(crate) fn no_id(id: &str, collection: &str) -> CommandError {
+    CommandError::NotFound(format!("{id:?} cannot be an id in {collection}"))
 }
 
 /// The host of a typed decider.
@@ -106,10 +129,7 @@ impl<A: Aggregate> Host for TypedHost<A> {
         body: Map<String, Value>,
     ) -> Result<Answered, CommandError> {
         let Some(name) = A::BEGINS else {
-            return Err(CommandError::NotFound(format!(
-                "POST /v1/{} is no command",
-                A::COLLECTION
-            )));
+            return Err(no_beginning(A::COLLECTION));
         };
         let command_id = request.command_id(
             &self.0.stores().keys,
@@ -150,9 +170,7 @@ impl<A: Aggregate> TypedHost<A> {
         command_id: events::CommandId,
         body: Map<String, Value>,
     ) -> Result<Outcome, CommandError> {
-        let stream = StreamId::new(A::CATEGORY, id).map_err(|_| {
-            CommandError::NotFound(format!("{id:?} cannot be an id in {}", A::COLLECTION))
-        })?;
+        let stream = StreamId::new(A::CATEGORY, id).map_err(|_| no_id(id, A::COLLECTION))?;
         let content = content(name, &body);
         let mut form = Form::new(body, request.origin.now, Some(caller.account));
         let command = A::parse(name, &mut form).ok_or_else(|| {

@@ -5,7 +5,6 @@ mod text;
 
 use chrono::NaiveDate;
 use icu_locale_core::Locale;
-use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
 
 pub use self::text::{name, postal_address};
@@ -39,14 +38,7 @@ pub fn email(text: &str) -> Result<String, Problem> {
     if local.is_empty() || local.len() > 64 || local.chars().any(bad) || domain.chars().any(bad) {
         return Err(invalid());
     }
-    Uts46::new()
-        .to_ascii(
-            domain.as_bytes(),
-            AsciiDenyList::STD3,
-            Hyphens::CheckFirstLast,
-            DnsLength::Verify,
-        )
-        .map_err(|_| invalid())?;
+    mail::ascii_domain(domain).ok_or_else(invalid)?;
     Ok(text)
 }
 

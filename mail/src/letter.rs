@@ -154,7 +154,7 @@ fn address(text: &str) -> Result<Address, SendError> {
 }
 
 /// A domain's ASCII form (IDNA, UTS 46), with the lengths that DNS allows.
-fn ascii_domain(domain: &str) -> Option<String> {
+pub fn ascii_domain(domain: &str) -> Option<String> {
     Uts46::new()
         .to_ascii(
             domain.as_bytes(),

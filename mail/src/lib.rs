@@ -19,8 +19,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use folder::Folder;
-pub use letter::Letter;
 use letter::Sender;
+pub use letter::{Letter, ascii_domain};
 pub use letters::Content;
 use smtp::{Limits, Smtp};
 

@@ -186,9 +186,23 @@ impl Vault {
     }
 }
 
-/// Uses a challenge up. No row: it was used, replaced or deleted before.
-pub(crate) const USE_UP: &str =
-    "DELETE FROM challenges WHERE id = $1 AND account = $2 AND purpose = $3";
+/// Within a transaction: uses a challenge up. Tells whether it was there to be used: not of somebody who was erased, and not
+/// used, replaced or deleted before.
+macro_rules! use_up {
+    ($store:expr, $tx:expr, $challenge:expr) => {{
+        let challenge: &$crate::challenges::Challenge = $challenge;
+        !$crate::store::erased!($store, $tx, challenge.account)
+            && sqlx::query("DELETE FROM challenges WHERE id = $1 AND account = $2 AND purpose = $3")
+                .bind(challenge.id)
+                .bind(challenge.account)
+                .bind(challenge.purpose.name())
+                .execute(&mut *$tx)
+                .await?
+                .rows_affected()
+                == 1
+    }};
+}
+pub(crate) use use_up;
 
 fn challenge(
     id: Uuid,

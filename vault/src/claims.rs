@@ -5,10 +5,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::challenges::{Challenge, Purpose, USE_UP};
+use crate::challenges::{Challenge, Purpose, use_up};
 use crate::error::Error;
 use crate::intents::{Intent, insert_intent};
-use crate::store::{erased, on, to_ms, within};
+use crate::store::{on, to_ms, within};
 use crate::vault::Vault;
 
 /// Who claims an address.
@@ -68,16 +68,7 @@ impl Vault {
         };
         on!(&*self.0.store, pools => within(async {
             let mut tx = pools.begin().await?;
-            if erased!(self.0.store, tx, challenge.account) {
-                return Ok(Settled::Used);
-            }
-            let used = sqlx::query(USE_UP)
-                .bind(challenge.id)
-                .bind(challenge.account)
-                .bind(challenge.purpose.name())
-                .execute(&mut *tx)
-                .await?;
-            if used.rows_affected() == 0 {
+            if !use_up!(self.0.store, tx, challenge) {
                 return Ok(Settled::Used);
             }
             let verified = sqlx::query(VERIFY)

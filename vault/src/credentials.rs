@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::challenges::{Challenge, Purpose, USE_UP};
+use crate::challenges::{Challenge, Purpose, use_up};
 use crate::error::Error;
 use crate::intents::{Intent, insert_intent};
-use crate::store::{erased, on, within};
+use crate::store::{on, within};
 use crate::vault::Vault;
 
 /// A stored password hash.
@@ -100,16 +100,7 @@ impl Vault {
         }
         on!(&*self.0.store, pools => within(async {
             let mut tx = pools.begin().await?;
-            if erased!(self.0.store, tx, challenge.account) {
-                return Ok(false);
-            }
-            let used = sqlx::query(USE_UP)
-                .bind(challenge.id)
-                .bind(challenge.account)
-                .bind(challenge.purpose.name())
-                .execute(&mut *tx)
-                .await?;
-            if used.rows_affected() == 0 {
+            if !use_up!(self.0.store, tx, challenge) {
                 return Ok(false);
             }
             sqlx::query("INSERT INTO credentials (id, account, phc) VALUES ($1, $2, $3)")

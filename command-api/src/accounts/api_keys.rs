@@ -86,10 +86,7 @@ impl People {
             return Err(error);
         }
         let shown = json!({ "api_key": text.expose_secret() });
-        let Value::Object(shown) = shown else {
-            return Err(CommandError::fault("an object is an object"));
-        };
-        Ok(Answered { outcome, shown })
+        Ok(Answered::showing(outcome, shown))
     }
 }
 

@@ -50,26 +50,60 @@ impl People {
         email: &str,
         origin: &Origin,
     ) -> Result<bool, CommandError> {
-        let claim = self.stores.keys.claim_hash(&normalise_email(email));
-        if !self.may_challenge(claim, origin.now).await? {
-            return Ok(false);
-        }
-        let issued = self
-            .vault()
-            .issue_challenge(account, Purpose::VerifyEmail, Some(claim), origin.now)
+        let challenge = self
+            .challenge(account, email, Purpose::VerifyEmail, origin.now)
             .await?;
-        crash_point("register", "challenge");
-        let content = match self.vault().claims(claim).await?.verified {
-            Some(holder) if holder != account => Content::AlreadyRegistered {},
-            _ => Content::VerifyEmail {
-                code: issued.code.expose_secret().to_owned(),
-                link: verify_email_link(&self.settings.app_url, issued.link.expose_secret()),
-                minutes: minutes(Purpose::VerifyEmail),
-            },
+        let Some(content) = challenge else {
+            return Ok(false);
         };
         self.mail(account, email, &content, origin).await?;
         crash_point("register", "mail");
         Ok(true)
+    }
+
+    /// A new code and link for whoever reads the mail of an address; `None` where it was sent too many. Where somebody else
+    /// has proven the address, the mail says so, and holds neither.
+    async fn challenge(
+        &self,
+        account: Uuid,
+        email: &str,
+        purpose: Purpose,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Content>, CommandError> {
+        let claim = self.stores.keys.claim_hash(&normalise_email(email));
+        if !self.may_challenge(claim, now).await? {
+            return Ok(None);
+        }
+        let vault = self.vault();
+        let issued = vault
+            .issue_challenge(account, purpose, Some(claim), now)
+            .await?;
+        let changes = purpose == Purpose::ChangeEmail;
+        crash_point(
+            if changes { "change-email" } else { "register" },
+            "challenge",
+        );
+        let holder = vault.claims(claim).await?.verified;
+        if holder.is_some_and(|holder| holder != account) {
+            return Ok(Some(Content::AlreadyRegistered {}));
+        }
+        let (app_url, link) = (&self.settings.app_url, issued.link.expose_secret());
+        let (code, minutes) = (issued.code.expose_secret().to_owned(), minutes(purpose));
+        Ok(Some(if changes {
+            let link = confirm_email_link(app_url, link);
+            Content::ChangeEmailConfirm {
+                code,
+                link,
+                minutes,
+            }
+        } else {
+            let link = verify_email_link(app_url, link);
+            Content::VerifyEmail {
+                code,
+                link,
+                minutes,
+            }
+        }))
     }
 
     /// Whether one more code or link may go to an address in this hour. Each is a mail that its holder may not have asked
@@ -116,15 +150,16 @@ impl People {
         &self,
         given: &Given<'_>,
         purpose: Purpose,
-        code: &str,
+        form: Form,
     ) -> Result<Outcome, CommandError> {
+        let code = form.only_secret("code")?;
         if let Some(outcome) = self.answered(given).await? {
             return Ok(outcome);
         }
         let now = given.origin.now;
         let challenge = self
             .vault()
-            .check_code(given.account, purpose, code, now)
+            .check_code(given.account, purpose, code.expose_secret(), now)
             .await?;
         self.prove(given, &challenge).await
     }
@@ -138,32 +173,14 @@ impl People {
         body: Map<String, Value>,
     ) -> Result<Outcome, CommandError> {
         let content = content(name, &body);
-        let mut form = Form::new(body, request.origin.now, None);
-        let token = form.password("token");
-        let token = form.whole(token)?;
+        let token = Form::new(body, request.origin.now, None).only_secret("token")?;
         let token = token.expose_secret();
         let command_id = self.link_command(request, token);
-        if request.idempotency_key.is_some()
-            && let Some(outcome) = self
-                .accounts
-                .recall_any(command_id, &content, super::person_of)
-                .await?
-        {
+        let unknown = Given::by_request(request, Uuid::nil(), command_id, &content);
+        if let Some(outcome) = self.answered_by_link(&unknown).await? {
             return Ok(outcome);
         }
         let now = request.origin.now;
-        let unknown = Given {
-            account: Uuid::nil(),
-            command_id,
-            retryable: request.idempotency_key.is_some(),
-            content: &content,
-            if_match: None,
-            origin: &request.origin,
-            begun_at: now,
-        };
-        if let Some(outcome) = self.finish_begun(&unknown).await? {
-            return Ok(outcome);
-        }
         let challenge = self.vault().check_link(purpose, token, now).await?;
         let given = Given {
             account: challenge.account,
@@ -176,6 +193,22 @@ impl People {
     pub fn link_command(&self, request: &CommandRequest, token: &str) -> CommandId {
         let principal = self.stores.keys.fingerprint(&[b"link", token.as_bytes()]);
         request.command_id(&self.stores.keys, &principal, Account::CATEGORY)
+    }
+
+    /// The answer to a retry of a command that was given with a link. Which account it is, only what is found tells.
+    pub async fn answered_by_link(
+        &self,
+        given: &Given<'_>,
+    ) -> Result<Option<Outcome>, CommandError> {
+        if given.retryable
+            && let Some(outcome) = self
+                .accounts
+                .recall_any(given.command_id, given.content, super::person_of)
+                .await?
+        {
+            return Ok(Some(outcome));
+        }
+        self.finish_begun(given).await
     }
 
     async fn prove(
@@ -235,22 +268,12 @@ impl People {
         let Some(email) = self.address(account.state.requested_email.as_ref()).await? else {
             return Ok(());
         };
-        let claim = self.stores.keys.claim_hash(&normalise_email(&email));
-        let (vault, origin) = (self.vault(), given.origin);
-        if !self.may_challenge(claim, origin.now).await? {
-            return Ok(());
-        }
-        let issued = vault
-            .issue_challenge(given.account, Purpose::ChangeEmail, Some(claim), origin.now)
+        let origin = given.origin;
+        let challenge = self
+            .challenge(given.account, &email, Purpose::ChangeEmail, origin.now)
             .await?;
-        crash_point("change-email", "challenge");
-        let content = match vault.claims(claim).await?.verified {
-            Some(holder) if holder != given.account => Content::AlreadyRegistered {},
-            _ => Content::ChangeEmailConfirm {
-                code: issued.code.expose_secret().to_owned(),
-                link: confirm_email_link(&self.settings.app_url, issued.link.expose_secret()),
-                minutes: minutes(Purpose::ChangeEmail),
-            },
+        let Some(content) = challenge else {
+            return Ok(());
         };
         self.mail(given.account, &email, &content, origin).await?;
         crash_point("change-email", "mail");

@@ -5,16 +5,16 @@ use chrono::{DateTime, Utc};
 use events::api_key::RevokeReason;
 use events::session::EndReason;
 use mail::{Content, Mailer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::errands::Errand;
 use super::people::{Given, People};
-use super::second_factor::Shown;
 use super::{Command, Status};
 use crate::CommandError;
 use crate::drill::crash_point;
 use crate::form::Form;
+use crate::host::Answered;
 use crate::order::Outcome;
 
 /// How many unverified accounts are looked for at once.
@@ -28,7 +28,7 @@ impl People {
         mut form: Form,
         by_owner: bool,
         mailer: Option<&Mailer>,
-    ) -> Result<Shown, CommandError> {
+    ) -> Result<Answered, CommandError> {
         // An operator does not have it.
         let password = by_owner.then(|| form.password("password")).flatten();
         let password = form.whole(Some(password))?;
@@ -77,10 +77,8 @@ impl People {
                 tracing::warn!(%error, "a receipt of an erasure was not mailed");
             }
         }
-        Ok((
-            outcome,
-            receipt_of(given.account, &receipt, given.origin.now),
-        ))
+        let receipt = receipt_of(given.account, &receipt, given.origin.now);
+        Ok(Answered::showing(outcome, receipt))
     }
 
     async fn forget(&self, given: &Given<'_>) -> Result<Outcome, CommandError> {
@@ -126,15 +124,9 @@ impl People {
                 self.vault().release_claims(account).await?;
                 continue;
             }
-            let command_id = events::CommandId(vault::random_uuid());
             let given = Given {
-                account,
-                command_id,
-                retryable: false,
                 content: b"erase-unverified",
-                if_match: None,
-                origin,
-                begun_at: origin.now,
+                ..Given::once(account, origin)
             };
             self.forget(&given).await?;
         }
@@ -143,8 +135,8 @@ impl People {
 }
 
 /// What was destroyed, and what outlives it: the person may keep it.
-fn receipt_of(account: Uuid, receipt: &str, now: DateTime<Utc>) -> Map<String, Value> {
-    let receipt = json!({
+fn receipt_of(account: Uuid, receipt: &str, now: DateTime<Utc>) -> Value {
+    json!({
         "receipt": {
             "number": receipt,
             "account_id": account,
@@ -162,9 +154,5 @@ fn receipt_of(account: Uuid, receipt: &str, now: DateTime<Utc>) -> Map<String, V
                 "mail that was sent",
             ],
         }
-    });
-    match receipt {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+    })
 }

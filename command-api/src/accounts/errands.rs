@@ -15,10 +15,10 @@ use vault::{ERASED_AGAIN, Intent};
 
 use super::operator::APPOINT;
 use super::people::{Given, People, system_origin};
-use super::{Account, Command, Status};
+use super::{Command, Status};
+use crate::CommandError;
 use crate::drill::crash_point;
 use crate::order::{Origin, Outcome};
-use crate::{CommandError, Loaded};
 
 /// What is to be finished.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -279,13 +279,8 @@ impl People {
     async fn erase_again(&self, intent: &Intent, now: DateTime<Utc>) -> Result<(), CommandError> {
         let origin = system_origin(now);
         let given = Given {
-            account: intent.account,
-            command_id: CommandId(vault::random_uuid()),
-            retryable: false,
-            content: &[],
-            if_match: None,
-            origin: &origin,
             begun_at: intent.created_at,
+            ..Given::once(intent.account, &origin)
         };
         self.erase_everything(&given).await?;
         let keys: Vec<Uuid> =
@@ -376,50 +371,5 @@ impl People {
             self.vault().release_claims(given.account).await?;
         }
         outcome
-    }
-
-    async fn set_password(
-        &self,
-        given: &Given<'_>,
-        credential_id: Uuid,
-        proof: PasswordProof,
-    ) -> Result<Outcome, CommandError> {
-        let change = Command::ChangePassword {
-            credential_id,
-            proof,
-        };
-        let outcome = self.give(given, &change).await?;
-        crash_point("reset-password", "event");
-        let account = self.load(given.account).await?;
-        if let Some(current) = account.state.credential_id {
-            self.vault()
-                .delete_credentials_but(given.account, current)
-                .await?;
-        }
-        crash_point("reset-password", "old-credentials");
-        let keep = match proof {
-            PasswordProof::Password => given.origin.session,
-            PasswordProof::EmailLink => None,
-        };
-        self.end_sessions(given, EndReason::PasswordChanged, keep)
-            .await?;
-        crash_point("reset-password", "sessions");
-        self.tell(&account, given, &Content::PasswordChanged {})
-            .await?;
-        crash_point("reset-password", "notice");
-        Ok(outcome)
-    }
-
-    /// Mails to the address that an account had.
-    pub async fn tell(
-        &self,
-        account: &Loaded<Account>,
-        given: &Given<'_>,
-        content: &Content,
-    ) -> Result<(), CommandError> {
-        match self.address(account.state.email.as_ref()).await? {
-            Some(to) => self.mail(given.account, &to, content, given.origin).await,
-            None => Ok(()),
-        }
     }
 }

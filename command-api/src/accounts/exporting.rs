@@ -3,15 +3,15 @@
 
 use event_store::Filter;
 use events::{Ciphertext, Position, RecordedEvent, StreamId, Version};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::Opened;
 
 use super::people::{Given, People};
-use super::second_factor::Shown;
 use super::stream_of;
 use super::{Account, Command};
 use crate::CommandError;
+use crate::host::Answered;
 use crate::order::Outcome;
 
 /// How many events are read at a time.
@@ -21,7 +21,7 @@ const EVENTS: usize = 100_000;
 
 impl People {
     /// `…/export`.
-    pub async fn export(&self, given: &Given<'_>) -> Result<Shown, CommandError> {
+    pub async fn export(&self, given: &Given<'_>) -> Result<Answered, CommandError> {
         let outcome: Outcome = self.give(given, &Command::Export).await?;
         let account = given.account;
         let mut events = Vec::new();
@@ -54,19 +54,15 @@ impl People {
             .into_iter()
             .map(|key| json!({ "id": key.id, "scopes": key.scopes, "expires_at": key.expires_at }))
             .collect();
-        let mut shown = Map::new();
-        shown.insert(
-            "export".into(),
-            json!({
-                "account_id": account,
-                "exported_at": given.origin.now,
-                "events": events,
-                "open_sessions": sessions,
-                "api_keys": keys,
-                "second_factor": vault.has_second_factor(account).await?,
-            }),
-        );
-        Ok((outcome, shown))
+        let export = json!({
+            "account_id": account,
+            "exported_at": given.origin.now,
+            "events": events,
+            "open_sessions": sessions,
+            "api_keys": keys,
+            "second_factor": vault.has_second_factor(account).await?,
+        });
+        Ok(Answered::showing(outcome, json!({ "export": export })))
     }
 
     async fn read_whole(
@@ -115,22 +111,22 @@ impl People {
         Ok(())
     }
 
+    /// As they may be shown to their person; opened all together.
     async fn opened(&self, events: Vec<RecordedEvent>) -> Result<Vec<Value>, CommandError> {
-        let mut shown = Vec::with_capacity(events.len());
+        let (mut shown, mut sealed) = (Vec::with_capacity(events.len()), Vec::new());
         for event in events {
             let read =
                 |text: &str| serde_json::from_str::<Value>(text).map_err(CommandError::fault);
-            let (mut data, mut metadata) = (read(&event.data)?, read(&event.metadata)?);
-            let mut sealed = Vec::new();
-            collect(&data, &mut sealed);
-            collect(&metadata, &mut sealed);
-            let mut opened = self.vault().open_many(&sealed).await?.into_iter();
-            replace(&mut data, &mut opened);
-            replace(&mut metadata, &mut opened);
-            shown.push(json!({
+            let event = json!({
                 "stream": event.stream, "version": event.version, "position": event.position,
-                "type": event.type_name, "data": data, "metadata": metadata,
-            }));
+                "type": event.type_name, "data": read(&event.data)?, "metadata": read(&event.metadata)?,
+            });
+            collect(&event, &mut sealed);
+            shown.push(event);
+        }
+        let mut opened = self.vault().open_many(&sealed).await?.into_iter();
+        for event in &mut shown {
+            replace(event, &mut opened);
         }
         Ok(shown)
     }

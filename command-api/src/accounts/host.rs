@@ -15,15 +15,14 @@ use web::Caller;
 
 use super::errands::Errand;
 use super::people::{Given, People};
-use super::second_factor::Shown;
 use super::{Account, Command, stream_of};
 use crate::api_key::ApiKey;
 use crate::form::Form;
-use crate::host::{Answered, Host, TypedHost};
+use crate::host::{Answered, Host, TypedHost, no_id};
 use crate::order::Outcome;
 use crate::request::{CommandRequest, content};
 use crate::session::Session;
-use crate::{Aggregate, CommandError, policy, rules};
+use crate::{Aggregate, CommandError, Executor, policy, rules};
 
 /// The host of accounts.
 pub(crate) struct AccountHost {
@@ -38,21 +37,8 @@ impl Host for AccountHost {
         Account::COLLECTION
     }
 
-    fn begins(&self) -> bool {
-        false
-    }
-
     fn commands(&self) -> &'static [&'static str] {
         Account::COMMANDS
-    }
-
-    async fn begin(
-        &self,
-        _request: &CommandRequest,
-        _caller: &Caller,
-        _body: Map<String, Value>,
-    ) -> Result<Answered, CommandError> {
-        Err(CommandError::NotFound("registering needs no token".into()))
     }
 
     async fn act(
@@ -75,33 +61,24 @@ impl Host for AccountHost {
             Some(account),
             now,
         )?;
-        let principal = caller.account.to_string();
-        let target = stream_of::<Account>(account)?;
-        let content = content(command, &body);
-        let given = Given {
-            account,
-            command_id: request.command_id(&self.people.stores.keys, &principal, target.as_str()),
-            retryable: request.idempotency_key.is_some(),
-            content: &content,
-            if_match: request.if_match,
-            origin: &request.origin,
-            begun_at: now,
-        };
-        let form = Form::new(body, now, Some(caller.account));
         if Account::is_plain(command) {
             let id = account.to_string();
-            return self
-                .typed
-                .act(request, caller, &id, command, form.into_fields())
-                .await;
+            return self.typed.act(request, caller, &id, command, body).await;
         }
+        let principal = caller.account.to_string();
+        let target = stream_of::<Account>(account)?;
+        let command_id = request.command_id(&self.people.stores.keys, &principal, target.as_str());
+        let content = content(command, &body);
+        let given = Given {
+            if_match: request.if_match,
+            ..Given::by_request(request, account, command_id, &content)
+        };
+        let form = Form::new(body, now, Some(caller.account));
         // These begin with work that cannot be taken back: a stale version is noticed before it.
         if let Some(seen) = request.if_match {
             self.seen(account, seen, &given).await?;
         }
-        self.carry_out(&given, command, form, caller)
-            .await
-            .map(|(outcome, shown)| Answered { outcome, shown })
+        self.carry_out(&given, command, form, caller).await
     }
 }
 
@@ -110,66 +87,60 @@ impl AccountHost {
         &self,
         given: &Given<'_>,
         command: &str,
-        mut form: Form,
+        form: Form,
         caller: &Caller,
-    ) -> Result<Shown, CommandError> {
+    ) -> Result<Answered, CommandError> {
         let people = &self.people;
-        let plain = |outcome: Outcome| (outcome, Map::new());
-        match command {
+        let outcome = match command {
             "verify-email" => {
-                let code = form.text("code", rules::word);
-                let code = form.whole(Some(code))?;
                 people
-                    .prove_by_code(given, Purpose::VerifyEmail, &code)
+                    .prove_by_code(given, Purpose::VerifyEmail, form)
                     .await
-                    .map(plain)
             }
             "confirm-email" => {
-                let code = form.text("code", rules::word);
-                let code = form.whole(Some(code))?;
                 people
-                    .prove_by_code(given, Purpose::ChangeEmail, &code)
+                    .prove_by_code(given, Purpose::ChangeEmail, form)
                     .await
-                    .map(plain)
             }
             "resend-verification" => {
-                form.whole(Some(()))?;
-                people.resend_verification(given).await.map(plain)
+                form.nothing()?;
+                people.resend_verification(given).await
             }
-            "change-email" => people.change_email(given, form).await.map(plain),
-            "change-password" => people.change_password(given, form).await.map(plain),
-            "enroll-totp" => people.enroll_totp(given, form).await,
-            "confirm-totp" => people.confirm_totp(given, form).await,
-            "remove-totp" => people.remove_totp(given, form).await.map(plain),
-            "replace-recovery-codes" => people.replace_recovery_codes(given, form).await,
-            "grant-role" => people.grant_role(given, form).await.map(plain),
-            "revoke-role" => people.revoke_role(given, form).await.map(plain),
+            "change-email" => people.change_email(given, form).await,
+            "change-password" => people.change_password(given, form).await,
+            "enroll-totp" => return people.enroll_totp(given, form).await,
+            "confirm-totp" => return people.confirm_totp(given, form).await,
+            "remove-totp" => people.remove_totp(given, form).await,
+            "replace-recovery-codes" => return people.replace_recovery_codes(given, form).await,
+            "grant-role" => people.grant_role(given, form).await,
+            "revoke-role" => people.revoke_role(given, form).await,
             "end-sessions" => {
-                form.whole(Some(()))?;
+                form.nothing()?;
                 let errand = Errand::EndSessions {
                     reason: EndReason::Ended,
                     revoke_keys: false,
                 };
-                people.run(errand, given).await.map(plain)
+                people.run(errand, given).await
             }
             "close" => {
-                form.whole(Some(()))?;
-                people.run(Errand::Close, given).await.map(plain)
+                form.nothing()?;
+                people.run(Errand::Close, given).await
             }
             "export" => {
-                form.whole(Some(()))?;
-                people.export(given).await
+                form.nothing()?;
+                return people.export(given).await;
             }
             "erase" => {
                 let by_owner = given.account == caller.account;
-                people
+                return people
                     .erase(given, form, by_owner, self.mailer.as_ref())
-                    .await
+                    .await;
             }
             other => Err(CommandError::fault(format!(
                 "accounts declare {other:?} but do not carry it out"
             ))),
-        }
+        };
+        outcome.map(Answered::from)
     }
 
     async fn seen(
@@ -230,21 +201,8 @@ impl Host for SessionHost {
         Session::COLLECTION
     }
 
-    fn begins(&self) -> bool {
-        false
-    }
-
     fn commands(&self) -> &'static [&'static str] {
         Session::COMMANDS
-    }
-
-    async fn begin(
-        &self,
-        _request: &CommandRequest,
-        _caller: &Caller,
-        _body: Map<String, Value>,
-    ) -> Result<Answered, CommandError> {
-        Err(CommandError::NotFound("logging in needs no token".into()))
     }
 
     async fn act(
@@ -257,16 +215,8 @@ impl Host for SessionHost {
     ) -> Result<Answered, CommandError> {
         self.known(command)?;
         let people = &self.0;
-        let session: Uuid = id.parse().map_err(|_| no_id(id, self.collection()))?;
-        let loaded = people
-            .sessions
-            .load(&stream_of::<Session>(session)?)
-            .await?;
-        let owner = loaded.state.account_id;
-        policy::check("/sessions/{id}/end", caller, owner, request.origin.now)?;
-        Form::new(body, request.origin.now, None).whole(Some(()))?;
-        let account =
-            owner.ok_or_else(|| CommandError::NotFound("there is no such session".into()))?;
+        let (session, account) =
+            owned(&people.sessions, request, caller, id, command, body).await?;
         people
             .vault()
             .end_session(session, request.origin.now)
@@ -320,13 +270,7 @@ impl Host for ApiKeyHost {
     ) -> Result<Answered, CommandError> {
         self.known(command)?;
         let people = &self.0;
-        let key: Uuid = id.parse().map_err(|_| no_id(id, self.collection()))?;
-        let loaded = people.api_keys.load(&stream_of::<ApiKey>(key)?).await?;
-        let owner = loaded.state.account_id;
-        policy::check("/api-keys/{id}/revoke", caller, owner, request.origin.now)?;
-        Form::new(body, request.origin.now, None).whole(Some(()))?;
-        let account =
-            owner.ok_or_else(|| CommandError::NotFound("there is no such API key".into()))?;
+        let (key, account) = owned(&people.api_keys, request, caller, id, command, body).await?;
         let outcome = people
             .revoke_key(&request.origin, key, account, RevokeReason::Revoked)
             .await?;
@@ -334,6 +278,51 @@ impl Host for ApiKeyHost {
     }
 }
 
-fn no_id(id: &str, collection: &str) -> CommandError {
-    CommandError::NotFound(format!("{id:?} cannot be an id in {collection}"))
+/// What belongs to an account, under an id of its own.
+trait Owned: Aggregate {
+    /// What it is called.
+    const NOUN: &'static str;
+
+    /// Whose it is; nobody's before it began.
+    fn owner(&self) -> Option<Uuid>;
+}
+
+impl Owned for Session {
+    const NOUN: &'static str = "session";
+
+    fn owner(&self) -> Option<Uuid> {
+        self.account_id
+    }
+}
+
+impl Owned for ApiKey {
+    const NOUN: &'static str = "API key";
+
+    fn owner(&self) -> Option<Uuid> {
+        self.account_id
+    }
+}
+
+/// The id and the account of what a caller may give a command without fields to.
+async fn owned<A: Owned>(
+    executor: &Executor<A>,
+    request: &CommandRequest,
+    caller: &Caller,
+    id: &str,
+    command: &str,
+    body: Map<String, Value>,
+) -> Result<(Uuid, Uuid), CommandError> {
+    let (collection, now) = (A::COLLECTION, request.origin.now);
+    let uuid: Uuid = id.parse().map_err(|_| no_id(id, collection))?;
+    let owner = executor.load(&stream_of::<A>(uuid)?).await?.state.owner();
+    policy::check(
+        &format!("/{collection}/{{id}}/{command}"),
+        caller,
+        owner,
+        now,
+    )?;
+    Form::new(body, now, None).nothing()?;
+    let owner =
+        owner.ok_or_else(|| CommandError::NotFound(format!("there is no such {}", A::NOUN)))?;
+    Ok((uuid, owner))
 }

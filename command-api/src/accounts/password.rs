@@ -2,6 +2,7 @@
 //! errand then tells the account, forgets the old hash and ends the sessions.
 
 use events::account::PasswordProof;
+use events::session::EndReason;
 use mail::Content;
 use mail::letters::reset_password_link;
 use secrecy::{ExposeSecret, SecretString};
@@ -115,15 +116,8 @@ impl People {
             return Ok(());
         };
         let content = content("forgot-password", &Map::new());
-        let given = Given {
-            account,
-            command_id: request.command_id(keys, &normalise_email(&email), "forgot-password"),
-            retryable: request.idempotency_key.is_some(),
-            content: &content,
-            if_match: None,
-            origin: &request.origin,
-            begun_at: request.origin.now,
-        };
+        let command_id = request.command_id(keys, &normalise_email(&email), "forgot-password");
+        let given = Given::by_request(request, account, command_id, &content);
         let ask = Command::RequestPasswordReset;
         match self.give_then(&given, &ask, Errand::SendResetLink).await {
             // A closed account resets nothing. Neither that nor what becomes of a key that was used before may be told:
@@ -179,27 +173,11 @@ impl People {
         let token = token.expose_secret();
         let command_id = self.link_command(request, token);
         let credential_id = command_id.derive("credential");
-        if request.idempotency_key.is_some()
-            && let Some(outcome) = self
-                .accounts
-                .recall_any(command_id, &content, super::person_of)
-                .await?
-        {
+        let unknown = Given::by_request(request, Uuid::nil(), command_id, &content);
+        if let Some(outcome) = self.answered_by_link(&unknown).await? {
             return right(self.opens(Some(credential_id), new).await?).map(|()| outcome);
         }
         let now = request.origin.now;
-        let unknown = Given {
-            account: Uuid::nil(),
-            command_id,
-            retryable: request.idempotency_key.is_some(),
-            content: &content,
-            if_match: None,
-            origin: &request.origin,
-            begun_at: now,
-        };
-        if let Some(outcome) = self.finish_begun(&unknown).await? {
-            return right(self.opens(Some(credential_id), new).await?).map(|()| outcome);
-        }
         let challenge = self
             .vault()
             .check_link(Purpose::ResetPassword, token, now)
@@ -232,5 +210,38 @@ impl People {
         }
         crash_point("reset-password", "credential");
         self.finish(&intent, errand, &given).await
+    }
+
+    /// What follows a new hash in the vault: the account says so, the old hash goes, other sessions end, the person is told.
+    pub async fn set_password(
+        &self,
+        given: &Given<'_>,
+        credential_id: Uuid,
+        proof: PasswordProof,
+    ) -> Result<Outcome, CommandError> {
+        let change = Command::ChangePassword {
+            credential_id,
+            proof,
+        };
+        let outcome = self.give(given, &change).await?;
+        crash_point("reset-password", "event");
+        let account = self.load(given.account).await?;
+        if let Some(current) = account.state.credential_id {
+            self.vault()
+                .delete_credentials_but(given.account, current)
+                .await?;
+        }
+        crash_point("reset-password", "old-credentials");
+        let keep = match proof {
+            PasswordProof::Password => given.origin.session,
+            PasswordProof::EmailLink => None,
+        };
+        self.end_sessions(given, EndReason::PasswordChanged, keep)
+            .await?;
+        crash_point("reset-password", "sessions");
+        self.tell(&account, given, &Content::PasswordChanged {})
+            .await?;
+        crash_point("reset-password", "notice");
+        Ok(outcome)
     }
 }

@@ -15,6 +15,7 @@ use super::{Account, Command, stream_of};
 use crate::api_key::ApiKey;
 use crate::order::{Order, Origin, Outcome};
 use crate::policy::Role;
+use crate::request::CommandRequest;
 use crate::session::Session;
 use crate::{CommandError, Executor, Loaded, Stores};
 
@@ -59,6 +60,39 @@ pub(crate) struct Given<'a> {
     pub begun_at: DateTime<Utc>,
 }
 
+impl<'a> Given<'a> {
+    /// A command that came with a request.
+    pub fn by_request(
+        request: &'a CommandRequest,
+        account: Uuid,
+        command_id: CommandId,
+        content: &'a [u8],
+    ) -> Self {
+        Self {
+            account,
+            command_id,
+            retryable: request.idempotency_key.is_some(),
+            content,
+            if_match: None,
+            origin: &request.origin,
+            begun_at: request.origin.now,
+        }
+    }
+
+    /// A command that nobody sends again.
+    pub fn once(account: Uuid, origin: &'a Origin) -> Self {
+        Self {
+            account,
+            command_id: CommandId(vault::random_uuid()),
+            retryable: false,
+            content: &[],
+            if_match: None,
+            origin,
+            begun_at: origin.now,
+        }
+    }
+}
+
 impl People {
     pub fn vault(&self) -> &Vault {
         &self.stores.vault
@@ -98,16 +132,7 @@ impl People {
         command: &Command,
         origin: &Origin,
     ) -> Result<bool, CommandError> {
-        let given = Given {
-            account,
-            command_id: CommandId(vault::random_uuid()),
-            retryable: false,
-            content: &[],
-            if_match: None,
-            origin,
-            begun_at: origin.now,
-        };
-        match self.give(&given, command).await {
+        match self.give(&Given::once(account, origin), command).await {
             Ok(_) => Ok(true),
             Err(CommandError::Refused { .. } | CommandError::Erased) => Ok(false),
             Err(error) => Err(error),
@@ -181,6 +206,19 @@ impl People {
         }
         self.mail_waits.notify_one();
         Ok(())
+    }
+
+    /// Mails to the address that an account had.
+    pub async fn tell(
+        &self,
+        account: &Loaded<Account>,
+        given: &Given<'_>,
+        content: &Content,
+    ) -> Result<(), CommandError> {
+        match self.address(account.state.email.as_ref()).await? {
+            Some(to) => self.mail(given.account, &to, content, given.origin).await,
+            None => Ok(()),
+        }
     }
 
     /// The scopes that roles give.

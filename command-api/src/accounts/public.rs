@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use vault::Purpose;
 use web::{JsonBody, Problem};
@@ -23,11 +23,7 @@ pub(crate) async fn verify_email(
     request: CommandRequest,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let outcome = state
-        .people()
-        .prove_by_link(&request, "verify-email", Purpose::VerifyEmail, body)
-        .await?;
-    Ok(answer(&state, &request, &outcome, StatusCode::OK).into_response())
+    prove(&state, &request, "verify-email", Purpose::VerifyEmail, body).await
 }
 
 /// `POST /v1/accounts/confirm-email`.
@@ -36,11 +32,28 @@ pub(crate) async fn confirm_email(
     request: CommandRequest,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
+    prove(
+        &state,
+        &request,
+        "confirm-email",
+        Purpose::ChangeEmail,
+        body,
+    )
+    .await
+}
+
+async fn prove(
+    state: &CommandState,
+    request: &CommandRequest,
+    name: &str,
+    purpose: Purpose,
+    body: Map<String, Value>,
+) -> Result<Response, Problem> {
     let outcome = state
         .people()
-        .prove_by_link(&request, "confirm-email", Purpose::ChangeEmail, body)
+        .prove_by_link(request, name, purpose, body)
         .await?;
-    Ok(answer(&state, &request, &outcome, StatusCode::OK).into_response())
+    Ok(answer(state, request, &outcome, StatusCode::OK).into_response())
 }
 
 /// `POST /v1/accounts/forgot-password`: 202, whether the address is known or not.

@@ -79,15 +79,7 @@ async fn carry_out(
         )
         .await?;
     crash_point("register", "claim");
-    let given = Given {
-        account,
-        command_id,
-        retryable: request.idempotency_key.is_some(),
-        content: &content,
-        if_match: None,
-        origin: &request.origin,
-        begun_at: request.origin.now,
-    };
+    let given = Given::by_request(request, account, command_id, &content);
     let register = Command::Register {
         email: Personal::Plain(email),
         credential_id,

@@ -1,10 +1,11 @@
 //! The second factor: codes of a device (TOTP), and recovery codes for when it is lost. The vault counts and checks; the
 //! log says when it was switched on and off.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use events::session::EndReason;
 use mail::Content;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::{EnrollError, Factor};
 
@@ -12,25 +13,21 @@ use super::errands::Errand;
 use super::people::{Given, People};
 use super::{Account, Command};
 use crate::form::Form;
+use crate::host::Answered;
 use crate::order::Outcome;
 use crate::{CommandError, Decider};
-use events::session::EndReason;
 
 /// How long the event of a confirmed second factor may take.
 const ON_ITS_WAY: TimeDelta = TimeDelta::minutes(1);
-
-/// An outcome, and what the answer shows once.
-pub(crate) type Shown = (Outcome, Map<String, Value>);
 
 impl People {
     /// `…/enroll-totp`: a new secret for the device. Nothing changes before a code of it is shown.
     pub async fn enroll_totp(
         &self,
         given: &Given<'_>,
-        mut form: Form,
-    ) -> Result<Shown, CommandError> {
-        let password = form.password("password");
-        let password = form.whole(password)?;
+        form: Form,
+    ) -> Result<Answered, CommandError> {
+        let password = form.only_secret("password")?;
         self.check_password(given, password).await?;
         let account = self.load(given.account).await?;
         account
@@ -55,17 +52,19 @@ impl People {
             secret,
         );
         let shown = json!({ "secret": secret, "otpauth_uri": uri });
-        Ok((self.unchanged(given.account).await?, fields(shown)))
+        Ok(Answered::showing(
+            self.unchanged(given.account).await?,
+            shown,
+        ))
     }
 
     /// `…/confirm-totp`: the first code switches it on, and brings the recovery codes.
     pub async fn confirm_totp(
         &self,
         given: &Given<'_>,
-        mut form: Form,
-    ) -> Result<Shown, CommandError> {
-        let code = form.password("code");
-        let code = form.whole(code)?;
+        form: Form,
+    ) -> Result<Answered, CommandError> {
+        let code = form.only_secret("code")?;
         self.load(given.account)
             .await?
             .state
@@ -79,17 +78,16 @@ impl People {
         let outcome = self
             .factor_changed(given, &Command::EnableSecondFactor, true)
             .await?;
-        Ok((outcome, recovery_codes(&codes)))
+        Ok(Answered::showing(outcome, recovery_codes(&codes)))
     }
 
     /// `…/remove-totp`, with a code of it.
     pub async fn remove_totp(
         &self,
         given: &Given<'_>,
-        mut form: Form,
+        form: Form,
     ) -> Result<Outcome, CommandError> {
-        let code = form.password("code");
-        let code = form.whole(code)?;
+        let code = form.only_secret("code")?;
         if let Some(outcome) = self.first_answer(given).await? {
             return Ok(outcome);
         }
@@ -105,10 +103,9 @@ impl People {
     pub async fn replace_recovery_codes(
         &self,
         given: &Given<'_>,
-        mut form: Form,
-    ) -> Result<Shown, CommandError> {
-        let code = form.password("code");
-        let code = form.whole(code)?;
+        form: Form,
+    ) -> Result<Answered, CommandError> {
+        let code = form.only_secret("code")?;
         self.check_factor(given, &code).await?;
         let codes = self
             .vault()
@@ -116,7 +113,7 @@ impl People {
             .await?
             .ok_or(CommandError::ChallengeRefused)?;
         let outcome = self.give(given, &Command::ReplaceRecoveryCodes).await?;
-        Ok((outcome, recovery_codes(&codes)))
+        Ok(Answered::showing(outcome, recovery_codes(&codes)))
     }
 
     async fn check_factor(
@@ -137,7 +134,7 @@ impl People {
         &self,
         account: Uuid,
         code: &SecretString,
-        now: chrono::DateTime<chrono::Utc>,
+        now: DateTime<Utc>,
     ) -> Result<Factor, CommandError> {
         Ok(self
             .vault()
@@ -174,14 +171,7 @@ pub fn otpauth(app: &str, label: &str, secret: &str) -> String {
     )
 }
 
-fn recovery_codes(codes: &[SecretString]) -> Map<String, Value> {
+fn recovery_codes(codes: &[SecretString]) -> Value {
     let codes: Vec<&str> = codes.iter().map(ExposeSecret::expose_secret).collect();
-    fields(json!({ "recovery_codes": codes }))
-}
-
-fn fields(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+    json!({ "recovery_codes": codes })
 }

@@ -1,0 +1,58 @@
+//! The URL of a store, a broker or a mail server, with a password in it or not. It refuses to show that.
+
+use std::path::PathBuf;
+
+/// A URL that may hold a password, so it shows itself without one.
+#[derive(Clone)]
+pub struct Url(String);
+
+impl Url {
+    /// This text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The URL, password included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The file of an `sqlite:` URL.
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        let path = self.0.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
+    }
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return f.write_str(&self.0);
+        };
+        match rest.rsplit_once('@') {
+            Some((_, host)) => write!(f, "{scheme}://…@{host}"),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_shows_itself_without_its_password() {
+        let url = Url::new("postgres://ada:s3cret@host:5432/db".into());
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "postgres://…@host:5432/db postgres://…@host:5432/db"
+        );
+    }
+}
