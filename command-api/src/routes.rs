@@ -89,6 +89,7 @@ impl CommandState {
                 .filter_map(|host| host.personal())
                 .collect(),
             stores: stores.clone(),
+            in_flight: Arc::clone(&in_flight),
             settings,
             mail_waits: Arc::default(),
             turns: Turns::default(),

@@ -154,6 +154,11 @@ impl People {
         errand: Errand,
     ) -> Result<Outcome, CommandError> {
         let intent = intent(errand.clone(), given)?;
+        // The same command at the same time would find the event, and take what follows it for left behind.
+        let _in_flight = self
+            .in_flight
+            .enter(CommandId(intent.id))
+            .ok_or(CommandError::InFlight)?;
         let new = self.vault().begin_intent(&intent).await?;
         crash_point(errand.work(), "intent");
         let outcome = self.give(given, command).await;
@@ -245,7 +250,10 @@ impl People {
             origin: &origin,
             begun_at: intent.created_at,
         };
-        // A retry of the command may have finished it since it was handed out.
+        // A retry of the command may be finishing it, or have finished it since it was handed out.
+        let Some(_in_flight) = self.in_flight.enter(CommandId(intent.id)) else {
+            return Ok(());
+        };
         if self.vault().intent(intent.id).await?.is_none() {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use crate::order::{Order, Origin, Outcome};
 use crate::policy::Role;
 use crate::request::CommandRequest;
 use crate::session::Session;
-use crate::{CommandError, Executor, Loaded, Stores};
+use crate::{CommandError, Executor, InFlight, Loaded, Stores};
 
 /// How an installation treats accounts.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub(crate) struct People {
     pub sessions: Arc<Executor<Session>>,
     pub api_keys: Arc<Executor<ApiKey>>,
     pub settings: AccountSettings,
+    /// The commands this process is carrying out.
+    pub in_flight: Arc<InFlight>,
     /// Streams of other aggregates may hold what is personal too: their categories.
     pub categories: Vec<&'static str>,
     /// Wakes who sends mail.
