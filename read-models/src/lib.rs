@@ -8,6 +8,7 @@ mod definition;
 mod errors;
 mod feed;
 mod live;
+mod mysql;
 mod open;
 mod port;
 mod postgres;
@@ -20,7 +21,7 @@ mod value;
 pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
 pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
 pub use feed::ChangeFeed;
-pub use open::{Options, open};
+pub use open::{Options, open, open_mirror};
 pub use port::{
     Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore, ReadStore,
     RowWrites, Status,

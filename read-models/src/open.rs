@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::mysql::MySql;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{Error, ReadStore};
+use crate::{Error, ProjectionStore, ReadStore};
 
 /// How to open a database of read models.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +27,21 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Err
         // The URL may hold a password, so it is not repeated.
         _ => Err(Error::Invalid(
             "the read model database's URL is of an unknown kind; write sqlite:FILE or postgres://USER@HOST/DATABASE".into(),
+        )),
+    }
+}
+
+/// Opens a mirror, a database that the same projections write to and the query API does not serve from: `mysql://…` (or
+/// `mariadb://…`). Unless read-only, brings the stored format up to date first, under a lock.
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for a server that cannot keep what is promised
+/// (it says what to do); [`Error::Unavailable`] when the database can't be reached.
+pub async fn open_mirror(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("mysql" | "mariadb") => Ok(Arc::new(MySql::open(url, options).await?)),
+        _ => Err(Error::Invalid(
+            "the mirror's URL is of an unknown kind; write mysql://USER:PASSWORD@HOST:3306/DATABASE".into(),
         )),
     }
 }

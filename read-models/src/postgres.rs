@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::bookkeeping::bookkeeping;
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
-use crate::sql::{self, Dialect, Layout, built};
+use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
     ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
@@ -32,8 +32,7 @@ bookkeeping!(
     books,
     sqlx::postgres::PgConnection,
     sqlx::postgres::PgRow,
-    crate::sql::Dialect::Postgres,
-    crate::postgres::show
+    postgres
 );
 
 /// How soon a commit is noticed whose notification was lost.
@@ -258,6 +257,14 @@ async fn advance(
     } else {
         Err(CommitError::Fenced)
     }
+}
+
+fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::create_table(Dialect::Postgres, model, table)
+}
+
+fn indexes(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::owner_index(model, table).into_iter().collect()
 }
 
 /// Makes the view of a read model show this table. Replacing keeps grants and what stands on the view; where the columns

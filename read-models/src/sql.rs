@@ -24,6 +24,15 @@ pub(crate) fn built(sql: String) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql)
 }
 
+/// A statement of the bookkeeping, as PostgreSQL and SQLite take it.
+pub(crate) fn statement(text: &str) -> AssertSqlSafe<String> {
+    built(text.to_owned())
+}
+
+/// Parks a stream, unless it is parked, as PostgreSQL and SQLite say it.
+pub(crate) const PARK: &str = "INSERT INTO parked (generation, stream, \"partition\", position, error) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (generation, stream) DO NOTHING";
+
 /// Which SQL to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -112,8 +121,10 @@ impl<'a> Shape<'a> {
     }
 }
 
-const PARTITION: &str = "\"_partition\"";
-const HIDDEN: [&str; 3] = [PARTITION, "\"_position\"", "\"_updated_at\""];
+/// What identifies a row in a mirror that cannot index keys of every type.
+pub(crate) const KEY: &str = "\"_key\"";
+pub(crate) const PARTITION: &str = "\"_partition\"";
+pub(crate) const HIDDEN: [&str; 3] = [PARTITION, "\"_position\"", "\"_updated_at\""];
 
 /// A quoted identifier.
 pub(crate) fn quote(identifier: &str) -> String {
@@ -121,7 +132,7 @@ pub(crate) fn quote(identifier: &str) -> String {
 }
 
 /// A quoted text, for the statements that take no parameters (comments).
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::bookkeeping::{self, bookkeeping};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
-use crate::sql::{self, Dialect, Layout, built};
+use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
     ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
@@ -25,8 +25,7 @@ bookkeeping!(
     books,
     sqlx::sqlite::SqliteConnection,
     sqlx::sqlite::SqliteRow,
-    crate::sql::Dialect::Sqlite,
-    crate::sqlite::show
+    sqlite
 );
 
 /// How soon commits of other processes are noticed.
@@ -136,6 +135,14 @@ impl Sqlite {
         }
         Err(live::keeps_switching(&model.name))
     }
+}
+
+fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::create_table(Dialect::Sqlite, model, table)
+}
+
+fn indexes(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::owner_index(model, table).into_iter().collect()
 }
 
 /// Makes the view of a read model show this table.

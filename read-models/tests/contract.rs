@@ -1,4 +1,4 @@
-//! What every database of read models promises: one suite, run against SQLite and PostgreSQL.
+//! What every database of read models promises: one suite, run against SQLite, PostgreSQL and MariaDB.
 //!
 //! Refuses: to mock a database, and to wait without a deadline.
 
@@ -14,6 +14,8 @@ mod formats;
 mod generations;
 #[path = "contract/live.rs"]
 mod live;
+#[path = "contract/mirrors.rs"]
+mod mirrors;
 #[path = "contract/reads.rs"]
 mod reads;
 #[path = "contract/scans.rs"]
