@@ -6,6 +6,7 @@ use events::{LogIdentity, Partition};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool};
 
 use crate::bookkeeping::bookkeeping;
+use crate::patience::within;
 use crate::rows;
 use crate::sql::{Layout, built};
 use crate::{
@@ -19,7 +20,6 @@ mod pool;
 mod schema;
 mod sql;
 
-use pool::within;
 use sql::{PARK, create_table, statement};
 
 bookkeeping!(
@@ -51,7 +51,7 @@ impl MySql {
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
         let connect = pool::connect_options(url)?;
         if !options.read_only {
-            within(schema::migrate(&connect)).await?;
+            within("the mirror", schema::migrate(&connect)).await?;
         }
         let store = Self {
             pool: pool::lazy(connect.clone(), options),
@@ -59,7 +59,10 @@ impl MySql {
             read_only: options.read_only,
         };
         if options.read_only {
-            within(async { schema::check(&mut *store.pool.acquire().await?).await }).await?;
+            within("the mirror", async {
+                schema::check(&mut *store.pool.acquire().await?).await
+            })
+            .await?;
         }
         Ok(store)
     }
@@ -228,11 +231,13 @@ async fn show(
 impl ProjectionStore for MySql {
     async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
         checks::definition(model, log)?;
-        within(self.prepare_alone(model, log)).await
+        within("the mirror", self.prepare_alone(model, log)).await
     }
 
     async fn live(&self, model: &str) -> Result<Option<Generation>, Error> {
-        let live = within(async { books::live(&mut *self.pool.acquire().await?, model).await });
+        let live = within("the mirror", async {
+            books::live(&mut *self.pool.acquire().await?, model).await
+        });
         Ok(live.await?.map(|stored| stored.generation))
     }
 
@@ -240,14 +245,14 @@ impl ProjectionStore for MySql {
         &self,
         generation: &Generation,
     ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
-        within(async {
+        within("the mirror", async {
             books::checkpoints(&mut *self.pool.acquire().await?, &generation.table).await
         })
         .await
     }
 
     async fn swap(&self, generation: &Generation) -> Result<bool, Error> {
-        within(self.swap_alone(generation)).await
+        within("the mirror", self.swap_alone(generation)).await
     }
 
     async fn load_rows(
@@ -257,7 +262,7 @@ impl ProjectionStore for MySql {
         partition: Partition,
         keys: &[RowKey],
     ) -> Result<Vec<(RowKey, Row)>, Error> {
-        within(self.load(model, generation, partition, keys)).await
+        within("the mirror", self.load(model, generation, partition, keys)).await
     }
 
     async fn commit(
@@ -269,12 +274,18 @@ impl ProjectionStore for MySql {
         to: Checkpoint,
         writes: &RowWrites,
     ) -> Result<(), CommitError> {
-        within(self.write(model, generation, partition, from, to, writes)).await
+        within(
+            "the mirror",
+            self.write(model, generation, partition, from, to, writes),
+        )
+        .await
     }
 
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
-        within(async { books::parked(&mut *self.pool.acquire().await?, &generation.table).await })
-            .await
+        within("the mirror", async {
+            books::parked(&mut *self.pool.acquire().await?, &generation.table).await
+        })
+        .await
     }
 
     async fn scan(
@@ -285,11 +296,15 @@ impl ProjectionStore for MySql {
         after: Option<&RowKey>,
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
-        within(self.scan_page(model, generation, partition, after, limit)).await
+        within(
+            "the mirror",
+            self.scan_page(model, generation, partition, after, limit),
+        )
+        .await
     }
 
     async fn check(&self) -> Result<(), Error> {
-        within(async {
+        within("the mirror", async {
             sqlx::query("SELECT 1").execute(&self.pool).await?;
             Ok(())
         })

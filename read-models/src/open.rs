@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::mongodb::MongoDb;
 use crate::mysql::MySql;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -32,7 +33,7 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Err
 }
 
 /// Opens a mirror, a database that the same projections write to and the query API does not serve from: `mysql://…` (or
-/// `mariadb://…`). Unless read-only, brings the stored format up to date first, under a lock.
+/// `mariadb://…`), or `mongodb://…`. Unless read-only, brings the stored format up to date first, under a lock.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for a server that cannot keep what is promised
@@ -40,8 +41,9 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Err
 pub async fn open_mirror(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("mysql" | "mariadb") => Ok(Arc::new(MySql::open(url, options).await?)),
+        Some("mongodb" | "mongodb+srv") => Ok(Arc::new(MongoDb::open(url, options).await?)),
         _ => Err(Error::Invalid(
-            "the mirror's URL is of an unknown kind; write mysql://USER:PASSWORD@HOST:3306/DATABASE".into(),
+            "the mirror's URL is of an unknown kind; write mysql://USER:PASSWORD@HOST:3306/DATABASE or mongodb://USER:PASSWORD@HOST:27017/DATABASE".into(),
         )),
     }
 }

@@ -1,4 +1,5 @@
-//! What every database of read models promises: one suite, run against SQLite, PostgreSQL and MariaDB.
+//! What every database of read models promises: one suite, run against SQLite, PostgreSQL,
+//! MariaDB and MongoDB.
 //!
 //! Refuses: to mock a database, and to wait without a deadline.
 

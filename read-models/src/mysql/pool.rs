@@ -19,8 +19,6 @@ const IDLE_UNCHECKED: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(30);
 /// Statements kept prepared on each connection: a server has 16,382 for all its clients.
 const STATEMENTS: usize = 128;
-/// A server that is gone without a word ends no statement by itself; this does, later than the server would.
-const ANSWER: Duration = Duration::from_secs(75);
 /// The smallest packet that takes a batch of rows; both servers' default or less.
 const PACKET_BYTES: u64 = 16 << 20;
 
@@ -109,16 +107,4 @@ pub(super) async fn check_packets(connection: &mut MySqlConnection) -> Result<()
     Err(Error::Invalid(format!(
         "the mirror's server takes packets of {bytes} bytes at most, and a batch of rows may need {PACKET_BYTES}: set max_allowed_packet=16M there"
     )))
-}
-
-/// Ends the wait for a server that does not answer any more.
-pub(super) async fn within<T, E: From<Error>>(
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    match tokio::time::timeout(ANSWER, work).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            Err(Error::Unavailable(format!("the mirror did not answer within {ANSWER:?}")).into())
-        }
-    }
 }

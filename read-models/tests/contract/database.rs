@@ -9,7 +9,7 @@ use read_models::{
     ReadStore, Row, RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
-use test_support::{MariaDb, Postgres, TempDir, temp_dir};
+use test_support::{MariaDb, MongoDb, Postgres, TempDir, temp_dir};
 use uuid::Uuid;
 
 /// Makes a test of each function for each database that projections can write to. A mirror passes all of it without any
@@ -21,6 +21,12 @@ macro_rules! on_every {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 super::$test(crate::database::Database::mariadb().await).await;
+            })*
+        }
+        mod mongodb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::database::Database::mongodb().await).await;
             })*
         }
     };
@@ -79,6 +85,13 @@ impl Database {
         }
     }
 
+    pub async fn mongodb() -> Self {
+        Self {
+            url: MongoDb::shared().await.fresh_database(),
+            folder: None,
+        }
+    }
+
     /// The same database once more.
     pub fn share(&self) -> Self {
         Self {
@@ -91,9 +104,13 @@ impl Database {
         self.url.starts_with("sqlite")
     }
 
+    pub fn is_mongodb(&self) -> bool {
+        self.url.starts_with("mongodb")
+    }
+
     /// What a projection needs, and no more.
     pub async fn open(&self) -> Arc<dyn ProjectionStore> {
-        if self.url.starts_with("mysql") {
+        if self.url.starts_with("mysql") || self.is_mongodb() {
             return read_models::open_mirror(&self.url, Options::default())
                 .await
                 .unwrap();

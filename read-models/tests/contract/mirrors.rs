@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::Partition;
 use read_models::{ColumnType, CommitError, Error, Options, ReadModel, RowWrites, open_mirror};
-use test_support::{MariaDb, eventually, free_port, mariadb};
+use test_support::{MariaDb, MongoDb, eventually, free_port, mariadb};
 
 use crate::database::{Database, account, accounts, at, id, log, prepared, row, sign_ups, upserts};
 
@@ -24,10 +24,13 @@ async fn urls_of_mirrors_that_cannot_work_are_refused_with_what_to_write() {
         "mysql://u:secret@h/",
         "sqlite:x",
         "mysql://h:secret/d",
+        "mongodb://u:secret@h",
+        "mongodb+srv://u:secret@h/d",
+        "mongodb://h:secret/d",
     ] {
         let refused = refused(url).await;
         assert!(
-            matches!(&refused, Error::Invalid(text) if text.contains("write mysql://")),
+            matches!(&refused, Error::Invalid(text) if text.contains("write m")),
             "{url}: {refused}"
         );
         assert!(!refused.to_string().contains("secret"));
@@ -196,4 +199,76 @@ async fn a_mariadb_that_was_killed_is_found_again_with_rows_and_checkpoint_as_th
     let (checkpoint, rows) = eventually(Duration::from_secs(30), scan).await;
     assert_eq!((checkpoint, rows), (at(1), vec![account(1, 1, "x")]));
     commit(1, 2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mongodb_without_transactions_is_refused_with_what_to_do() {
+    let server = MongoDb::standalone().await;
+    let refused = refused(&server.fresh_database()).await;
+    assert!(
+        matches!(&refused, Error::Invalid(text) if text.contains("rs.initiate()")),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mongodb_that_is_down_can_come_up_later() {
+    let url = format!("mongodb://127.0.0.1:{}/mirror", free_port());
+    assert!(matches!(refused(&url).await, Error::Unavailable(_)));
+}
+
+/// The documents of a view, without their `_id`.
+async fn shown(url: &str, view: &str) -> Vec<String> {
+    use futures::TryStreamExt as _;
+    use mongodb::bson::{Document, doc};
+    let client = mongodb::Client::with_uri_str(url).await.unwrap();
+    let database = client.default_database().unwrap();
+    let collection = database.collection::<Document>(view);
+    let found = collection.find(doc! {}).await.unwrap();
+    let documents: Vec<Document> = found.try_collect().await.unwrap();
+    let shown = documents.into_iter().map(|mut document| {
+        document.remove("_id");
+        document.remove("_updated_at");
+        document.to_string()
+    });
+    shown.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_of_documents_follows_the_live_collection_and_leaves_personal_fields_out() {
+    let p = prepared(Database::mongodb().await, accounts()).await;
+    let url = &p.database.url;
+    p.commit(0, 1, &upserts([account(1, 1, "open")]))
+        .await
+        .unwrap();
+    let row = r#"{ "account_id": Binary(0x4, AAAAAAAAAAAAAAAAAAAAAQ==), "status": "open", "logins": 1, "_position": 1 }"#;
+    assert_eq!(shown(url, "accounts").await, [row]);
+    let changed = ReadModel::new("accounts")
+        .key("account_id", ColumnType::Uuid)
+        .column("visits", ColumnType::Integer);
+    let next = p.store.prepare(&changed, log(1)).await.unwrap();
+    let writes = upserts([(id(1), crate::database::row(0, 1, [42.into()]))]);
+    p.store
+        .commit(&changed, &next, Partition(0), at(0), at(1), &writes)
+        .await
+        .unwrap();
+    assert!(p.store.swap(&next).await.unwrap());
+    assert!(shown(url, "accounts").await[0].contains(r#""visits": 42"#));
+    assert!(p.store.swap(&p.generation).await.unwrap());
+    assert_eq!(shown(url, "accounts").await, [row]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_of_documents_sums_the_partial_rows_of_all_partitions() {
+    let p = prepared(Database::mongodb().await, sign_ups()).await;
+    for partition in 0..4 {
+        let rows = [(
+            vec!["2026-11-22".into(), "web".into()],
+            row(partition, 1, [10.into()]),
+        )];
+        p.commit_to(partition, 0, 1, &upserts(rows)).await.unwrap();
+    }
+    let documents = shown(&p.database.url, "sign_ups_per_day").await;
+    assert_eq!(documents.len(), 1);
+    assert!(documents[0].contains(r#""sign_ups": 40"#), "{documents:?}");
 }
