@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 
+use crate::mirrors::Mirror;
 use crate::secret_url::Url;
 use crate::telemetry;
 use crate::verbs::Verb;
@@ -89,6 +90,15 @@ struct Flags {
         hide_env_values = true
     )]
     database: Option<String>,
+    /// A further database that the read models are copied to: mysql://… or mongodb://…; again, or parted by commas, for more
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_MIRROR",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    mirror: Vec<String>,
     /// The vault: sqlite:PATH or postgres://… [default: sqlite:data/vault.db]
     #[arg(
         long,
@@ -178,6 +188,8 @@ pub struct Settings {
     pub broker: Url,
     /// The read models' URL.
     pub database: Url,
+    /// Further databases that the read models are copied to.
+    pub mirrors: Vec<Mirror>,
     /// The vault's URL.
     pub vault: Url,
     /// The keys file.
@@ -254,6 +266,7 @@ impl CommandLine {
                 DATABASE,
                 &["sqlite", "postgres"],
             )?,
+            mirrors: mirrors(&flags.mirror)?,
             vault,
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
             listen,
@@ -319,6 +332,17 @@ fn url(name: &str, given: Option<&String>, default: &str, schemes: &[&str]) -> R
         );
     }
     Ok(Url::new(text))
+}
+
+fn mirrors(given: &[String]) -> Result<Vec<Mirror>> {
+    let variable = format!("{}_FILE", variable_of("mirror"));
+    match from_file(&variable)? {
+        Some(_) if !given.is_empty() => {
+            bail!("--mirror (or SHOWCALLER_MIRROR) and {variable} are both set: keep one")
+        }
+        Some(text) => Mirror::parse(&[text]),
+        None => Mirror::parse(given),
+    }
 }
 
 /// The variable of a flag.

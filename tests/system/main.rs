@@ -23,6 +23,7 @@ mod docs;
 mod embedded;
 mod fixture;
 mod keys;
+mod mirrors;
 mod operators;
 mod pairs;
 mod refusals;
