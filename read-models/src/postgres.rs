@@ -22,6 +22,7 @@ use crate::{
 
 mod codec;
 mod listen;
+mod numeric;
 mod pool;
 mod schema;
 
@@ -340,7 +341,7 @@ impl ProjectionStore for Postgres {
         }
         let sql = sql::load_by_arrays(model.into(), &generation.table);
         let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
-        if model.summed {
+        if model.shared {
             query = query.bind(codec::small(partition)?);
         }
         rows::stored(
@@ -391,9 +392,13 @@ impl ReadStore for Postgres {
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
         checks::key(model, key)?;
         let values: Vec<&Value> = key.iter().collect();
-        let mut rows =
-            within(self.read_live(model, |table| sql::get(model.into(), table), None, &values))
-                .await?;
+        let mut rows = within(self.read_live(
+            model,
+            |table| sql::get(Dialect::Postgres, model.into(), table),
+            None,
+            &values,
+        ))
+        .await?;
         Ok(rows.pop())
     }
 
@@ -402,7 +407,7 @@ impl ReadStore for Postgres {
         let page = Some((query.limit, query.offset));
         within(self.read_live(
             model,
-            |table| sql::list(model.into(), table, &columns),
+            |table| sql::list(Dialect::Postgres, model.into(), table, &columns),
             page,
             &values,
         ))

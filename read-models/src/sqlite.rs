@@ -200,7 +200,7 @@ impl ProjectionStore for Sqlite {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let mut transaction = self.readers.begin().await?;
         let mut loaded = Vec::with_capacity(keys.len());
-        let partition = model.summed.then_some(partition);
+        let partition = model.shared.then_some(partition);
         for (keys, size) in codec::padded_chunks(keys, model.key.len()) {
             let sql = sql::load_by_list(model.into(), &generation.table, size);
             let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, partition);
@@ -298,7 +298,12 @@ impl ReadStore for Sqlite {
         checks::key(model, key)?;
         let values: Vec<&Value> = key.iter().collect();
         let mut rows = self
-            .read_live(model, |table| sql::get(model.into(), table), None, &values)
+            .read_live(
+                model,
+                |table| sql::get(Dialect::Sqlite, model.into(), table),
+                None,
+                &values,
+            )
             .await?;
         Ok(rows.pop())
     }
@@ -308,7 +313,7 @@ impl ReadStore for Sqlite {
         let page = Some((query.limit, query.offset));
         self.read_live(
             model,
-            |table| sql::list(model.into(), table, &columns),
+            |table| sql::list(Dialect::Sqlite, model.into(), table, &columns),
             page,
             &values,
         )
