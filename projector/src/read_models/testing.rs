@@ -48,7 +48,7 @@ pub(super) fn given(
             .map_err(|error| error.to_string())
             .and_then(|()| {
                 for key in changes.keys() {
-                    rows.entry(key.clone()).or_insert(None);
+                    rows.or_absent(key);
                 }
                 fold(&mut rows, changes, place).map_err(|error| error.to_string())
             });
