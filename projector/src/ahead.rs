@@ -314,3 +314,6 @@ pub(crate) fn place(partition: Partition, event: &RecordedEvent) -> EventPlace {
         recorded_at: time.map(|Time { recorded_at }| recorded_at),
     }
 }
+
+#[cfg(test)]
+mod tests;

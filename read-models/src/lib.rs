@@ -15,6 +15,7 @@ mod postgres;
 mod rows;
 mod sql;
 mod sqlite;
+pub mod testing;
 mod validate;
 mod value;
 
