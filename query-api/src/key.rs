@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use percent_encoding::percent_decode_str;
-use read_models::{Column, ColumnType, RowKey, Value};
+use read_models::{Column, ColumnType, Decimal, RowKey, Value};
 use web::Problem;
 
 /// The years that every database can store.
@@ -34,8 +34,12 @@ fn value(encoded: &str, column_type: ColumnType) -> Option<Value> {
     let text = percent_decode_str(encoded).decode_utf8().ok()?;
     match column_type {
         ColumnType::Text => (!text.contains('\0')).then(|| Value::Text(text.into_owned())),
-        // Refused by `ReadModel::validate`: ciphertext identifies nothing.
-        ColumnType::Personal => None,
+        // Refused by `ReadModel::validate`: they identify nothing.
+        ColumnType::Personal | ColumnType::List => None,
+        ColumnType::Decimal { scale } => {
+            let number: Decimal = text.parse().ok()?;
+            number.rescaled(scale).map(Value::Decimal)
+        }
         ColumnType::Integer => text.parse().ok().map(Value::Integer),
         ColumnType::Boolean => text.parse().ok().map(Value::Boolean),
         ColumnType::Uuid => text.parse().ok().map(Value::Uuid),
@@ -56,7 +60,8 @@ fn value(encoded: &str, column_type: ColumnType) -> Option<Value> {
 
 fn name(column: &Column) -> &'static str {
     match column.column_type {
-        ColumnType::Text | ColumnType::Personal => "text",
+        ColumnType::Text | ColumnType::Personal | ColumnType::List => "text",
+        ColumnType::Decimal { .. } => "decimal number",
         ColumnType::Integer => "integer",
         ColumnType::Boolean => "true or false",
         ColumnType::Timestamp => "RFC 3339 time",

@@ -4,6 +4,7 @@
 mod algebra;
 mod bookkeeping;
 mod checks;
+mod decimal;
 mod definition;
 mod errors;
 mod feed;
@@ -14,11 +15,15 @@ mod postgres;
 mod rows;
 mod sql;
 mod sqlite;
+pub mod testing;
 mod validate;
 mod value;
 
-pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
-pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
+pub use algebra::{
+    Changes, EventPlace, FoldError, Op, ROWS_A_CHANGE, Row, RowKey, Rows, Search, fold,
+};
+pub use decimal::{Decimal, InvalidDecimal};
+pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
 pub use open::{Options, open};
 pub use port::{

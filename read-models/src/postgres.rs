@@ -17,11 +17,12 @@ use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
-    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, Value, checks,
 };
 
 mod codec;
 mod listen;
+mod numeric;
 mod pool;
 mod schema;
 
@@ -340,9 +341,28 @@ impl ProjectionStore for Postgres {
         }
         let sql = sql::load_by_arrays(model.into(), &generation.table);
         let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
-        if model.summed {
+        if model.shared {
             query = query.bind(codec::small(partition)?);
         }
+        rows::stored(
+            model,
+            &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
+        )
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(codec::small(partition)?)
+            .bind(i64::from(limit));
         rows::stored(
             model,
             &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
@@ -391,9 +411,13 @@ impl ReadStore for Postgres {
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
         checks::key(model, key)?;
         let values: Vec<&Value> = key.iter().collect();
-        let mut rows =
-            within(self.read_live(model, |table| sql::get(model.into(), table), None, &values))
-                .await?;
+        let mut rows = within(self.read_live(
+            model,
+            |table| sql::get(Dialect::Postgres, model.into(), table),
+            None,
+            &values,
+        ))
+        .await?;
         Ok(rows.pop())
     }
 
@@ -402,7 +426,7 @@ impl ReadStore for Postgres {
         let page = Some((query.limit, query.offset));
         within(self.read_live(
             model,
-            |table| sql::list(model.into(), table, &columns),
+            |table| sql::list(Dialect::Postgres, model.into(), table, &columns),
             page,
             &values,
         ))

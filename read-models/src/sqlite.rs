@@ -15,7 +15,7 @@ use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
-    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, Value, checks,
 };
 
 mod codec;
@@ -200,7 +200,7 @@ impl ProjectionStore for Sqlite {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let mut transaction = self.readers.begin().await?;
         let mut loaded = Vec::with_capacity(keys.len());
-        let partition = model.summed.then_some(partition);
+        let partition = model.shared.then_some(partition);
         for (keys, size) in codec::padded_chunks(keys, model.key.len()) {
             let sql = sql::load_by_list(model.into(), &generation.table, size);
             let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, partition);
@@ -210,6 +210,22 @@ impl ProjectionStore for Sqlite {
             )?);
         }
         Ok(loaded)
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.readers).await?)
     }
 
     async fn commit(
@@ -298,7 +314,12 @@ impl ReadStore for Sqlite {
         checks::key(model, key)?;
         let values: Vec<&Value> = key.iter().collect();
         let mut rows = self
-            .read_live(model, |table| sql::get(model.into(), table), None, &values)
+            .read_live(
+                model,
+                |table| sql::get(Dialect::Sqlite, model.into(), table),
+                None,
+                &values,
+            )
             .await?;
         Ok(rows.pop())
     }
@@ -308,7 +329,7 @@ impl ReadStore for Sqlite {
         let page = Some((query.limit, query.offset));
         self.read_live(
             model,
-            |table| sql::list(model.into(), table, &columns),
+            |table| sql::list(Dialect::Sqlite, model.into(), table, &columns),
             page,
             &values,
         )
