@@ -1,7 +1,7 @@
 //! Who sees what: the one place where access to rows and to personal values is judged. Denied until allowed.
 
 use events::Ciphertext;
-use read_models::{Access, ReadModel, Value};
+use read_models::{Access, Comparison, Filter, ReadModel, Value};
 use uuid::Uuid;
 use web::{Caller, Credential, Problem};
 
@@ -60,25 +60,13 @@ pub(crate) fn reach<'m>(model: &'m ReadModel, caller: &Caller) -> Result<Reach<'
 }
 
 impl Reach<'_> {
-    /// The condition that a list carries into the database.
-    pub(crate) fn condition(&self) -> Vec<(String, Value)> {
+    /// The condition that every query carries into the database.
+    pub(crate) fn condition(&self, model: &ReadModel) -> Filter {
         match self {
-            Self::Every => Vec::new(),
-            Self::Own { column, account } => vec![((*column).to_owned(), Value::Uuid(*account))],
-        }
-    }
-
-    /// Whether a row, whose columns are named in order, is within reach.
-    pub(crate) fn includes<'a>(
-        &self,
-        columns: impl Iterator<Item = &'a str>,
-        row: &[Value],
-    ) -> bool {
-        match self {
-            Self::Every => true,
-            Self::Own { column, account } => columns
-                .zip(row)
-                .any(|(name, value)| name == *column && *value == Value::Uuid(*account)),
+            Self::Every => Filter::ALL,
+            Self::Own { column, account } => model.field(column).map_or(Filter::NONE, |field| {
+                Filter::Compare(field, Comparison::Eq, Value::Uuid(*account))
+            }),
         }
     }
 }

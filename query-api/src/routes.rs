@@ -6,7 +6,7 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use read_models::{ListQuery, RowKey, Value};
+use read_models::{Query, RowKey, Value};
 use web::{After, Authenticated, Caller, PositionToken, Problem};
 
 use crate::access::{self, Allowed, Reach};
@@ -66,16 +66,10 @@ async fn list(
     let reach = access::reach(&hosted.model, &caller)?;
     let window = parameters::window(&uri)?;
     wait(hosted, after.as_ref()).await?;
-    let query = ListQuery {
-        equals: reach.condition(),
-        limit: window.limit,
-        offset: window.offset,
-    };
-    let rows = state
-        .store()
-        .list(&hosted.model, &query)
-        .await
-        .map_err(store_problem)?;
+    let mut query = Query::new(&hosted.model, reach.condition(&hosted.model), window.limit);
+    query.offset = window.offset;
+    let page = state.store().list(&hosted.model, &query).await;
+    let rows = page.map_err(store_problem)?.rows;
     let rows = rows::open(hosted, rows, &caller, state.vault()).await?;
     answer::json(&rows, None, &headers)
 }
@@ -141,15 +135,15 @@ async fn row(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     wait(hosted, after).await?;
-    let row = state
-        .store()
-        .get(&hosted.model, &key)
-        .await
-        .map_err(store_problem)?;
     // Another's row and no row are the same answer, so that nobody learns which keys exist.
-    let row = row
-        .filter(|row| reach.includes(hosted.columns().map(|column| column.name.as_str()), row))
-        .ok_or_else(|| Problem::not_found("There is no row with this key that you may see."))?;
+    let filter = reach
+        .condition(&hosted.model)
+        .and(hosted.model.with_key(&key));
+    let query = Query::new(&hosted.model, filter, 1);
+    let page = state.store().list(&hosted.model, &query).await;
+    let row = page.map_err(store_problem)?.rows.pop();
+    let row =
+        row.ok_or_else(|| Problem::not_found("There is no row with this key that you may see."))?;
     let version = rows::version(hosted, &row);
     let rows = rows::open(hosted, vec![row], caller, state.vault()).await?;
     answer::json(&rows.first(), version, headers)
@@ -169,5 +163,8 @@ pub(crate) fn store_problem(error: read_models::Error) -> Problem {
             Problem::unavailable("The read model cannot be read right now: try again.")
         }
         read_models::Error::Invalid(_) => Problem::fault(error),
+        read_models::Error::TooSlow(_) => Problem::unavailable(
+            "The query took too long: narrow the filter, or ask for an index on its columns.",
+        ),
     }
 }

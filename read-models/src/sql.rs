@@ -1,6 +1,6 @@
 //! The SQL that both adapters share. Every identifier in it comes from a validated definition or from the table of
 //! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names, tables and
-//! views; beside it: rows.
+//! views; beside it: rows, and the queries of readers.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,10 @@ use sqlx::AssertSqlSafe;
 
 use crate::{Access, Column, ColumnType, ReadModel};
 
+mod query;
 mod rows;
 
+pub(crate) use query::page;
 pub(crate) use rows::*;
 
 /// The PostgreSQL schema of tables and bookkeeping.
@@ -129,12 +131,12 @@ fn names<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<String> {
     columns.map(|c| quote(&c.name)).collect()
 }
 
-/// A column's type; `key` columns of PostgreSQL compare text byte by byte, as SQLite does.
-fn sql_type(dialect: Dialect, column_type: ColumnType, key: bool) -> &'static str {
+/// A column's type. Text is compared byte by byte, in PostgreSQL as in SQLite, so that both order and index it the same.
+fn sql_type(dialect: Dialect, column_type: ColumnType) -> &'static str {
     match (dialect, column_type) {
         (Dialect::Sqlite, ColumnType::Integer | ColumnType::Boolean) => "INTEGER",
         (Dialect::Sqlite, _) => "TEXT",
-        (Dialect::Postgres, ColumnType::Text) if key => "text COLLATE \"C\"",
+        (Dialect::Postgres, ColumnType::Text) => "text COLLATE \"C\"",
         (Dialect::Postgres, column_type) => element_type(column_type),
     }
 }
@@ -179,7 +181,7 @@ pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> 
             sql,
             "{} {}{null}, ",
             quote(&column.name),
-            sql_type(dialect, column.column_type, key)
+            sql_type(dialect, column.column_type)
         );
     }
     let (small, big, moment) = match dialect {

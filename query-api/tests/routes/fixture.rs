@@ -140,7 +140,7 @@ impl Fixture {
         for model in &models {
             store.prepare(model, LOG).await.unwrap();
         }
-        let reader = open(&path("read-models.db"), Options { read_only: true })
+        let reader = open(&path("read-models.db"), Options::read_only())
             .await
             .unwrap();
         let counting = Arc::new(Counting::new(reader));
