@@ -1,7 +1,7 @@
 //! Who sees what: the one place where access to rows and to personal values is judged. Denied until allowed.
 
 use events::Ciphertext;
-use read_models::{Access, Comparison, Filter, ReadModel, Value};
+use read_models::{Access, Comparison, Field, Filter, ReadModel, Value};
 use uuid::Uuid;
 use web::{Caller, Credential, Problem};
 
@@ -56,6 +56,24 @@ pub(crate) fn reach<'m>(model: &'m ReadModel, caller: &Caller) -> Result<Reach<'
             "Reading {} needs the scope {scope}.",
             model.name
         ))),
+    }
+}
+
+/// The columns of a read model that exist for the caller.
+pub(crate) fn fields(model: &ReadModel, caller: &Caller) -> Vec<Field> {
+    let held = |scope: &String| holds(caller, scope);
+    model
+        .fields()
+        .filter(|field| field.column().scope.as_ref().is_none_or(held))
+        .collect()
+}
+
+/// Whether a scope that the definition names is held. One opens values of everybody, and no wildcard holds that.
+fn holds(caller: &Caller, scope: &str) -> bool {
+    if scope == READ_PERSONAL {
+        caller.has_exact_scope(scope)
+    } else {
+        caller.has_scope(scope)
     }
 }
 
