@@ -9,7 +9,6 @@ use web::Problem;
 mod columns;
 mod conditions;
 mod mistakes;
-mod scan;
 
 pub(crate) use columns::Output;
 pub(crate) use mistakes::Mistakes;

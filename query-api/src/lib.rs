@@ -15,6 +15,7 @@ mod negotiation;
 mod parameters;
 mod routes;
 mod rows;
+mod scan;
 mod sessions;
 mod state;
 mod values;

@@ -52,7 +52,7 @@ pub(crate) fn all_written(written: u64, expected: usize) -> Result<(), CommitErr
 /// Rows were not written, since they stand in the table for another partition.
 pub(crate) fn foreign_rows() -> CommitError {
     CommitError::Refused(
-        "it makes rows that belong to another partition; make the stream's id part of the key, or declare the read model summed"
+        "it makes rows that belong to another partition; make the stream's id part of the key, or let partitions share rows (.summed())"
             .into(),
     )
 }

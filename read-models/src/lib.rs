@@ -4,6 +4,7 @@
 mod algebra;
 mod bookkeeping;
 mod checks;
+mod decimal;
 mod definition;
 mod errors;
 mod feed;
@@ -19,7 +20,8 @@ mod validate;
 mod value;
 
 pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
-pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
+pub use decimal::{Decimal, InvalidDecimal};
+pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
 pub use open::{Options, open};
 pub use port::{

@@ -22,6 +22,7 @@ use crate::{
 
 mod codec;
 mod listen;
+mod numeric;
 mod pool;
 mod schema;
 
@@ -336,7 +337,7 @@ impl ProjectionStore for Postgres {
         }
         let sql = sql::load_by_arrays(model.into(), &generation.table);
         let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
-        if model.summed {
+        if model.shared {
             query = query.bind(codec::small(partition)?);
         }
         rows::stored(

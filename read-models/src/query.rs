@@ -239,7 +239,7 @@ impl Query {
         self.select.iter().try_for_each(known)?;
         for order in &self.order {
             known(&order.field)?;
-            if !orderable(order.field.column_type()) {
+            if !order.field.column_type().is_ordered() {
                 return Err(Error::Invalid(format!(
                     "the column {:?} cannot be ordered",
                     order.field.name()
@@ -268,11 +268,6 @@ impl Query {
             "the place to go on from does not fit the order".into(),
         ))
     }
-}
-
-/// Whether rows can be ordered, and values compared, by a column of this type.
-pub(crate) fn orderable(column_type: ColumnType) -> bool {
-    column_type != ColumnType::Personal
 }
 
 /// Rows of the live table, and what they were read from: all of one snapshot.

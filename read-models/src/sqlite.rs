@@ -199,7 +199,7 @@ impl ProjectionStore for Sqlite {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let mut transaction = self.readers.begin().await?;
         let mut loaded = Vec::with_capacity(keys.len());
-        let partition = model.summed.then_some(partition);
+        let partition = model.shared.then_some(partition);
         for (keys, size) in codec::padded_chunks(keys, model.key.len()) {
             let sql = sql::load_by_list(model.into(), &generation.table, size);
             let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, partition);

@@ -1,10 +1,10 @@
 //! Conditions: `column=operator.value` and trees of them. Which operators a column takes follows from its type alone.
 
-use read_models::{ColumnType, Comparison, Field, Filter, Is, Pattern};
+use read_models::{ColumnType, Comparison, Field, Filter, Is, Pattern, Value};
 
 use super::mistakes::{Mistakes, shown};
-use super::scan::Scan;
 use super::{PARAMETERS, field, names};
+use crate::scan::Scan;
 use crate::values;
 
 /// Conditions of a question at most.
@@ -159,23 +159,13 @@ impl<'f> Conditions<'f> {
         let filter = match operator {
             "in" => self.list(field, scan, within, mistakes)?,
             _ => {
-                let text = if within {
-                    match scan.value(&ENDS) {
-                        Some(text) => text,
-                        None => {
-                            return wrong(
-                                mistakes,
-                                "The double quotes of a value are not closed.".into(),
-                            );
-                        }
-                    }
-                } else {
-                    let text = scan.rest().to_owned();
-                    *scan = Scan::new("");
-                    text
-                };
+                let text = Self::text(scan, within, mistakes)?;
                 match operator {
                     "is" => is(field, &text, mistakes)?,
+                    "cs" => match value(field, &text, mistakes)? {
+                        Value::List(texts) => Filter::Contains(field.clone(), texts),
+                        _ => return None,
+                    },
                     "like" | "ilike" => pattern(field, &text, operator == "ilike", mistakes)?,
                     _ => Filter::Compare(
                         field.clone(),
@@ -186,6 +176,26 @@ impl<'f> Conditions<'f> {
             }
         };
         Some(negated(filter, not))
+    }
+
+    /// A single value: within a tree up to what ends it, else all that is left.
+    fn text(scan: &mut Scan<'_>, within: bool, mistakes: &mut Mistakes) -> Option<String> {
+        if !within {
+            let text = scan.rest().to_owned();
+            *scan = Scan::new("");
+            return Some(text);
+        }
+        let text = if scan.rest().starts_with('{') {
+            scan.braces().map(str::to_owned)
+        } else {
+            scan.value(&ENDS)
+        };
+        text.or_else(|| {
+            wrong(
+                mistakes,
+                "The quotes or braces of a value are not closed.".into(),
+            )
+        })
     }
 
     fn list(
@@ -226,8 +236,10 @@ struct Unreadable;
 fn skip(scan: &mut Scan<'_>) -> Option<()> {
     loop {
         let before = scan.rest();
-        scan.until(&['"', '(', ',', ')']);
-        if scan.rest().starts_with('"') {
+        scan.until(&['"', '(', '{', ',', ')']);
+        if scan.rest().starts_with('{') {
+            scan.braces()?;
+        } else if scan.rest().starts_with('"') {
             scan.value(&ENDS)?;
         } else if scan.rest().starts_with('(') {
             scan.list()?;
@@ -255,7 +267,9 @@ pub(crate) fn operators(column_type: ColumnType) -> &'static [&'static str] {
             "eq", "neq", "gt", "gte", "lt", "lte", "in", "is", "like", "ilike",
         ],
         ColumnType::Personal => &["is"],
+        ColumnType::List => &["cs", "is"],
         ColumnType::Integer
+        | ColumnType::Decimal { .. }
         | ColumnType::Boolean
         | ColumnType::Timestamp
         | ColumnType::Date
@@ -335,7 +349,7 @@ fn pattern(
     }
 }
 
-fn value(field: &Field, text: &str, mistakes: &mut Mistakes) -> Option<read_models::Value> {
+fn value(field: &Field, text: &str, mistakes: &mut Mistakes) -> Option<Value> {
     let found = values::parse(text, field.column_type());
     if found.is_none() {
         let (name, form) = (field.name(), values::form(field.column_type()));

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Field, Pattern, orderable};
+use super::{Field, Pattern};
 use crate::value::to_micros;
 use crate::{ColumnType, Error, Value};
 
@@ -50,6 +50,8 @@ pub enum Filter {
     In(Field, Vec<Value>),
     /// The text matches; unknown where the column is null.
     Like(Field, Pattern),
+    /// The list holds each of these texts; unknown where the column is null.
+    Contains(Field, Vec<String>),
     /// The column is null, true or false.
     Is(Field, Is),
 }
@@ -101,6 +103,10 @@ impl Filter {
                 Value::Text(text) => Some(pattern.matches(text)),
                 _ => None,
             },
+            Self::Contains(field, wanted) => match value(field) {
+                Value::List(found) => Some(wanted.iter().all(|text| found.contains(text))),
+                _ => None,
+            },
             Self::Is(field, is) => Some(match is {
                 Is::Null => *value(field) == Value::Null,
                 Is::True => *value(field) == Value::Boolean(true),
@@ -122,6 +128,10 @@ impl Filter {
                 (field, fits)
             }
             Self::Like(field, _) => (field, field.column_type() == ColumnType::Text),
+            Self::Contains(field, texts) => {
+                let list = Value::List(texts.clone());
+                (field, field.column.check_storable(&list).is_ok())
+            }
             Self::Is(_, Is::Null) => return self.fields().into_iter().try_for_each(known),
             Self::Is(field, _) => (field, field.column_type() == ColumnType::Boolean),
         };
@@ -146,6 +156,7 @@ impl Filter {
             Self::Compare(field, ..)
             | Self::In(field, _)
             | Self::Like(field, _)
+            | Self::Contains(field, _)
             | Self::Is(field, _) => vec![field],
         }
     }
@@ -165,7 +176,7 @@ fn every(filters: &[Filter], row: &[Value], decided: bool) -> Option<bool> {
 }
 
 fn comparable(field: &Field, value: &Value) -> bool {
-    orderable(field.column_type())
+    field.column_type().is_ordered()
         && *value != Value::Null
         && field.column.check_storable(value).is_ok()
 }

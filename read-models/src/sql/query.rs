@@ -1,13 +1,13 @@
 //! The statement that answers a query: one for a page, its count and the positions it was read at, so that all are of one
 //! snapshot. It runs nothing itself.
 //!
-//! What makes it quick: conditions on the key reach partial rows before they are summed; the place to go on from is a
+//! What makes it quick: conditions on the key reach partial rows before they are merged; the place to go on from is a
 //! range of the order's first column; and where that column may be null, its nulls are read as a branch of their own, so
 //! that an index serves both whichever end they stand at.
 
 use std::fmt::Write as _;
 
-use super::{Dialect, Shape, quote, visible};
+use super::{Audience, Dialect, Shape, quote, visible};
 use crate::query::{Comparison, Direction, Field, Filter, Is, Nulls, Order, Pattern, Query};
 use crate::{ColumnType, ReadModel, Value};
 
@@ -100,6 +100,12 @@ impl Writer {
         format!("${}", self.values.len())
     }
 
+    /// Binds a value that a column is compared with, in the form in which the column stores it.
+    fn bind_to(&mut self, field: &Field, value: &Value) -> String {
+        let stored = field.column().fitted(value.clone());
+        self.bind(stored.unwrap_or_else(|_| value.clone()))
+    }
+
     fn bind_number(&mut self, number: i64) -> String {
         self.bind(Value::Integer(number))
     }
@@ -107,10 +113,10 @@ impl Writer {
     /// What is read from, with the filter: `… WHERE …`, to which more conditions can be appended.
     fn source(&mut self, model: &ReadModel, table: &str, filter: &Filter) -> String {
         let shape = Shape::from(model);
-        if !model.summed {
-            return format!("{} WHERE {}", quote(table), self.filter(filter));
+        if !model.shared {
+            return format!("{} v WHERE {}", quote(table), self.filter(filter));
         }
-        // What names the key alone is the same before and after summing.
+        // What names the key alone is the same before and after merging.
         let whole = std::slice::from_ref(filter);
         let parts = match filter {
             Filter::All(parts) => parts,
@@ -121,7 +127,8 @@ impl Writer {
             .partition(|part| part.fields().iter().all(|field| field.is_key()));
         let before = self.joined(&before, " AND ", "TRUE");
         let after = self.joined(&after, " AND ", "TRUE");
-        let merged = visible(shape, table, &format!(" WHERE {before}"), true);
+        let condition = format!(" WHERE {before}");
+        let merged = visible(self.dialect, shape, table, &condition, Audience::Program);
         format!("({merged}) v WHERE {after}")
     }
 
@@ -211,7 +218,7 @@ impl Writer {
             Direction::Ascending => ">=",
             Direction::Descending => "<=",
         };
-        let bound = self.bind(after[0].clone());
+        let bound = self.bind_to(&order[0].field, &after[0]);
         let rest = self.beyond(order, after);
         format!(
             "{} {sign} {bound} AND {rest}",
@@ -226,7 +233,11 @@ impl Writer {
             .iter()
             .map(|order| comparable(self.dialect, &order.field))
             .collect();
-        let values: Vec<String> = after.iter().map(|value| self.bind(value.clone())).collect();
+        let values: Vec<String> = order
+            .iter()
+            .zip(after)
+            .map(|(order, value)| self.bind_to(&order.field, value))
+            .collect();
         format!("({}) {sign} ({})", columns.join(", "), values.join(", "))
     }
 
@@ -248,7 +259,7 @@ impl Writer {
                 (beyond, format!("{name} IS NULL"))
             }
             value => {
-                let bound = self.bind(value.clone());
+                let bound = self.bind_to(&first.field, value);
                 let name_to_compare = comparable(self.dialect, &first.field);
                 let mut beyond = format!("{name_to_compare} {} {bound}", strict(first.direction));
                 if first.field.is_nullable() && first.nulls == Nulls::Last {
@@ -277,11 +288,14 @@ impl Writer {
                     Comparison::Lte => "<=",
                 };
                 let column = comparable(self.dialect, field);
-                format!("{column} {sign} {}", self.bind(value.clone()))
+                format!("{column} {sign} {}", self.bind_to(field, value))
             }
             Filter::In(_, values) if values.is_empty() => "FALSE".into(),
             Filter::In(field, values) => {
-                let bound: Vec<String> = values.iter().map(|v| self.bind(v.clone())).collect();
+                let bound: Vec<String> = values
+                    .iter()
+                    .map(|value| self.bind_to(field, value))
+                    .collect();
                 format!(
                     "{} IN ({})",
                     comparable(self.dialect, field),
@@ -289,6 +303,18 @@ impl Writer {
                 )
             }
             Filter::Like(field, pattern) => self.like(field, pattern),
+            Filter::Contains(field, texts) => {
+                let name = quote(field.name());
+                let bound = self.bind(Value::List(texts.clone()));
+                match self.dialect {
+                    Dialect::Postgres => format!("{name} @> {bound}"),
+                    // The column by its table's name: within, others are called key and value.
+                    Dialect::Sqlite => format!(
+                        "CASE WHEN v.{name} IS NOT NULL THEN NOT EXISTS (SELECT 1 FROM json_each({bound}) wanted \
+                         WHERE wanted.value NOT IN (SELECT found.value FROM json_each(v.{name}) found)) END"
+                    ),
+                }
+            }
             Filter::Is(field, is) => {
                 let is = match is {
                     Is::Null => "NULL",

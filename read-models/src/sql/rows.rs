@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{HIDDEN, PARTITION, Shape, element_type, names, quote};
-use crate::Column;
+use crate::{Column, ColumnType};
 
 /// The stored form of a row: key, columns, hidden columns. Restricted by what the caller appends.
 pub(crate) fn select_stored(shape: Shape<'_>, table: &str) -> String {
@@ -28,7 +28,7 @@ fn arrays<'a>(columns: impl Iterator<Item = &'a Column>, first: usize) -> String
     arrays.join(", ")
 }
 
-/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if summed, of partition `$n+1`.
+/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if shared, of partition `$n+1`.
 pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
     let key = names(shape.key.iter());
     let on: Vec<String> = key
@@ -43,18 +43,18 @@ pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
         key.join(", "),
         on.join(" AND ")
     );
-    if shape.summed {
+    if shape.shared {
         _ = write!(sql, " WHERE t.{PARTITION} = ${}", key.len() + 1);
     }
     sql
 }
 
-/// SQLite: the rows of `count` keys, their values one after another, then, if summed, of a partition.
+/// SQLite: the rows of `count` keys, their values one after another, then, if shared, of a partition.
 pub(crate) fn load_by_list(shape: Shape<'_>, table: &str, count: usize) -> String {
     format!(
         "{} WHERE {}",
         select_stored(shape, table),
-        key_in_list(shape, count, shape.summed)
+        key_in_list(shape, count, shape.shared)
     )
 }
 
@@ -143,10 +143,17 @@ pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool
 fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
     let columns = names(shape.all());
     let next = first + columns.len();
+    let selected: Vec<String> = shape
+        .all()
+        .map(|c| match c.column_type {
+            ColumnType::List => format!("{}::text[]", quote(&c.name)),
+            _ => quote(&c.name),
+        })
+        .collect();
     let source = format!(
         "SELECT {}, $4::smallint, {}, {} FROM UNNEST({}, ${next}::bigint[], ${}::timestamptz[]) AS u({}, {}, {}) \
          WHERE EXISTS (SELECT FROM moved)",
-        columns.join(", "),
+        selected.join(", "),
         HIDDEN[1],
         HIDDEN[2],
         arrays(shape.all(), first),

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use read_models::{
-    Column, ColumnType, Comparison, Direction, Field, Filter, Is, Nulls, Order, Pattern, Query,
-    ReadModel, Row, RowKey, Value,
+    Column, ColumnType, Comparison, Decimal, Direction, Field, Filter, Is, Merge, Nulls, Order,
+    Pattern, Query, ReadModel, Row, RowKey, Value,
 };
 use uuid::Uuid;
 
@@ -21,15 +21,23 @@ pub fn everything() -> ReadModel {
         .column("day", ColumnType::Date)
         .column("uuid", ColumnType::Uuid)
         .column("secret", ColumnType::Personal)
+        .column("amount", ColumnType::Decimal { scale: 2 })
+        // Names that JSON functions of SQLite use themselves.
+        .column("value", ColumnType::List)
+        .column("key", ColumnType::List)
 }
 
-/// A read model whose rows are sums of what each partition has.
+/// A read model whose rows are merged from what each partition has.
 pub fn summed_by_day() -> ReadModel {
     ReadModel::new("summed-by-day")
         .key("day", ColumnType::Date)
         .key("k", ColumnType::Text)
         .column("a", ColumnType::Integer)
-        .column("b", ColumnType::Integer)
+        .column("amount", ColumnType::Decimal { scale: 2 })
+        .merged("first", ColumnType::Timestamp, Merge::Min)
+        .merged("last", ColumnType::Text, Merge::Max)
+        .merged("uuid", ColumnType::Uuid, Merge::Min)
+        .merged("yes", ColumnType::Boolean, Merge::Max)
         .summed()
 }
 
@@ -86,7 +94,20 @@ impl<'m> Questions<'m> {
                 .into(),
             ColumnType::Uuid => Uuid::from_u128((n as u128) << 100).into(),
             ColumnType::Personal => "enc1.k.s.e.f.p".into(),
+            ColumnType::Decimal { .. } => match n {
+                0 => Decimal::of::<0>(2).into(),
+                1 => Decimal::of::<1>(15).into(),
+                n => Decimal::of::<2>(n * 50 - 300).into(),
+            },
+            ColumnType::List => Value::List(self.texts()),
         }
+    }
+
+    fn texts(&mut self) -> Vec<String> {
+        let count = self.below(4);
+        (0..count)
+            .map(|_| self.one(&TEXTS[..6]).to_owned())
+            .collect()
     }
 
     pub fn rows(&mut self, count: usize) -> Vec<(RowKey, Row)> {
@@ -103,18 +124,18 @@ impl<'m> Questions<'m> {
             if rows.iter().any(|(other, _)| *other == key) {
                 continue;
             }
-            let summed = self.model.summed;
+            let shared = self.model.shared;
             let columns = self.model.columns.clone();
             let values: Vec<Value> = columns
                 .iter()
-                .map(|column| match self.below(4) {
-                    0 if !summed => Value::Null,
-                    _ if summed => (self.below(5) as i64 - 2).into(),
-                    _ => micros(self.value(column.column_type)),
+                .map(|column| match (self.below(4), column.column_type) {
+                    (_, ColumnType::Integer) if shared => (self.below(5) as i64 - 2).into(),
+                    (0, _) => Value::Null,
+                    (_, column_type) => micros(self.value(column_type)),
                 })
                 .collect();
             let mut row = row(0, 1 + n as u64 % 5, values);
-            if n % 6 == 0 && !summed {
+            if n % 6 == 0 && !shared {
                 row.updated_at = None;
             }
             rows.push((key, row));
@@ -132,7 +153,7 @@ impl<'m> Questions<'m> {
         }
         let orderable: Vec<Field> = fields
             .into_iter()
-            .filter(|field| field.column_type() != ColumnType::Personal)
+            .filter(|field| field.column_type().is_ordered())
             .collect();
         let order = (0..self.below(4))
             .map(|_| Order {
@@ -175,6 +196,8 @@ impl<'m> Questions<'m> {
                     Pattern::parse(self.one(&PATTERNS), ignore_case).unwrap(),
                 )
             }
+            ColumnType::List if kind < 8 => Filter::Contains(field, self.texts()),
+            ColumnType::List => Filter::Is(field, Is::Null),
             ColumnType::Boolean if kind < 4 => {
                 Filter::Is(field, self.one(&[Is::True, Is::False, Is::Null]))
             }

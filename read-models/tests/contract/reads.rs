@@ -1,7 +1,8 @@
 //! Reads: what readers see of the live table, and pages for comparing rows with the log.
 
 use read_models::{
-    Access, ColumnType, Comparison, Error, Filter, Is, Query, ReadModel, RowWrites, Value,
+    Access, ColumnType, Comparison, Decimal, Error, Filter, Is, Merge, Query, ReadModel, RowWrites,
+    Value,
 };
 use uuid::Uuid;
 
@@ -15,6 +16,8 @@ on_both!(
     a_list_is_in_the_order_of_the_key,
     a_list_shows_an_owner_their_rows_alone,
     partial_rows_of_all_partitions_are_summed,
+    partial_rows_are_merged_as_each_column_says,
+    a_decimal_is_a_number_and_a_list_is_there_for_sql,
     every_type_is_read_as_it_was_written_and_in_its_order,
     hostile_text_is_shown_as_it_is,
     questions_that_do_not_fit_the_definition_are_refused,
@@ -174,10 +177,70 @@ async fn partial_rows_of_all_partitions_are_summed(database: Database) {
     assert_eq!(p.database.number(sql).await, 40);
 }
 
+async fn partial_rows_are_merged_as_each_column_says(database: Database) {
+    for (n, (column_type, values)) in types()
+        .into_iter()
+        .filter(|(of, _)| of.is_ordered())
+        .enumerate()
+    {
+        let model = ReadModel::new(&format!("merged-{n}"))
+            .key("k", ColumnType::Text)
+            .column("count", ColumnType::Integer)
+            .column("paid", ColumnType::Decimal { scale: 2 })
+            .merged("least", column_type, Merge::Min)
+            .merged("most", column_type, Merge::Max)
+            .summed();
+        let p = prepared_to_read(database.share(), model).await;
+        for partition in 0..4_u16 {
+            let place = usize::from(partition);
+            let part = |index: usize| values.get(index).cloned().unwrap_or(Value::Null);
+            let values = [
+                i64::from(partition).into(),
+                Decimal::of::<2>(i64::from(partition) + 1).into(),
+                part(place),
+                part(values.len().saturating_sub(place + 1)),
+            ];
+            let writes = upserts([(vec!["a".into()], row(partition, 1, values))]);
+            p.commit_to(partition, 0, 1, &writes).await.unwrap();
+        }
+        let shown = p.get(&vec!["a".into()]).await.unwrap();
+        let expected = [
+            "a".into(),
+            6.into(),
+            Decimal::of::<2>(10).into(),
+            values[0].clone(),
+            values[values.len() - 1].clone(),
+        ];
+        assert_eq!(shown[..5], expected, "{column_type:?}");
+        let sql = format!("SELECT CAST(paid * 1000 AS bigint) FROM {{view}}merged_{n}");
+        assert_eq!(p.database.number(&sql).await, 100);
+    }
+}
+
+async fn a_decimal_is_a_number_and_a_list_is_there_for_sql(database: Database) {
+    let model = ReadModel::new("prices")
+        .key("k", ColumnType::Text)
+        .column("price", ColumnType::Decimal { scale: 2 })
+        .column("tags", ColumnType::List);
+    let p = prepared_to_read(database, model).await;
+    let values = [Decimal::of::<2>(1250).into(), ["a", "b"].into()];
+    p.commit(0, 1, &upserts([(vec!["x".into()], row(0, 1, values))]))
+        .await
+        .unwrap();
+    let number = "SELECT COUNT(*) FROM {view}prices WHERE price = 12.5 AND price < 12.51";
+    assert_eq!(p.database.number(number).await, 1);
+    let list = if p.database.is_sqlite() {
+        "SELECT COUNT(*) FROM prices, json_each(prices.tags) WHERE json_each.value IN ('a', 'b')"
+    } else {
+        "SELECT COUNT(*) FROM {view}prices, unnest(tags) AS tag WHERE tag IN ('a', 'b')"
+    };
+    assert_eq!(p.database.number(list).await, 2);
+}
+
 async fn every_type_is_read_as_it_was_written_and_in_its_order(database: Database) {
     for (n, (column_type, mut values)) in types()
         .into_iter()
-        .filter(|(of, _)| *of != ColumnType::Personal)
+        .filter(|(of, _)| of.is_ordered())
         .enumerate()
     {
         let model = ordered(n, column_type).column("v", column_type);

@@ -2,21 +2,21 @@
 
 /// What is left of a text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scan<'t> {
+pub(crate) struct Scan<'t> {
     rest: &'t str,
 }
 
 impl<'t> Scan<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str) -> Self {
         Self { rest: text }
     }
 
-    pub(super) fn rest(&self) -> &'t str {
+    pub(crate) fn rest(&self) -> &'t str {
         self.rest
     }
 
     /// Takes this, if it comes next.
-    pub(super) fn take(&mut self, text: &str) -> bool {
+    pub(crate) fn take(&mut self, text: &str) -> bool {
         match self.rest.strip_prefix(text) {
             Some(rest) => {
                 self.rest = rest;
@@ -27,7 +27,7 @@ impl<'t> Scan<'t> {
     }
 
     /// Everything before the first of these characters, or before the end.
-    pub(super) fn until(&mut self, ends: &[char]) -> &'t str {
+    pub(crate) fn until(&mut self, ends: &[char]) -> &'t str {
         let end = self.rest.find(ends).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -36,7 +36,7 @@ impl<'t> Scan<'t> {
 
     /// A value among others: in double quotes, where `\` makes the next character stand for itself, or plain up to one of
     /// these characters. Nothing if the quotes are not closed, or something follows them.
-    pub(super) fn value(&mut self, ends: &[char]) -> Option<String> {
+    pub(crate) fn value(&mut self, ends: &[char]) -> Option<String> {
         if !self.take("\"") {
             return Some(self.until(ends).to_owned());
         }
@@ -56,8 +56,27 @@ impl<'t> Scan<'t> {
         None
     }
 
+    /// Texts between braces, as they stand: quotes hold commas and braces.
+    pub(crate) fn braces(&mut self) -> Option<&'t str> {
+        let (mut quoted, mut escaped) = (false, false);
+        for (at, char) in self.rest.char_indices() {
+            match char {
+                _ if escaped => escaped = false,
+                '\\' => escaped = quoted,
+                '"' => quoted = !quoted,
+                '}' if !quoted => {
+                    let (taken, rest) = self.rest.split_at(at + 1);
+                    self.rest = rest;
+                    return Some(taken);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Values between parentheses. Nothing if they are not written like that.
-    pub(super) fn list(&mut self) -> Option<Vec<String>> {
+    pub(crate) fn list(&mut self) -> Option<Vec<String>> {
         if !self.take("(") {
             return None;
         }
