@@ -23,6 +23,8 @@ use crate::{
 mod codec;
 mod listen;
 mod numeric;
+#[cfg(test)]
+pub(crate) mod plan;
 mod pool;
 mod schema;
 

@@ -19,6 +19,8 @@ use crate::{
 };
 
 mod codec;
+#[cfg(test)]
+mod plan;
 mod pool;
 
 bookkeeping!(
