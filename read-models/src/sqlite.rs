@@ -15,7 +15,7 @@ use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, ProjectionStore,
-    Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, checks,
+    Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
@@ -211,6 +211,22 @@ impl ProjectionStore for Sqlite {
             )?);
         }
         Ok(loaded)
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.readers).await?)
     }
 
     async fn commit(

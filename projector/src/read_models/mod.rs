@@ -11,7 +11,7 @@ mod accounts;
 mod api_keys;
 mod sign_ups_per_day;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// The read models of the built-in domain.
 pub fn built_in() -> Vec<ReadModel> {

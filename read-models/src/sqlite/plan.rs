@@ -20,14 +20,6 @@ async fn pages_read_ranges_of_the_indexes_there_are() {
         partitions: 1,
     };
     let table = store.prepare(&model, log).await.unwrap().table;
-    let writer = store.writer.as_ref().unwrap();
-    for columns in ["\"n\", \"id\"", "\"name\", \"id\""] {
-        let index = format!(
-            "CREATE INDEX \"by {}\" ON \"{table}\" ({columns})",
-            columns.replace('"', "")
-        );
-        sqlx::query(built(index)).execute(writer).await.unwrap();
-    }
     let plan = async |query: &Query| {
         let statement = sql::page(Dialect::Sqlite, &model, &table, query);
         let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
