@@ -14,6 +14,8 @@ mod counting;
 mod fixture;
 #[path = "routes/personal.rs"]
 mod personal;
+#[path = "routes/queries.rs"]
+mod queries;
 #[path = "routes/sessions.rs"]
 mod sessions;
 #[path = "routes/waiting.rs"]

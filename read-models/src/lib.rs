@@ -12,6 +12,7 @@ mod live;
 mod open;
 mod port;
 mod postgres;
+mod query;
 mod rows;
 mod sql;
 mod sqlite;
@@ -27,7 +28,10 @@ pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Proje
 pub use feed::ChangeFeed;
 pub use open::{Options, open};
 pub use port::{
-    Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore, ReadStore,
-    RowWrites, Status,
+    Checkpoint, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore, RowWrites,
+    Status,
+};
+pub use query::{
+    Comparison, Direction, Field, Filter, Is, Nulls, Order, Page, Pattern, PatternError, Query,
 };
 pub use value::Value;

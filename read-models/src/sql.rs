@@ -1,6 +1,6 @@
 //! The SQL that both adapters share. Every identifier in it comes from a validated definition or from the table of
 //! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names and tables;
-//! beside it: rows, and what readers see of them.
+//! beside it: rows, what readers see of them, and what they ask.
 
 use std::fmt::Write as _;
 
@@ -11,9 +11,12 @@ use sqlx::AssertSqlSafe;
 use crate::decimal::DIGITS;
 use crate::{Access, Column, ColumnType, Generation, ReadModel};
 
+mod conditions;
+mod query;
 mod rows;
 mod views;
 
+pub(crate) use query::page;
 pub(crate) use rows::*;
 pub(crate) use views::*;
 

@@ -16,6 +16,10 @@ mod generations;
 mod given;
 #[path = "contract/live.rs"]
 mod live;
+#[path = "contract/queries.rs"]
+mod queries;
+#[path = "contract/questions.rs"]
+mod questions;
 #[path = "contract/reads.rs"]
 mod reads;
 #[path = "contract/scans.rs"]

@@ -25,4 +25,5 @@ mod fixture;
 mod keys;
 mod operators;
 mod pairs;
+mod postgrest;
 mod refusals;

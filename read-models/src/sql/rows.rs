@@ -1,8 +1,8 @@
-//! The statements that load, write, scan and read rows. For each the parameters are said; it runs nothing itself.
+//! The statements that load, write and scan stored rows. For each the parameters are said; it runs nothing itself.
 
 use std::fmt::Write as _;
 
-use super::{Audience, Dialect, HIDDEN, PARTITION, Shape, element_type, names, quote, visible};
+use super::{HIDDEN, PARTITION, Shape, element_type, names, quote};
 use crate::{Column, ColumnType};
 
 /// The stored form of a row: key, columns, hidden columns. Restricted by what the caller appends.
@@ -227,72 +227,4 @@ pub(crate) fn scan(shape: Shape<'_>, table: &str, after: bool) -> String {
     }
     _ = write!(sql, " ORDER BY {key} LIMIT $2");
     sql
-}
-
-/// What readers see of the live table `$1`, under conditions. No row at all says that the table is not live any more; a
-/// row without a key says that nothing was found.
-fn read(shape: Shape<'_>, inner: &str, order: bool) -> String {
-    let columns: Vec<String> = names(shape.all())
-        .iter()
-        .map(String::as_str)
-        .chain(HIDDEN[1..].iter().copied())
-        .map(|c| format!("r.{c}"))
-        .collect();
-    let mut sql = format!(
-        "SELECT {} FROM generations g LEFT JOIN ({inner}) r ON true WHERE g.table_name = $1 AND g.live",
-        columns.join(", ")
-    );
-    if order {
-        _ = write!(sql, " ORDER BY {}", columns[..shape.key.len()].join(", "));
-    }
-    sql
-}
-
-/// The row with the key `$2, …` of the live table `$1`.
-pub(crate) fn get(dialect: Dialect, shape: Shape<'_>, table: &str) -> String {
-    let conditions: Vec<String> = names(shape.key.iter())
-        .iter()
-        .enumerate()
-        .map(|(i, name)| format!("{name} = ${}", i + 2))
-        .collect();
-    read(
-        shape,
-        &visible(
-            dialect,
-            shape,
-            table,
-            &format!(" WHERE {}", conditions.join(" AND ")),
-            Audience::Program,
-        ),
-        false,
-    )
-}
-
-/// Rows of the live table `$1`: at most `$2`, after `$3` others, whose `equals` columns have the values `$4, …`; `None`
-/// for columns that must be null.
-pub(crate) fn list(
-    dialect: Dialect,
-    shape: Shape<'_>,
-    table: &str,
-    equals: &[(&Column, bool)],
-) -> String {
-    let (mut stored, mut shown, mut next) = (String::new(), String::new(), 4);
-    for (column, null) in equals {
-        // A sum is known only after grouping; what the key says may be used before.
-        let before = !shape.shared || shape.key.contains(column);
-        let to = if before { &mut stored } else { &mut shown };
-        to.push_str(if to.is_empty() { " WHERE " } else { " AND " });
-        _ = if *null {
-            write!(to, "{} IS NULL", quote(&column.name))
-        } else {
-            next += 1;
-            write!(to, "{} = ${}", quote(&column.name), next - 1)
-        };
-    }
-    let inner = format!(
-        "SELECT * FROM ({}) v{shown} ORDER BY {} LIMIT $2 OFFSET $3",
-        visible(dialect, shape, table, &stored, Audience::Program),
-        names(shape.key.iter()).join(", ")
-    );
-    read(shape, &inner, true)
 }
