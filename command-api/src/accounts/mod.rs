@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{Aggregate, CommandError, Decider};
 
 pub(crate) mod api_keys;
+mod bodies;
 pub mod decider;
 mod email;
 mod erasing;
