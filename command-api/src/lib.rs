@@ -6,6 +6,7 @@ mod aggregate;
 pub mod api_key;
 mod clock;
 mod decider;
+mod describe;
 mod drill;
 mod error;
 mod executor;
@@ -25,6 +26,7 @@ mod shape;
 pub use aggregate::Aggregate;
 pub use clock::{Clock, SystemClock};
 pub use decider::{Decider, Given, When, given};
+pub use describe::{describe, schemas};
 #[doc(hidden)]
 pub use drill::CRASH_POINTS;
 #[cfg(debug_assertions)]

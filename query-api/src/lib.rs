@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod describe;
 mod key;
 mod parameters;
 mod routes;
@@ -15,5 +16,6 @@ mod state;
 mod waiting;
 
 pub use access::Allowed;
+pub use describe::{describe, schemas};
 pub use routes::{routes, rules};
 pub use state::QueryState;

@@ -7,11 +7,11 @@ use axum::http::{StatusCode, Uri};
 use web::{FieldError, Problem, codes};
 
 /// Rows of a list unless asked otherwise.
-const DEFAULT_LIMIT: u32 = 50;
+pub(crate) const DEFAULT_LIMIT: u32 = 50;
 /// Rows of a list at most.
-const MAX_LIMIT: u32 = 1_000;
+pub(crate) const MAX_LIMIT: u32 = 1_000;
 /// Rows left out at most: the database walks over each of them.
-const MAX_OFFSET: u32 = 1_000_000;
+pub(crate) const MAX_OFFSET: u32 = 1_000_000;
 /// How much of a client's own text is shown to it in an error, in characters.
 const SHOWN_CHARS: usize = 64;
 

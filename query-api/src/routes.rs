@@ -14,7 +14,7 @@ use crate::state::{Hosted, QueryState};
 use crate::{answer, key, parameters, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
-const ACCOUNTS: &str = "accounts";
+pub(crate) const ACCOUNTS: &str = "accounts";
 /// Collections that the command routes name literally. Where both APIs share a process a router prefers a literal path to
 /// `{collection}`, whatever the method: so they are named here as well. (It does go back from a literal path that does not fit to its end:
 /// `/v1/accounts/{id}/sessions` leaves all other `POST /v1/accounts/{id}/{command}` alone.)

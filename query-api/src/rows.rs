@@ -13,7 +13,7 @@ use crate::access::may_open;
 use crate::state::Hosted;
 
 /// The hidden columns that end every row.
-const HIDDEN: [&str; 2] = ["_position", "_updated_at"];
+pub(crate) const HIDDEN: [&str; 2] = ["_position", "_updated_at"];
 
 /// The column that holds the version of a row's stream, where a read model has one.
 const VERSION: &str = "version";

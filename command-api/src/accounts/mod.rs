@@ -9,6 +9,7 @@ use crate::{Aggregate, CommandError, Decider};
 pub(crate) mod api_keys;
 mod bodies;
 pub mod decider;
+pub(crate) mod describe;
 mod email;
 mod erasing;
 mod errands;
