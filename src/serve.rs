@@ -95,7 +95,7 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
     };
     // A process without either API has nothing to describe.
     let described = if roles.contains(&Role::CommandApi) || roles.contains(&Role::QueryApi) {
-        description.routes()
+        description.with(web::health::operations()).routes()
     } else {
         Router::new()
     };
@@ -126,8 +126,7 @@ async fn start(
     let mut process = Process {
         tasks: JoinSet::new(),
         health: Health::new(),
-        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION"))
-            .with(web::health::operations()),
+        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION")),
         router: Router::new(),
         events: opened.events.clone(),
     };

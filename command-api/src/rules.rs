@@ -42,7 +42,7 @@ pub const PHONE: Rule = Rule::new(phone)
 /// A birth date as `YYYY-MM-DD`. That it lies in a lifetime is checked where the time is known.
 pub const BIRTH_DATE: Rule = Rule::new(birth_date)
     .format("date")
-    .example("1815-12-10")
+    .example("1990-12-10")
     .meaning("Not in the future, and less than 150 years ago.");
 
 /// A country by its code of ISO 3166-1 alpha-2, upper-cased.

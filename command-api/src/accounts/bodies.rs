@@ -154,6 +154,7 @@ fn new_password_schema() -> Value {
     json!({
         "type": "string",
         "format": "password",
+        "minLength": SHORTEST_PASSWORD,
         "description": format!(
             "{SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, any Unicode (counted in NFC), and none of the most common ones."
         ),

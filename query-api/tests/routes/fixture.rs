@@ -42,6 +42,7 @@ pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
     pub counting: Arc<Counting>,
     pub vault: Vault,
+    pub state: QueryState,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
     pub app: Router,
@@ -91,6 +92,11 @@ impl Answer {
     }
 }
 
+/// Every read model here.
+pub fn models() -> Vec<ReadModel> {
+    vec![accounts(), notes(), prices(), takings()]
+}
+
 pub fn accounts() -> ReadModel {
     ReadModel::new("accounts")
         .key("account_id", ColumnType::Uuid)
@@ -136,7 +142,7 @@ impl Fixture {
         let store = open(&path("read-models.db"), Options::default())
             .await
             .unwrap();
-        let models = vec![accounts(), notes(), prices(), takings()];
+        let models = models();
         for model in &models {
             store.prepare(model, LOG).await.unwrap();
         }
@@ -172,13 +178,14 @@ impl Fixture {
             Arc::clone(&tokens),
             Arc::clone(&keys),
         );
-        let app = harden(query_api::routes(state), Limits::default());
+        let app = harden(query_api::routes(state.clone()), Limits::default());
         Self {
             store,
             counting,
             vault,
             keys,
             tokens,
+            state,
             app,
             _folder: folder,
         }

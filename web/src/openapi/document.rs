@@ -22,12 +22,11 @@ pub struct Description {
 impl Description {
     /// Of an application that goes by this title, in this version.
     pub fn new(title: &str, version: &str) -> Self {
-        let empty = Self {
+        Self {
             title: title.to_owned(),
             version: version.to_owned(),
             ..Self::default()
-        };
-        empty.with(super::serve::operations())
+        }
     }
 
     /// Adds operations.
@@ -44,7 +43,7 @@ impl Description {
         self
     }
 
-    /// Every method and path that is described.
+    /// Every method and path that was added.
     pub fn routes_described(&self) -> BTreeSet<(Method, String)> {
         let operations = self.operations.iter();
         operations.map(|o| (o.method, o.path.clone())).collect()
@@ -53,8 +52,9 @@ impl Description {
     /// The document.
     pub fn document(&self) -> Value {
         let mut parts = Components::default();
-        let (mut paths, mut tags) = (BTreeMap::<&str, Map<String, Value>>::new(), Vec::new());
-        for operation in &self.operations {
+        let (mut paths, mut tags) = (BTreeMap::<String, Map<String, Value>>::new(), Vec::new());
+        let own = super::serve::operations();
+        for operation in self.operations.iter().chain(&own) {
             if !tags.contains(&operation.tag) {
                 tags.push(operation.tag.clone());
             }
@@ -63,8 +63,8 @@ impl Description {
                 Method::Post => "post",
             };
             let told = parts.operation(operation);
-            let path = paths.entry(&operation.path).or_default();
-            path.insert(method.to_owned(), told);
+            let methods = paths.entry(operation.path.clone()).or_default();
+            methods.insert(method.to_owned(), told);
         }
         let mut schemas = self.schemas.clone();
         schemas.insert("Problem".into(), problem::schema());
