@@ -1,4 +1,4 @@
-"""Keeps the walk logged in, and gives commands that would end that to an account of their own."""
+"""Keeps the walk logged in, and gives commands that would end that to an account, or a session, of somebody else."""
 
 import itertools
 import json
@@ -8,8 +8,12 @@ import urllib.request
 import schemathesis
 
 URL = os.environ["SHOWCALLER_URL"]
+PASSWORD = "a quiet lighthouse"
 # They end the sessions of the account they are given to.
 ENDING = ("/close", "/erase", "/revoke-role")
+END_SESSION = "/v1/sessions/{id}/end"
+# What the walk itself stands on: it finds these ids in answers and tries them.
+own = {"me"}
 # An access token is good for five minutes; a run on a busy machine may take longer.
 REFRESH_AFTER_S = 120
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -23,20 +27,20 @@ def post(path, body):
         return json.load(answer)
 
 
-def fresh_account():
-    body = {
-        "email": f"walked-{os.getpid()}-{next(numbers)}@example.org",
-        "password": "a quiet lighthouse",
-        "profile": {"display_name": "Walked"},
-    }
-    return post("/v1/accounts", body)["stream"].removeprefix("account-")
+def somebody():
+    """An account and a session of somebody else."""
+    known = {"email": f"walked-{os.getpid()}-{next(numbers)}@example.org", "password": PASSWORD}
+    post("/v1/accounts", known | {"profile": {"display_name": "Walked"}})
+    return post("/v1/sessions", known)
 
 
 @schemathesis.hook
 def before_call(context, case, **kwargs):
-    ends = case.operation.path.endswith(ENDING)
-    if ends and (case.path_parameters or {}).get("id") == "me":
-        case.path_parameters["id"] = fresh_account()
+    path, parameters = case.operation.path, case.path_parameters or {}
+    if parameters.get("id") in own and path.endswith(ENDING):
+        parameters["id"] = somebody()["account_id"]
+    elif parameters.get("id") in own and path == END_SESSION:
+        parameters["id"] = somebody()["session_id"]
 
 
 if "SHOWCALLER_REFRESH_TOKEN" in os.environ:
@@ -50,6 +54,7 @@ if "SHOWCALLER_REFRESH_TOKEN" in os.environ:
         def get(self, case, context):
             tokens = post("/v1/sessions/refresh", {"refresh_token": Session.refresh_token})
             Session.refresh_token = tokens["refresh_token"]
+            own.update([tokens["account_id"], tokens["session_id"]])
             return tokens["access_token"]
 
         def set(self, case, data, context):
