@@ -5,13 +5,13 @@ use read_models::{Access, Column, ColumnType, ReadModel};
 use serde_json::{Map, Value, json};
 use web::codes;
 use web::openapi::{
-    Answer, FAULTS, Method, NOT_KNOWN, Operation, Parameter, Place, Refusal, Security, after,
+    Answer, FAULTS, JSON, Method, NOT_KNOWN, Operation, Parameter, Place, Refusal, Security, after,
 };
 
 use crate::access::READ_SESSIONS;
-use crate::parameters::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
+use crate::grammar::{CURSOR, DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
+use crate::negotiation::Form;
 use crate::routes::ACCOUNTS;
-use crate::rows::HIDDEN;
 use crate::state::QueryState;
 
 /// Every query route, as it is described: two a read model, and those of accounts.
@@ -41,7 +41,7 @@ fn row_reference(model: &ReadModel) -> Value {
     json!({ "$ref": format!("#/components/schemas/{}", row_name(model)) })
 }
 
-/// A row as it is answered.
+/// A row as it is answered. No column is always there: `select` leaves out, and so do scopes.
 fn row(model: &ReadModel) -> Value {
     let key = model.key.iter().map(|column| (column, false));
     let others = model.columns.iter().map(|column| (column, true));
@@ -49,32 +49,27 @@ fn row(model: &ReadModel) -> Value {
         .chain(others)
         .map(|(column, nullable)| (column.name.clone(), value(column, nullable)))
         .collect();
-    let [position, updated_at] = HIDDEN;
-    let hidden = [
-        (
-            position,
-            json!({ "type": "integer", "description": "The log position of the last event that changed it." }),
-        ),
-        (
-            updated_at,
-            json!({ "type": "string", "format": "date-time", "description": "That event's time." }),
-        ),
-    ];
-    properties.extend(hidden.map(|(name, schema)| (name.to_owned(), schema)));
-    let required: Vec<&String> = properties.keys().collect();
-    json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
+    let position = json!({ "type": "integer", "description": "The log position of the last event that changed it." });
+    let updated_at =
+        json!({ "type": "string", "format": "date-time", "description": "That event's time." });
+    properties.insert("_position".to_owned(), position);
+    properties.insert("_updated_at".to_owned(), updated_at);
+    json!({ "type": "object", "properties": properties })
 }
 
 /// The JSON of a column's values.
 fn value(column: &Column, nullable: bool) -> Value {
-    let mut schema = text_or_number(column.column_type);
+    let mut schema = stored(column.column_type);
     if nullable && let Some(kind) = schema.get("type").cloned() {
         schema["type"] = json!([kind, "null"]);
+    }
+    if let Some(scope) = &column.scope {
+        schema["description"] = json!(format!("With the scope `{scope}` alone."));
     }
     schema
 }
 
-fn text_or_number(column_type: ColumnType) -> Value {
+fn stored(column_type: ColumnType) -> Value {
     match column_type {
         ColumnType::Text => json!({ "type": "string" }),
         ColumnType::Integer => json!({ "type": "integer", "format": "int64" }),
@@ -82,6 +77,10 @@ fn text_or_number(column_type: ColumnType) -> Value {
         ColumnType::Timestamp => json!({ "type": "string", "format": "date-time" }),
         ColumnType::Date => json!({ "type": "string", "format": "date" }),
         ColumnType::Uuid => json!({ "type": "string", "format": "uuid" }),
+        ColumnType::Decimal { scale } => json!({
+            "type": "number", "description": format!("Exact, with {scale} digits after the point."),
+        }),
+        ColumnType::List => json!({ "type": "array", "items": { "type": "string" } }),
         ColumnType::Personal => json!({
             "description": "What the person gave; `null` for whoever may not see it, and once the person is erased.",
         }),
@@ -94,7 +93,10 @@ fn refusals() -> Vec<Refusal> {
     problems.extend([
         (400, codes::MALFORMED),
         (400, codes::TOKEN_OF_ANOTHER_LOG),
+        (400, codes::QUERY_TOO_SLOW),
         (403, codes::FORBIDDEN),
+        (406, codes::NOT_ACCEPTABLE),
+        (414, codes::URI_TOO_LONG),
         (503, codes::NOT_YET_PROJECTED),
         (503, codes::PARKED),
     ]);
@@ -122,11 +124,24 @@ fn get(path: String, tag: &str, name: &str, summary: String, answer: Answer) -> 
         summary,
         description: String::new(),
         security: Security::SessionOrKey,
-        parameters: vec![after(), if_none_match()],
+        parameters: vec![select(), after(), if_none_match()],
         body: None,
         answers: vec![answer.with_headers(&["ETag"]), not_modified()],
         problems: refusals(),
     }
+}
+
+fn query(name: &str, schema: Value, meaning: impl Into<String>) -> Parameter {
+    Parameter::new(Place::Query, name, schema, meaning)
+}
+
+fn select() -> Parameter {
+    let schema = json!({ "type": "string", "examples": ["*"] });
+    query(
+        "select",
+        schema,
+        "These columns, with commas between; `other:a` gives `a` another name. Else all.",
+    )
 }
 
 fn if_none_match() -> Parameter {
@@ -145,9 +160,8 @@ fn not_modified() -> Answer {
 }
 
 fn list(model: &ReadModel) -> Operation {
-    let schema = json!({ "type": "array", "items": row_reference(model), "maxItems": MAX_LIMIT });
-    let answer = Answer::json(200, "The rows that the caller may see.", schema);
     let path = format!("/v1/{}", model.name);
+    let answer = page(model, 200, "The rows that the caller may see.");
     let mut operation = get(
         path,
         &model.name,
@@ -155,18 +169,113 @@ fn list(model: &ReadModel) -> Operation {
         format!("List {}", model.name),
         answer,
     );
-    operation.description = who_sees(model);
+    operation.description = format!(
+        "{} Filters, orders and pages are PostgREST's, on every column: `column=operator.value`.",
+        who_sees(model)
+    );
+    let counted = page(
+        model,
+        206,
+        "The same, where it is not all of those that `Prefer: count=exact` counts.",
+    );
+    operation.answers.push(counted.with_headers(&["ETag"]));
+    operation.problems.extend([
+        (406, codes::NOT_ONE_ROW),
+        (416, codes::RANGE_NOT_SATISFIABLE),
+    ]);
+    operation.parameters.extend(filters(model));
+    operation.parameters.extend(windows());
+    operation
+}
+
+/// A list in each of its forms.
+fn page(model: &ReadModel, status: u16, meaning: &str) -> Answer {
+    let rows = json!({ "type": "array", "items": row_reference(model), "maxItems": MAX_LIMIT });
+    let answer = Answer {
+        status,
+        meaning: meaning.to_owned(),
+        headers: Vec::new(),
+        content: vec![
+            (JSON, rows),
+            (Form::Object.media_type(), row_reference(model)),
+            (Form::Csv.media_type(), json!({ "type": "string" })),
+        ],
+    };
+    answer.with_headers(&["Content-Range"])
+}
+
+/// A condition on each column, and several at once.
+fn filters(model: &ReadModel) -> Vec<Parameter> {
+    let columns = model.key.iter().chain(&model.columns);
+    let text = |example: &str| json!({ "type": "string", "examples": [example] });
+    let mut filters: Vec<Parameter> = columns
+        .map(|column| {
+            query(
+                &column.name,
+                text("not.is.null"),
+                condition(column.column_type),
+            )
+        })
+        .collect();
+    let several = "Conditions like `(a.eq.1,b.is.null)`, of which";
+    filters.push(query(
+        "and",
+        text("(_position.gt.0)"),
+        format!("{several} all hold."),
+    ));
+    filters.push(query(
+        "or",
+        text("(_position.gt.0)"),
+        format!("{several} one holds."),
+    ));
+    filters.push(query(
+        "order",
+        text("_position.desc"),
+        "Columns with commas between, each with `.asc` or `.desc`.",
+    ));
+    filters
+}
+
+/// What may be asked of a column.
+fn condition(column_type: ColumnType) -> &'static str {
+    match column_type {
+        ColumnType::Personal => "`is.null` or `not.is.null`.",
+        ColumnType::List => "`cs.{…}`, `is.null`; `not.` before it negates.",
+        ColumnType::Text => {
+            "`eq`, `neq`, `gt`, `gte`, `lt`, `lte`, `like`, `ilike`, `in.(…)`, `is.null`; `not.` before it negates."
+        }
+        ColumnType::Boolean => {
+            "`eq`, `neq`, `is.true`, `is.false`, `is.unknown`, `is.null`; `not.` before it negates."
+        }
+        _ => {
+            "`eq`, `neq`, `gt`, `gte`, `lt`, `lte`, `in.(…)`, `is.null`; `not.` before it negates."
+        }
+    }
+}
+
+/// Which of the rows that pass.
+fn windows() -> [Parameter; 4] {
     let number = |most: u32, usual: u32| json!({ "type": "integer", "minimum": 0, "maximum": most, "default": usual });
-    let query = |name, schema, meaning| Parameter::new(Place::Query, name, schema, meaning);
-    operation.parameters.extend([
+    let counts = json!({ "type": "string", "examples": ["count=exact"] });
+    [
         query("limit", number(MAX_LIMIT, DEFAULT_LIMIT), "Most rows."),
         query(
             "offset",
             number(MAX_OFFSET, 0),
             "Rows left out before the first.",
         ),
-    ]);
-    operation
+        query(
+            CURSOR,
+            json!({ "type": "string" }),
+            "Out of the `Link` to the next page.",
+        ),
+        Parameter::new(
+            Place::Header,
+            "Prefer",
+            counts,
+            "`count=exact` counts the rows that pass.",
+        ),
+    ]
 }
 
 fn one(model: &ReadModel) -> Operation {

@@ -6,13 +6,20 @@
 
 mod access;
 mod answer;
+mod csv;
+mod cursor;
 mod describe;
+mod grammar;
 mod key;
+mod lists;
+mod negotiation;
 mod parameters;
 mod routes;
 mod rows;
+mod scan;
 mod sessions;
 mod state;
+mod values;
 mod waiting;
 
 pub use access::Allowed;

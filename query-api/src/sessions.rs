@@ -11,7 +11,7 @@ use vault::OpenSession;
 use web::{After, Authenticated, Caller, Problem};
 
 use crate::state::QueryState;
-use crate::{access, parameters, rows};
+use crate::{access, parameters, rows, values};
 
 /// Stands for the caller's own account in a path.
 const ME: &str = "me";
@@ -90,9 +90,11 @@ fn told(session: OpenSession, personal: bool, current: bool) -> JsonSession {
     let known = |moment: &DateTime<Utc>| *moment != DateTime::UNIX_EPOCH;
     JsonSession {
         id: session.id,
-        started_at: Some(session.started_at).filter(known).map(rows::text_of),
-        last_seen_at: session.last_seen_at.map(rows::text_of),
-        expires_at: rows::text_of(session.expires_at),
+        started_at: Some(session.started_at)
+            .filter(known)
+            .map(values::moment_text),
+        last_seen_at: session.last_seen_at.map(values::moment_text),
+        expires_at: values::moment_text(session.expires_at),
         second_factor: session.second_factor,
         device: session.device.filter(|_| personal),
         address: session.address.filter(|_| personal),

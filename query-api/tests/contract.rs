@@ -16,6 +16,8 @@ mod description;
 mod fixture;
 #[path = "routes/personal.rs"]
 mod personal;
+#[path = "routes/queries.rs"]
+mod queries;
 #[path = "routes/sessions.rs"]
 mod sessions;
 #[path = "routes/waiting.rs"]

@@ -3,13 +3,14 @@
 //! Folding is pure and deterministic: the same events give the same rows, or the same error, in whatever batches they
 //! come. It refuses what a definition does not allow, and what one of the databases could not store.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::mem;
 
 use chrono::{DateTime, Utc};
 use events::{Partition, Position};
 
-use crate::{ColumnType, ReadModel, Value};
+use crate::{Column, ColumnType, Decimal, Merge, ReadModel, Value};
 
 /// The most bytes of text in one key: PostgreSQL's index entries end at about 2,700.
 const KEY_TEXT_BYTES: usize = 1_024;
@@ -22,12 +23,18 @@ pub type RowKey = Vec<Value>;
 pub enum Op {
     /// Takes this value.
     Set(Value),
-    /// Adds to an integer; nothing counts as 0.
+    /// Adds to an integer or a decimal; nothing counts as 0.
     Add(i64),
+    /// Adds to a decimal; nothing counts as 0.
+    AddDecimal(Decimal),
     /// Takes the value if it is smaller than what stands there, or if nothing does. `Null` changes nothing.
     Min(Value),
     /// Takes the value if it is greater than what stands there, or if nothing does. `Null` changes nothing.
     Max(Value),
+    /// Puts a text at the end of a list, also where the list has it already; nothing counts as the empty list.
+    Append(String),
+    /// Takes every text that equals this one out of a list. A list that gets empty stays a list; nothing stays nothing.
+    Remove(String),
 }
 
 /// One change to one row.
@@ -148,7 +155,9 @@ impl<'m> Changes<'m> {
 
     fn push(&mut self, key: impl Into<RowKey>, change: Change) {
         let mut key = key.into();
-        key.iter_mut().for_each(Value::normalise);
+        for (value, column) in key.iter_mut().zip(&self.model.key) {
+            value.normalise(column.column_type);
+        }
         self.list.push((key, change));
     }
 
@@ -252,8 +261,11 @@ impl Fold<'_> {
     ) -> Result<(), String> {
         let model = self.model;
         check_key(model, key)?;
-        if model.summed && !matches!(change, Change::Upsert(_)) {
-            return Err("the projection updates or deletes a row of a summed read model; it may only upsert".into());
+        if model.shared && !matches!(change, Change::Upsert(_)) {
+            return Err(
+                "the projection updates or deletes a row that partitions share; it may only upsert"
+                    .into(),
+            );
         }
         let slot = rows.get_mut(key).ok_or_else(|| {
             format!("the row {key:?} was not loaded before folding: a defect of the caller")
@@ -264,7 +276,7 @@ impl Fold<'_> {
         {
             return Err(format!(
                 "streams of the partitions {} and {} both change the row {key:?}; make the stream's id part of the key, \
-                 or declare the read model summed",
+                 or let partitions share rows (.summed())",
                 row.partition, self.at.partition
             ));
         }
@@ -299,7 +311,7 @@ impl Fold<'_> {
         }
         for (column, op) in ops {
             check_op(model, column, &op)?;
-            if let Some(value) = result(&row.values[column], op, &model.columns[column].name)? {
+            if let Some(value) = result(&row.values[column], op, &model.columns[column])? {
                 let before = mem::replace(&mut row.values[column], value);
                 self.undo.push((index, Undo::Column(column, before)));
             }
@@ -309,13 +321,13 @@ impl Fold<'_> {
 }
 
 fn new_row(model: &ReadModel, at: EventPlace) -> Row {
-    let empty = if model.summed {
-        Value::Integer(0)
-    } else {
-        Value::Null
+    let empty = |column: &Column| match (model.shared, column.merge(), column.column_type) {
+        (true, Merge::Sum, ColumnType::Decimal { scale }) => Decimal::at(0, scale).into(),
+        (true, Merge::Sum, _) => Value::Integer(0),
+        _ => Value::Null,
     };
     Row {
-        values: vec![empty; model.columns.len()],
+        values: model.columns.iter().map(empty).collect(),
         partition: at.partition,
         position: at.position,
         updated_at: at.recorded_at.map(crate::value::to_micros),
@@ -349,46 +361,123 @@ fn check_key(model: &ReadModel, key: &RowKey) -> Result<(), String> {
 }
 
 fn check_op(model: &ReadModel, column: usize, op: &Op) -> Result<(), String> {
+    use ColumnType as T;
     let column = &model.columns[column];
-    match op {
-        Op::Add(_) if column.column_type == ColumnType::Integer => Ok(()),
-        Op::Add(_) => Err(format!(
-            "only integers can be added to, and the column {:?} is none",
-            column.name
+    let name = &column.name;
+    match (op, column.column_type) {
+        (Op::Add(_), T::Integer | T::Decimal { .. }) | (Op::AddDecimal(_), T::Decimal { .. }) => {
+            check_merge(model, column, Merge::Sum)
+        }
+        (Op::Add(_), _) => Err(format!(
+            "only integers and decimals can be added to, and the column {name:?} is none"
         )),
-        _ if model.summed => Err(format!(
-            "the column {:?} of a summed read model may only be added to",
-            column.name
+        (Op::AddDecimal(_), _) => Err(format!(
+            "a decimal can only be added to a decimal, and the column {name:?} is none"
         )),
-        Op::Min(_) | Op::Max(_) if column.column_type == ColumnType::Personal => Err(format!(
-            "the column {:?} is personal: ciphertext has no order",
-            column.name
+        (Op::Append(_) | Op::Remove(_), of) if of != T::List => Err(format!(
+            "only lists can be appended to and removed from, and the column {name:?} is none"
         )),
-        Op::Set(value) | Op::Min(value) | Op::Max(value) => column.check(value),
+        (Op::Min(_) | Op::Max(_), of) if !of.is_ordered() => Err(format!(
+            "the column {name:?} is {of:?}: its values have no order"
+        )),
+        (Op::Min(value), _) => {
+            check_merge(model, column, Merge::Min)?;
+            column.check(value)
+        }
+        (Op::Max(value), _) => {
+            check_merge(model, column, Merge::Max)?;
+            column.check(value)
+        }
+        _ if model.shared => Err(format!(
+            "the column {name:?} stands in rows that partitions share; it may only be changed by {:?}",
+            column.merge()
+        )),
+        (Op::Set(value), _) => column.check(value),
+        (Op::Append(_) | Op::Remove(_), _) => Ok(()),
     }
 }
 
+/// Partial rows come out right only if each is changed in the way in which they merge.
+fn check_merge(model: &ReadModel, column: &Column, merge: Merge) -> Result<(), String> {
+    if !model.shared || column.merge() == merge {
+        return Ok(());
+    }
+    Err(format!(
+        "the column {:?} stands in rows that partitions share and merge by {:?}; it may not be changed by {merge:?}",
+        column.name,
+        column.merge()
+    ))
+}
+
 /// What stands in the column afterwards, if that is something else. The operation has been checked.
-fn result(before: &Value, op: Op, column: &str) -> Result<Option<Value>, String> {
-    let keeps = |new: &Value, order: std::cmp::Ordering| {
+fn result(before: &Value, op: Op, column: &Column) -> Result<Option<Value>, String> {
+    let keeps = |new: &Value, order: Ordering| {
         *new == Value::Null || (*before != Value::Null && new.cmp(before) != order)
     };
     let mut new = match op {
-        Op::Add(number) => {
-            let sum = match before {
-                Value::Integer(before) => before.checked_add(number),
-                _ => Some(number),
-            };
-            Value::Integer(sum.ok_or_else(|| {
-                format!("the column {column:?} would leave the range of 64-bit integers")
-            })?)
-        }
-        Op::Min(new) if keeps(&new, std::cmp::Ordering::Less) => return Ok(None),
-        Op::Max(new) if keeps(&new, std::cmp::Ordering::Greater) => return Ok(None),
+        Op::Add(number) => match column.column_type {
+            ColumnType::Decimal { scale } => decimal_sum(before, number.into(), scale, column)?,
+            _ => integer_sum(before, number, column)?,
+        },
+        Op::AddDecimal(number) => match column.column_type {
+            ColumnType::Decimal { scale } => decimal_sum(before, number, scale, column)?,
+            _ => return Ok(None),
+        },
+        Op::Min(new) if keeps(&new, Ordering::Less) => return Ok(None),
+        Op::Max(new) if keeps(&new, Ordering::Greater) => return Ok(None),
         Op::Set(new) | Op::Min(new) | Op::Max(new) => new,
+        Op::Append(text) => {
+            let mut texts = match before {
+                Value::List(texts) => texts.clone(),
+                _ => Vec::new(),
+            };
+            texts.push(text);
+            Value::List(texts)
+        }
+        Op::Remove(text) => match before {
+            Value::List(texts) if texts.contains(&text) => {
+                Value::List(texts.iter().filter(|t| **t != text).cloned().collect())
+            }
+            _ => return Ok(None),
+        },
     };
-    new.normalise();
+    if let Value::List(_) = &new {
+        column.check_storable(&new)?;
+    }
+    new.normalise(column.column_type);
     Ok(Some(new))
+}
+
+fn integer_sum(before: &Value, number: i64, column: &Column) -> Result<Value, String> {
+    let sum = match before {
+        Value::Integer(before) => before.checked_add(number),
+        _ => Some(number),
+    };
+    sum.map(Value::Integer).ok_or_else(|| {
+        format!(
+            "the column {:?} would leave the range of 64-bit integers",
+            column.name
+        )
+    })
+}
+
+fn decimal_sum(
+    before: &Value,
+    number: Decimal,
+    scale: u8,
+    column: &Column,
+) -> Result<Value, String> {
+    let before = match before {
+        Value::Decimal(before) => *before,
+        _ => Decimal::at(0, scale),
+    };
+    before.plus(number).map(Value::Decimal).ok_or_else(|| {
+        format!(
+            "{before} and {number} make a sum for the column {:?} that has more than {scale} digits after the point, or more \
+             than 18 in all",
+            column.name
+        )
+    })
 }
 
 #[cfg(test)]

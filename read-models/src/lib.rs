@@ -4,6 +4,7 @@
 mod algebra;
 mod bookkeeping;
 mod checks;
+mod decimal;
 mod definition;
 mod errors;
 mod feed;
@@ -11,6 +12,7 @@ mod live;
 mod open;
 mod port;
 mod postgres;
+mod query;
 mod rows;
 mod sql;
 mod sqlite;
@@ -18,11 +20,15 @@ mod validate;
 mod value;
 
 pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
-pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
+pub use decimal::{Decimal, InvalidDecimal};
+pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
 pub use open::{Options, open};
 pub use port::{
-    Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore, ReadStore,
-    RowWrites, Status,
+    Checkpoint, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore, RowWrites,
+    Status,
+};
+pub use query::{
+    Comparison, Direction, Field, Filter, Is, Nulls, Order, Page, Pattern, PatternError, Query,
 };
 pub use value::Value;

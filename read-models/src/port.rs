@@ -1,9 +1,11 @@
 //! The port: what a database must do to hold read models.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
-use crate::{ChangeFeed, ReadModel, Row, RowKey, Value};
+use crate::{ChangeFeed, Page, Query, ReadModel, Row, RowKey, Value, checks};
 
 /// A table of a read model: the definition it was built for, and which build of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,17 +53,6 @@ pub struct RowWrites {
     pub park: Vec<Parked>,
 }
 
-/// A list that query-api asks for.
-#[derive(Debug, Clone, Default)]
-pub struct ListQuery {
-    /// Only rows whose column has this value (the owner's rule).
-    pub equals: Vec<(String, Value)>,
-    /// At most this many rows, in the order of the key.
-    pub limit: u32,
-    /// Rows to leave out first.
-    pub offset: u32,
-}
-
 /// How a read model stands.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -84,6 +75,10 @@ pub enum Error {
     /// The settings or what is stored are wrong: trying again will not help. Says what to do.
     #[error("{0}")]
     Invalid(String),
+    /// A query took longer than it may: it reads too much, or lacks an index. Only [`ReadStore::list`] and what stands on
+    /// it give this.
+    #[error("the query took longer than {0:?}")]
+    TooSlow(Duration),
 }
 
 /// Why a batch was not written.
@@ -162,12 +157,17 @@ pub trait ProjectionStore: Send + Sync + 'static {
 /// A database that the query API serves from: rows as readers see them, and how fresh they are.
 #[async_trait]
 pub trait ReadStore: ProjectionStore {
-    /// A row of the live generation as readers see it (sums summed), with the key columns first, then the others, then
-    /// `_position` and `_updated_at`.
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error>;
+    /// The row of the live generation with this key, as readers see it (sums summed): the key columns first, then the
+    /// others, then `_position` and `_updated_at`.
+    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
+        checks::key(model, key)?;
+        let query = Query::new(model, model.with_key(key), 1);
+        Ok(self.list(model, &query).await?.rows.pop())
+    }
 
-    /// Rows of the live generation as readers see them.
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error>;
+    /// Rows of the live generation as readers see them: one statement, so one snapshot. [`Error::TooSlow`] where the
+    /// database worked on it for longer than [`Options::query_timeout`](crate::Options::query_timeout).
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error>;
 
     /// How a read model stands, in one snapshot.
     async fn status(&self, model: &str) -> Result<Option<Status>, Error>;

@@ -16,12 +16,13 @@ use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
-    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, ProjectionStore,
+    Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, checks,
 };
 
 mod codec;
 mod listen;
+mod numeric;
 mod pool;
 mod schema;
 
@@ -47,6 +48,9 @@ const DIVISION_BY_ZERO: &str = "22012";
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// For what readers ask.
+    queries: PgPool,
+    query_timeout: Duration,
     commits: Arc<watch::Sender<u64>>,
     /// Started by the first who wants to hear of changes.
     listener: Mutex<Option<Listener>>,
@@ -55,9 +59,10 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
-        let pool = pool::lazy(url, options)?;
         let store = Self {
-            pool,
+            pool: pool::lazy(url, options.read_only, pool::STATEMENT)?,
+            queries: pool::lazy(url, true, options.query_timeout)?,
+            query_timeout: options.query_timeout,
             commits: Arc::new(watch::Sender::new(0)),
             listener: Mutex::new(None),
             live: LiveTables::default(),
@@ -94,13 +99,8 @@ impl Postgres {
     }
 
     /// Reads from whichever table is live when the statement runs.
-    async fn read_live(
-        &self,
-        model: &ReadModel,
-        statement: impl Fn(&str) -> String + Send,
-        page: Option<(u32, u32)>,
-        values: &[&Value],
-    ) -> Result<Vec<Vec<Value>>, Error> {
+    async fn page(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        query.check(model)?;
         for _ in 0..live::ATTEMPTS {
             let stored = self
                 .find_live(&model.name)
@@ -108,15 +108,12 @@ impl Postgres {
                 .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
             let table = &stored.generation.table;
-            let mut query = sqlx::query(built(statement(table))).bind(table);
-            if let Some((limit, offset)) = page {
-                query = query.bind(i64::from(limit)).bind(i64::from(offset));
-            }
-            for value in values {
-                query = codec::bind(query, value);
-            }
-            match live::answer(query.fetch_all(&self.pool).await)? {
-                Some(rows) => return rows::shown(model, &rows),
+            let statement = sql::page(Dialect::Postgres, model, table, query);
+            let bound = sqlx::query(built(statement.sql));
+            let bound = statement.values.iter().fold(bound, codec::bind);
+            let rows = bound.fetch_all(&self.queries).await;
+            match live::answer(rows, self.query_timeout)? {
+                Some(rows) => return rows::page(&stored, query, &statement.fetched, &rows),
                 None => self.live.forget(&model.name),
             }
         }
@@ -340,7 +337,7 @@ impl ProjectionStore for Postgres {
         }
         let sql = sql::load_by_arrays(model.into(), &generation.table);
         let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
-        if model.summed {
+        if model.shared {
             query = query.bind(codec::small(partition)?);
         }
         rows::stored(
@@ -388,25 +385,8 @@ impl ProjectionStore for Postgres {
 
 #[async_trait]
 impl ReadStore for Postgres {
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        checks::key(model, key)?;
-        let values: Vec<&Value> = key.iter().collect();
-        let mut rows =
-            within(self.read_live(model, |table| sql::get(model.into(), table), None, &values))
-                .await?;
-        Ok(rows.pop())
-    }
-
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let (columns, values) = checks::equals(model, query)?;
-        let page = Some((query.limit, query.offset));
-        within(self.read_live(
-            model,
-            |table| sql::list(model.into(), table, &columns),
-            page,
-            &values,
-        ))
-        .await
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        within(self.page(model, query)).await
     }
 
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

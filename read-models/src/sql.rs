@@ -1,16 +1,19 @@
 //! The SQL that both adapters share. Every identifier in it comes from a validated definition or from the table of
 //! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names, tables and
-//! views; beside it: rows.
+//! views; beside it: rows, and the queries of readers.
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
-use crate::{Access, Column, ColumnType, ReadModel};
+use crate::decimal::DIGITS;
+use crate::{Access, Column, ColumnType, Merge, ReadModel};
 
+mod query;
 mod rows;
 
+pub(crate) use query::page;
 pub(crate) use rows::*;
 
 /// The PostgreSQL schema of tables and bookkeeping.
@@ -36,7 +39,9 @@ pub(crate) enum Dialect {
 pub(crate) struct Layout {
     pub(crate) key: Vec<Column>,
     pub(crate) columns: Vec<Column>,
-    pub(crate) summed: bool,
+    /// Rows are shared by partitions; called so since they could only be summed once.
+    #[serde(rename = "summed")]
+    pub(crate) shared: bool,
 }
 
 impl Layout {
@@ -44,7 +49,7 @@ impl Layout {
         Self {
             key: model.key.clone(),
             columns: model.columns.clone(),
-            summed: model.summed,
+            shared: model.shared,
         }
     }
 
@@ -52,7 +57,7 @@ impl Layout {
         Shape {
             key: &self.key,
             columns: &self.columns,
-            summed: self.summed,
+            shared: self.shared,
         }
     }
 
@@ -64,7 +69,7 @@ impl Layout {
                 .iter()
                 .zip(&model.key)
                 .all(|(a, b)| a.holds_like(b));
-        if !same_key || self.summed != model.summed {
+        if !same_key || self.shared != model.shared {
             return Some("has another key".into());
         }
         let missing = model
@@ -83,7 +88,7 @@ impl Layout {
 pub(crate) struct Shape<'a> {
     pub(crate) key: &'a [Column],
     pub(crate) columns: &'a [Column],
-    summed: bool,
+    shared: bool,
 }
 
 impl<'a> From<&'a ReadModel> for Shape<'a> {
@@ -91,7 +96,7 @@ impl<'a> From<&'a ReadModel> for Shape<'a> {
         Self {
             key: &model.key,
             columns: &model.columns,
-            summed: model.summed,
+            shared: model.shared,
         }
     }
 }
@@ -105,7 +110,7 @@ impl<'a> Shape<'a> {
     /// The primary key's columns, quoted.
     fn identity(self) -> Vec<String> {
         let mut names: Vec<String> = self.key.iter().map(|c| quote(&c.name)).collect();
-        if self.summed {
+        if self.shared {
             names.push(PARTITION.into());
         }
         names
@@ -129,20 +134,27 @@ fn names<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<String> {
     columns.map(|c| quote(&c.name)).collect()
 }
 
-/// A column's type; `key` columns of PostgreSQL compare text byte by byte, as SQLite does.
-fn sql_type(dialect: Dialect, column_type: ColumnType, key: bool) -> &'static str {
+/// A column's type. Text is compared byte by byte, in PostgreSQL as in SQLite, so that both order and index it the same.
+fn sql_type(dialect: Dialect, column_type: ColumnType) -> String {
     match (dialect, column_type) {
-        (Dialect::Sqlite, ColumnType::Integer | ColumnType::Boolean) => "INTEGER",
-        (Dialect::Sqlite, _) => "TEXT",
-        (Dialect::Postgres, ColumnType::Text) if key => "text COLLATE \"C\"",
-        (Dialect::Postgres, column_type) => element_type(column_type),
+        // A decimal is its units, which SQLite adds and orders exactly.
+        (
+            Dialect::Sqlite,
+            ColumnType::Integer | ColumnType::Boolean | ColumnType::Decimal { .. },
+        ) => "INTEGER".into(),
+        (Dialect::Sqlite, _) => "TEXT".into(),
+        (Dialect::Postgres, ColumnType::Text) => "text COLLATE \"C\"".into(),
+        (Dialect::Postgres, ColumnType::Decimal { scale }) => format!("numeric({DIGITS}, {scale})"),
+        (Dialect::Postgres, ColumnType::List) => "text[]".into(),
+        (Dialect::Postgres, column_type) => element_type(column_type).into(),
     }
 }
 
-/// PostgreSQL's name of a type.
+/// PostgreSQL's name of a type, of which a parameter can be an array. A list goes as the text that makes one.
 fn element_type(column_type: ColumnType) -> &'static str {
     match column_type {
-        ColumnType::Text | ColumnType::Personal => "text",
+        ColumnType::Text | ColumnType::Personal | ColumnType::List => "text",
+        ColumnType::Decimal { .. } => "numeric",
         ColumnType::Integer => "bigint",
         ColumnType::Boolean => "boolean",
         ColumnType::Timestamp => "timestamptz",
@@ -179,7 +191,7 @@ pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> 
             sql,
             "{} {}{null}, ",
             quote(&column.name),
-            sql_type(dialect, column.column_type, key)
+            sql_type(dialect, column.column_type)
         );
     }
     let (small, big, moment) = match dialect {
@@ -255,30 +267,85 @@ pub(crate) fn owner_index(model: &ReadModel, table: &str) -> Option<String> {
     })
 }
 
-/// What readers see of a table: sums summed. `condition` restricts the stored rows.
-fn visible(shape: Shape<'_>, table: &str, condition: &str, personal: bool) -> String {
+/// For whom the rows of a table are put into their visible form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// The query API: every column, in its stored form.
+    Program,
+    /// SQL: no personal columns, since without the vault they are ciphertext; decimals as numbers.
+    People,
+}
+
+/// What readers see of a table: partial rows merged. `condition` restricts the stored rows.
+fn visible(
+    dialect: Dialect,
+    shape: Shape<'_>,
+    table: &str,
+    condition: &str,
+    audience: Audience,
+) -> String {
+    let (key, table) = (names(shape.key.iter()).join(", "), quote(table));
+    let keys = shape.key.iter().map(|c| (c, quote(&c.name)));
     let columns = shape
         .columns
         .iter()
-        .filter(|c| personal || c.column_type != ColumnType::Personal);
-    let (key, table) = (names(shape.key.iter()).join(", "), quote(table));
-    let mut sql = format!("SELECT {key}");
-    for name in names(columns)
-        .iter()
-        .map(String::as_str)
-        .chain(HIDDEN[1..].iter().copied())
-    {
-        _ = match (shape.summed, name.starts_with("\"_")) {
-            (false, _) => write!(sql, ", {name}"),
-            (true, false) => write!(sql, ", CAST(SUM({name}) AS bigint) AS {name}"),
-            (true, true) => write!(sql, ", MAX({name}) AS {name}"),
-        };
-    }
-    _ = write!(sql, " FROM {table}{condition}");
-    if shape.summed {
+        .filter(|c| audience == Audience::Program || c.column_type != ColumnType::Personal)
+        .map(|c| {
+            (
+                c,
+                if shape.shared {
+                    merged(dialect, c)
+                } else {
+                    quote(&c.name)
+                },
+            )
+        });
+    let mut selected: Vec<String> = keys
+        .chain(columns)
+        .map(
+            |(column, sql)| match (dialect, audience, column.column_type) {
+                (Dialect::Sqlite, Audience::People, ColumnType::Decimal { scale }) => {
+                    let name = quote(&column.name);
+                    format!("{sql} / {}.0 AS {name}", 10_u64.pow(scale.into()))
+                }
+                _ if shape.shared => format!("{sql} AS {}", quote(&column.name)),
+                _ => sql,
+            },
+        )
+        .collect();
+    selected.extend(HIDDEN[1..].iter().map(|name| {
+        if shape.shared {
+            format!("MAX({name}) AS {name}")
+        } else {
+            (*name).to_owned()
+        }
+    }));
+    let mut sql = format!("SELECT {} FROM {table}{condition}", selected.join(", "));
+    if shape.shared {
         _ = write!(sql, " GROUP BY {key}");
     }
     sql
+}
+
+/// The value that partial rows make together.
+fn merged(dialect: Dialect, column: &Column) -> String {
+    let name = quote(&column.name);
+    let function = match (column.merge(), dialect, column.column_type) {
+        (Merge::Sum, Dialect::Postgres, ColumnType::Decimal { .. }) => "SUM",
+        (Merge::Sum, ..) => return format!("CAST(SUM({name}) AS bigint)"),
+        // PostgreSQL has no order of booleans to aggregate by: false comes before true.
+        (Merge::Min, Dialect::Postgres, ColumnType::Boolean) => "bool_and",
+        (Merge::Max, Dialect::Postgres, ColumnType::Boolean) => "bool_or",
+        (Merge::Min, ..) => "MIN",
+        (Merge::Max, ..) => "MAX",
+    };
+    match (dialect, column.column_type) {
+        // Nor of UUIDs, before version 18; their texts have the same order.
+        (Dialect::Postgres, ColumnType::Uuid) => {
+            format!("CAST({function}(CAST({name} AS text) COLLATE \"C\") AS uuid)")
+        }
+        _ => format!("{function}({name})"),
+    }
 }
 
 /// The statements that make the view of a read model show this table: first drop, then create.
@@ -298,7 +365,7 @@ pub(crate) fn create_view(
         format!("DROP VIEW IF EXISTS {view}"),
         format!(
             "CREATE {replace}VIEW {view} AS {}",
-            visible(layout.shape(), table, "", false)
+            visible(dialect, layout.shape(), table, "", Audience::People)
         ),
     ]
 }

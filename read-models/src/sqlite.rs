@@ -14,8 +14,8 @@ use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
-    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, ProjectionStore,
+    Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, checks,
 };
 
 mod codec;
@@ -37,6 +37,9 @@ pub(crate) struct Sqlite {
     /// One connection; `None` when read-only.
     writer: Option<SqlitePool>,
     readers: SqlitePool,
+    /// For what readers ask, with a time-out.
+    queries: SqlitePool,
+    query_timeout: Duration,
     commits: Arc<watch::Sender<u64>>,
     live: LiveTables,
 }
@@ -51,7 +54,9 @@ impl Sqlite {
         };
         let store = Self {
             writer,
-            readers: pool::readers(connect),
+            readers: pool::readers(connect.clone()),
+            queries: pool::readers(connect),
+            query_timeout: options.query_timeout,
             commits: pool::commits_of(&file),
             live: LiveTables::default(),
         };
@@ -108,13 +113,8 @@ impl Sqlite {
     }
 
     /// Reads from whichever table is live when the statement runs.
-    async fn read_live(
-        &self,
-        model: &ReadModel,
-        statement: impl Fn(&str) -> String + Send,
-        page: Option<(u32, u32)>,
-        values: &[&Value],
-    ) -> Result<Vec<Vec<Value>>, Error> {
+    async fn page(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        query.check(model)?;
         for _ in 0..live::ATTEMPTS {
             let stored = self
                 .find_live(&model.name)
@@ -122,15 +122,14 @@ impl Sqlite {
                 .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
             let table = &stored.generation.table;
-            let mut query = sqlx::query(built(statement(table))).bind(table);
-            if let Some((limit, offset)) = page {
-                query = query.bind(i64::from(limit)).bind(i64::from(offset));
-            }
-            for value in values {
-                query = codec::bind(query, value);
-            }
-            match live::answer(query.fetch_all(&self.readers).await)? {
-                Some(rows) => return rows::shown(model, &rows),
+            let statement = sql::page(Dialect::Sqlite, model, table, query);
+            let bound = sqlx::query(built(statement.sql));
+            let bound = statement.values.iter().fold(bound, codec::bind);
+            let mut connection = self.queries.acquire().await?;
+            pool::interrupt_after(&mut connection, self.query_timeout).await?;
+            let rows = bound.fetch_all(&mut *connection).await;
+            match live::answer(rows, self.query_timeout)? {
+                Some(rows) => return rows::page(&stored, query, &statement.fetched, &rows),
                 None => self.live.forget(&model.name),
             }
         }
@@ -200,7 +199,7 @@ impl ProjectionStore for Sqlite {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let mut transaction = self.readers.begin().await?;
         let mut loaded = Vec::with_capacity(keys.len());
-        let partition = model.summed.then_some(partition);
+        let partition = model.shared.then_some(partition);
         for (keys, size) in codec::padded_chunks(keys, model.key.len()) {
             let sql = sql::load_by_list(model.into(), &generation.table, size);
             let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, partition);
@@ -294,25 +293,8 @@ impl ProjectionStore for Sqlite {
 
 #[async_trait]
 impl ReadStore for Sqlite {
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        checks::key(model, key)?;
-        let values: Vec<&Value> = key.iter().collect();
-        let mut rows = self
-            .read_live(model, |table| sql::get(model.into(), table), None, &values)
-            .await?;
-        Ok(rows.pop())
-    }
-
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let (columns, values) = checks::equals(model, query)?;
-        let page = Some((query.limit, query.offset));
-        self.read_live(
-            model,
-            |table| sql::list(model.into(), table, &columns),
-            page,
-            &values,
-        )
-        .await
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        self.page(model, query).await
     }
 
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

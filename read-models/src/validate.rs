@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use events::Category;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Access, Column, ColumnType, InvalidDefinition, ReadModel};
+use crate::decimal::MAX_SCALE;
+use crate::{Access, Column, ColumnType, InvalidDefinition, Merge, ReadModel};
 
 /// The longest name of a read model: with `_`, 8 digits of hash, `_g` and a 10-digit number it makes a table's name, and
 /// with an index's suffix that stays within the 63 bytes of a PostgreSQL identifier.
@@ -53,54 +54,54 @@ impl ReadModel {
         for column in self.key.iter().chain(&self.columns) {
             check_column_name(&column.name)?;
             check_scope(column)?;
+            check_scale(column)?;
             if !seen.insert(&column.name) {
                 return Err(format!("the column {:?} is declared twice", column.name));
             }
         }
-        if let Some(column) = self
-            .key
-            .iter()
-            .find(|c| c.column_type == ColumnType::Personal)
-        {
-            return Err(format!(
-                "the key column {:?} is personal; ciphertext identifies nothing",
-                column.name
-            ));
-        }
-        if let Some(column) = self.key.iter().find(|c| c.scope.is_some()) {
-            return Err(format!(
-                "the key column {:?} has a scope; who sees a row sees its key",
-                column.name
-            ));
-        }
+        self.key.iter().try_for_each(check_key_column)?;
         for category in &self.categories {
             Category::new(category).map_err(|e| e.to_string())?;
         }
-        self.check_sums()?;
+        self.check_merges()?;
         match &self.access {
             Access::Owner { column } => self.check_owner(column),
             Access::Scope | Access::Authenticated => Ok(()),
         }
     }
 
-    fn check_sums(&self) -> Result<(), String> {
-        if !self.summed {
-            return Ok(());
+    /// Every row of a shared read model is merged from partial rows, so every column must say how.
+    fn check_merges(&self) -> Result<(), String> {
+        if !self.shared {
+            let merged = self.columns.iter().find(|c| c.merge.is_some());
+            return merged.map_or(Ok(()), |column| {
+                Err(format!(
+                    "the column {:?} says how partial rows merge, but no rows are shared; add .summed() or use .column(…)",
+                    column.name
+                ))
+            });
         }
         if self.columns.is_empty() {
-            return Err("it is summed and has nothing to sum; add an integer column".into());
+            return Err("its rows are shared and there is nothing to merge; add a column".into());
         }
-        match self
-            .columns
-            .iter()
-            .find(|c| c.column_type != ColumnType::Integer)
-        {
-            Some(column) => Err(format!(
-                "it is summed, and the column {:?} is {:?}; every column outside the key must be Integer",
-                column.name, column.column_type
-            )),
-            None => Ok(()),
+        for column in &self.columns {
+            let fits = match (column.merge(), column.column_type) {
+                (Merge::Sum, of) => {
+                    matches!(of, ColumnType::Integer | ColumnType::Decimal { .. })
+                }
+                (Merge::Min | Merge::Max, of) => of.is_ordered(),
+            };
+            if !fits {
+                return Err(format!(
+                    "the column {:?} of shared rows is {:?}, which has no {:?}; Integer and Decimal are summed, and any type \
+                     but Personal and List has .merged(…, Merge::Min) and Merge::Max",
+                    column.name,
+                    column.column_type,
+                    column.merge()
+                ));
+            }
         }
+        Ok(())
     }
 
     fn check_owner(&self, name: &str) -> Result<(), String> {
@@ -119,7 +120,7 @@ impl ReadModel {
         }
     }
 
-    /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether summed, categories and revision. The
+    /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether and how they merge, categories and revision. The
     /// same for ever for the same definition: tables are named by its beginning. Who may read rows and columns is not part
     /// of it.
     pub fn definition_hash(&self) -> String {
@@ -131,12 +132,12 @@ impl ReadModel {
         part("showcaller read model 1");
         part(&self.name);
         part(&self.revision.to_string());
-        part(if self.summed { "summed" } else { "plain" });
+        part(if self.shared { "summed" } else { "plain" });
         for columns in [&self.key, &self.columns] {
             part(&columns.len().to_string());
             for column in columns {
                 part(&column.name);
-                part(type_name(column.column_type));
+                part(&type_name(column));
             }
         }
         part(&self.categories.len().to_string());
@@ -149,16 +150,54 @@ impl ReadModel {
     }
 }
 
-/// Part of the hash, so it never changes.
-fn type_name(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Text => "text",
-        ColumnType::Integer => "integer",
-        ColumnType::Boolean => "boolean",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Date => "date",
-        ColumnType::Uuid => "uuid",
-        ColumnType::Personal => "personal",
+/// A column's type, and how it merges unless that is the sum. Part of the hash, so it never changes.
+fn type_name(column: &Column) -> String {
+    let mut name = match column.column_type {
+        ColumnType::Text => "text".to_owned(),
+        ColumnType::Integer => "integer".to_owned(),
+        ColumnType::Boolean => "boolean".to_owned(),
+        ColumnType::Timestamp => "timestamp".to_owned(),
+        ColumnType::Date => "date".to_owned(),
+        ColumnType::Uuid => "uuid".to_owned(),
+        ColumnType::Personal => "personal".to_owned(),
+        ColumnType::Decimal { scale } => format!("decimal {scale}"),
+        ColumnType::List => "list".to_owned(),
+    };
+    name.push_str(match column.merge() {
+        Merge::Sum => "",
+        Merge::Min => " min",
+        Merge::Max => " max",
+    });
+    name
+}
+
+fn check_key_column(column: &Column) -> Result<(), String> {
+    let name = &column.name;
+    if column.column_type == ColumnType::Personal {
+        return Err(format!(
+            "the key column {name:?} is personal; ciphertext identifies nothing"
+        ));
+    }
+    if column.column_type == ColumnType::List {
+        return Err(format!(
+            "the key column {name:?} is a list; a key column holds one value"
+        ));
+    }
+    if column.scope.is_some() {
+        return Err(format!(
+            "the key column {name:?} has a scope; who sees a row sees its key"
+        ));
+    }
+    Ok(())
+}
+
+fn check_scale(column: &Column) -> Result<(), String> {
+    match column.column_type {
+        ColumnType::Decimal { scale } if scale > MAX_SCALE => Err(format!(
+            "the column {:?} has {scale} digits after the point; at most {MAX_SCALE} are stored exactly everywhere",
+            column.name
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -300,10 +339,10 @@ mod tests {
         );
         refused(&accounts().column("status", ColumnType::Text), "twice");
         refused(&accounts().key("status", ColumnType::Text), "twice");
-        refused(&accounts().summed(), "summed");
+        refused(&ReadModel::new("a").key("k", ColumnType::List), "list");
         refused(
-            &ReadModel::new("a").key("k", ColumnType::Text).summed(),
-            "nothing to sum",
+            &accounts().column("price", ColumnType::Decimal { scale: 10 }),
+            "at most 9",
         );
         refused(
             &accounts().readable_by(Access::Owner {
@@ -321,6 +360,38 @@ mod tests {
             m.column(&format!("c{i}"), ColumnType::Text)
         });
         refused(&wide, "more than 100");
+    }
+
+    #[test]
+    fn shared_rows_say_how_every_column_merges() {
+        use ColumnType as T;
+        let shared = || ReadModel::new("a").key("k", T::Text).summed();
+        refused(&shared(), "nothing to merge");
+        refused(&accounts().summed(), "shared");
+        refused(
+            &accounts().merged("n", T::Integer, Merge::Sum),
+            "no rows are shared",
+        );
+        for (column_type, merge) in [
+            (T::Text, Merge::Sum),
+            (T::Timestamp, Merge::Sum),
+            (T::Personal, Merge::Min),
+            (T::List, Merge::Max),
+        ] {
+            refused(&shared().merged("c", column_type, merge), "which has no");
+        }
+        let price = T::Decimal { scale: 2 };
+        let every = shared()
+            .column("n", T::Integer)
+            .merged("price", price, Merge::Sum)
+            .merged("first", T::Timestamp, Merge::Min)
+            .merged("last", T::Text, Merge::Max);
+        every.validate().unwrap();
+        let hash = |model: ReadModel| model.definition_hash();
+        let column = |merge| hash(shared().merged("n", T::Integer, merge));
+        assert_eq!(column(Merge::Sum), hash(shared().column("n", T::Integer)));
+        assert_ne!(column(Merge::Sum), column(Merge::Min));
+        assert_ne!(column(Merge::Max), column(Merge::Min));
     }
 
     #[test]
@@ -360,6 +431,9 @@ mod tests {
             accounts().key("x", ColumnType::Text),
             accounts().category("session"),
             accounts().summed(),
+            accounts().column("x", ColumnType::Decimal { scale: 2 }),
+            accounts().column("x", ColumnType::Decimal { scale: 3 }),
+            accounts().column("x", ColumnType::List),
             ReadModel {
                 name: "b".into(),
                 ..accounts()

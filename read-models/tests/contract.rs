@@ -14,6 +14,10 @@ mod formats;
 mod generations;
 #[path = "contract/live.rs"]
 mod live;
+#[path = "contract/queries.rs"]
+mod queries;
+#[path = "contract/questions.rs"]
+mod questions;
 #[path = "contract/reads.rs"]
 mod reads;
 #[path = "contract/scans.rs"]

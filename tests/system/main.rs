@@ -26,4 +26,5 @@ mod fixture;
 mod keys;
 mod operators;
 mod pairs;
+mod postgrest;
 mod refusals;

@@ -151,7 +151,7 @@ pub const BAD_BODY: [Refusal; 4] = [
 ];
 
 /// Headers of answers: name, schema, meaning.
-pub const HEADERS: [(&str, fn() -> Value, &str); 8] = [
+pub const HEADERS: [(&str, fn() -> Value, &str); 9] = [
     (
         "ETag",
         || json!({"type": "string", "pattern": "^\"[^\"]+\"$", "examples": ["\"3\""]}),
@@ -167,6 +167,11 @@ pub const HEADERS: [(&str, fn() -> Value, &str); 8] = [
         "Location",
         || json!({"type": "string", "format": "uri-reference"}),
         "Where what began is found.",
+    ),
+    (
+        "Content-Range",
+        || json!({"type": "string", "examples": ["0-49/1234"]}),
+        "Which rows these are, and of how many where that was asked for.",
     ),
     (
         "WWW-Authenticate",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use web::openapi::{Answer, Method, Operation, Refusal, Security, after};
 
 use super::people::People;
-use super::{Account, bodies};
+use super::{Account, bodies, shown};
 use crate::describe::{
     KEYED, MATCHED, any_of, id, idempotency_key, if_match, outcome, refusals, who_may,
 };
@@ -85,7 +85,7 @@ const ROWS: &[Row] = &[
         name: None,
         summary: "Ask for a link to a new password",
         bodies: &[|form, _| _ = bodies::email(form)],
-        shows: Shows::Own(accepted),
+        shows: Shows::Own(shown::accepted),
         problems: &[],
     },
     row(
@@ -99,7 +99,7 @@ const ROWS: &[Row] = &[
         name: Some("log-in"),
         summary: "Log in",
         bodies: &[|form, _| _ = bodies::log_in(form)],
-        shows: Shows::Own(logged_in),
+        shows: Shows::Own(shown::logged_in),
         problems: &[
             WRONG,
             (401, codes::SECOND_FACTOR_REQUIRED),
@@ -113,7 +113,7 @@ const ROWS: &[Row] = &[
         name: None,
         summary: "Get a new access token, and the next refresh token",
         bodies: &[|form, _| _ = bodies::refresh_token(form)],
-        shows: Shows::Own(refreshed),
+        shows: Shows::Own(shown::refreshed),
         problems: &[(401, codes::INVALID_REFRESH_TOKEN), ERASED],
     },
     row(
@@ -169,7 +169,7 @@ const ROWS: &[Row] = &[
         name: None,
         summary: "Set up a device that shows codes",
         bodies: &[|form, _| _ = bodies::password(form)],
-        shows: Shows::With(enrolled),
+        shows: Shows::With(shown::enrolled),
         problems: &[WRONG, CLOSED, ERASED, HAS_SECOND_FACTOR],
     },
     Row {
@@ -177,7 +177,7 @@ const ROWS: &[Row] = &[
         name: None,
         summary: "Switch the second factor on, by a first code",
         bodies: CODE,
-        shows: Shows::With(recovery_codes),
+        shows: Shows::With(shown::recovery_codes),
         problems: &[CLOSED, ERASED, HAS_SECOND_FACTOR, CHALLENGE],
     },
     row(
@@ -191,7 +191,7 @@ const ROWS: &[Row] = &[
         name: None,
         summary: "Get new recovery codes",
         bodies: CODE,
-        shows: Shows::With(recovery_codes),
+        shows: Shows::With(shown::recovery_codes),
         problems: &[WRONG, CLOSED, ERASED, NO_SECOND_FACTOR, CHALLENGE],
     },
     row(
@@ -217,7 +217,7 @@ const ROWS: &[Row] = &[
         name: None,
         summary: "Get everything that is known of the person",
         bodies: NOTHING,
-        shows: Shows::With(exported),
+        shows: Shows::With(shown::exported),
         problems: &[CLOSED, ERASED],
     },
     Row {
@@ -228,7 +228,7 @@ const ROWS: &[Row] = &[
             |form, _| _ = bodies::erase(form, true),
             |form, _| _ = bodies::erase(form, false),
         ],
-        shows: Shows::With(receipt),
+        shows: Shows::With(shown::receipt),
         problems: &[WRONG, ERASED],
     },
     row("/sessions/{id}/end", "End a session", NOTHING, &[ERASED]),
@@ -237,7 +237,7 @@ const ROWS: &[Row] = &[
         name: Some("create"),
         summary: "Create an API key",
         bodies: &[|form, _| _ = bodies::api_key(form, |scope| Ok(scope.to_owned()))],
-        shows: Shows::BegunWith(api_key),
+        shows: Shows::BegunWith(shown::api_key),
         problems: &[CLOSED, ERASED, TOO_MANY],
     },
     row(
@@ -337,86 +337,6 @@ fn operation(rule: &Rule, row: &Row, people: &People) -> Operation {
 
 fn account_ids() -> Value {
     json!({ "anyOf": [{ "const": "me" }, { "type": "string", "format": "uuid" }], "examples": ["me"] })
-}
-
-fn accepted() -> Answer {
-    let schema = json!({ "type": "object", "properties": { "detail": { "type": "string" } }, "required": ["detail"] });
-    Answer::json(
-        202,
-        "The same, whether the address is known or not.",
-        schema,
-    )
-}
-
-fn tokens() -> Value {
-    let text = json!({ "type": "string" });
-    let uuid = json!({ "type": "string", "format": "uuid" });
-    json!({
-        "type": "object",
-        "properties": {
-            "access_token": text,
-            "token_type": { "const": "Bearer" },
-            "expires_in": { "type": "integer", "description": "Seconds until the access token is refused." },
-            "refresh_token": { "type": "string", "description": "For one refresh." },
-            "scope": { "type": "string", "description": "What the access token allows, separated by spaces." },
-            "account_id": uuid,
-            "session_id": uuid,
-        },
-        "required": ["access_token", "token_type", "expires_in", "refresh_token", "scope", "account_id", "session_id"],
-    })
-}
-
-fn logged_in() -> Answer {
-    Answer::json(201, "A session begins.", tokens()).with_headers(&[web::POSITION_HEADER])
-}
-
-fn refreshed() -> Answer {
-    Answer::json(200, "The session goes on.", tokens())
-}
-
-fn enrolled() -> Value {
-    json!({
-        "secret": { "type": "string", "description": "For the device, in base32." },
-        "otpauth_uri": { "type": "string", "description": "The same, mostly shown as a QR code." },
-    })
-}
-
-fn recovery_codes() -> Value {
-    let meaning = "Each stands in for a code of the device, once. They are not shown again.";
-    json!({ "recovery_codes": { "type": "array", "items": { "type": "string" }, "description": meaning } })
-}
-
-fn api_key() -> Value {
-    json!({ "api_key": { "type": "string", "pattern": "^sck_", "description": "It is not shown again." } })
-}
-
-fn exported() -> Value {
-    let list = json!({ "type": "array", "items": { "type": "object" } });
-    json!({ "export": {
-        "type": "object",
-        "properties": {
-            "account_id": { "type": "string", "format": "uuid" },
-            "exported_at": { "type": "string", "format": "date-time" },
-            "events": list, "open_sessions": list, "api_keys": list,
-            "second_factor": { "type": "boolean" },
-        },
-        "required": ["account_id", "exported_at", "events", "open_sessions", "api_keys", "second_factor"],
-    } })
-}
-
-fn receipt() -> Value {
-    let texts = json!({ "type": "array", "items": { "type": "string" } });
-    json!({ "receipt": {
-        "type": "object",
-        "properties": {
-            "number": { "type": "string" },
-            "account_id": { "type": "string", "format": "uuid" },
-            "erased_at": { "type": "string", "format": "date-time" },
-            "destroyed": texts,
-            "outlives": texts,
-        },
-        "required": ["number", "account_id", "erased_at", "destroyed", "outlives"],
-    } })
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) mod public;
 pub(crate) mod register;
 mod second_factor;
 mod sessions;
+mod shown;
 pub(crate) mod throttle;
 
 pub use decider::{Account, Command, Refusal, Status};

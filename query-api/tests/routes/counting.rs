@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore,
-    ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, Page, Parked, ProjectionStore, Query,
+    ReadModel, ReadStore, Row, RowKey, RowWrites, Status,
 };
 
 pub struct Counting {
@@ -93,10 +93,7 @@ impl ProjectionStore for Counting {
 
 #[async_trait]
 impl ReadStore for Counting {
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        self.inner.get(model, key).await
-    }
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         self.inner.list(model, query).await
     }
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

@@ -1,9 +1,9 @@
-//! The statements that load, write, scan and read rows. For each the parameters are said; it runs nothing itself.
+//! The statements that load, write and scan stored rows. For each the parameters are said; it runs nothing itself.
 
 use std::fmt::Write as _;
 
-use super::{HIDDEN, PARTITION, Shape, element_type, names, quote, visible};
-use crate::Column;
+use super::{HIDDEN, PARTITION, Shape, element_type, names, quote};
+use crate::{Column, ColumnType};
 
 /// The stored form of a row: key, columns, hidden columns. Restricted by what the caller appends.
 pub(crate) fn select_stored(shape: Shape<'_>, table: &str) -> String {
@@ -28,7 +28,7 @@ fn arrays<'a>(columns: impl Iterator<Item = &'a Column>, first: usize) -> String
     arrays.join(", ")
 }
 
-/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if summed, of partition `$n+1`.
+/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if shared, of partition `$n+1`.
 pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
     let key = names(shape.key.iter());
     let on: Vec<String> = key
@@ -43,18 +43,18 @@ pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
         key.join(", "),
         on.join(" AND ")
     );
-    if shape.summed {
+    if shape.shared {
         _ = write!(sql, " WHERE t.{PARTITION} = ${}", key.len() + 1);
     }
     sql
 }
 
-/// SQLite: the rows of `count` keys, their values one after another, then, if summed, of a partition.
+/// SQLite: the rows of `count` keys, their values one after another, then, if shared, of a partition.
 pub(crate) fn load_by_list(shape: Shape<'_>, table: &str, count: usize) -> String {
     format!(
         "{} WHERE {}",
         select_stored(shape, table),
-        key_in_list(shape, count, shape.summed)
+        key_in_list(shape, count, shape.shared)
     )
 }
 
@@ -143,10 +143,17 @@ pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool
 fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
     let columns = names(shape.all());
     let next = first + columns.len();
+    let selected: Vec<String> = shape
+        .all()
+        .map(|c| match c.column_type {
+            ColumnType::List => format!("{}::text[]", quote(&c.name)),
+            _ => quote(&c.name),
+        })
+        .collect();
     let source = format!(
         "SELECT {}, $4::smallint, {}, {} FROM UNNEST({}, ${next}::bigint[], ${}::timestamptz[]) AS u({}, {}, {}) \
          WHERE EXISTS (SELECT FROM moved)",
-        columns.join(", "),
+        selected.join(", "),
         HIDDEN[1],
         HIDDEN[2],
         arrays(shape.all(), first),
@@ -211,66 +218,4 @@ pub(crate) fn scan(shape: Shape<'_>, table: &str, after: bool) -> String {
     }
     _ = write!(sql, " ORDER BY {key} LIMIT $2");
     sql
-}
-
-/// What readers see of the live table `$1`, under conditions. No row at all says that the table is not live any more; a
-/// row without a key says that nothing was found.
-fn read(shape: Shape<'_>, inner: &str, order: bool) -> String {
-    let columns: Vec<String> = names(shape.all())
-        .iter()
-        .map(String::as_str)
-        .chain(HIDDEN[1..].iter().copied())
-        .map(|c| format!("r.{c}"))
-        .collect();
-    let mut sql = format!(
-        "SELECT {} FROM generations g LEFT JOIN ({inner}) r ON true WHERE g.table_name = $1 AND g.live",
-        columns.join(", ")
-    );
-    if order {
-        _ = write!(sql, " ORDER BY {}", columns[..shape.key.len()].join(", "));
-    }
-    sql
-}
-
-/// The row with the key `$2, …` of the live table `$1`.
-pub(crate) fn get(shape: Shape<'_>, table: &str) -> String {
-    let conditions: Vec<String> = names(shape.key.iter())
-        .iter()
-        .enumerate()
-        .map(|(i, name)| format!("{name} = ${}", i + 2))
-        .collect();
-    read(
-        shape,
-        &visible(
-            shape,
-            table,
-            &format!(" WHERE {}", conditions.join(" AND ")),
-            true,
-        ),
-        false,
-    )
-}
-
-/// Rows of the live table `$1`: at most `$2`, after `$3` others, whose `equals` columns have the values `$4, …`; `None`
-/// for columns that must be null.
-pub(crate) fn list(shape: Shape<'_>, table: &str, equals: &[(&Column, bool)]) -> String {
-    let (mut stored, mut shown, mut next) = (String::new(), String::new(), 4);
-    for (column, null) in equals {
-        // A sum is known only after grouping; what the key says may be used before.
-        let before = !shape.summed || shape.key.contains(column);
-        let to = if before { &mut stored } else { &mut shown };
-        to.push_str(if to.is_empty() { " WHERE " } else { " AND " });
-        _ = if *null {
-            write!(to, "{} IS NULL", quote(&column.name))
-        } else {
-            next += 1;
-            write!(to, "{} = ${}", quote(&column.name), next - 1)
-        };
-    }
-    let inner = format!(
-        "SELECT * FROM ({}) v{shown} ORDER BY {} LIMIT $2 OFFSET $3",
-        visible(shape, table, &stored, true),
-        names(shape.key.iter()).join(", ")
-    );
-    read(shape, &inner, true)
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use tokio::sync::watch;
 
@@ -23,6 +24,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const WRITER_CACHE: &str = "-32768";
 /// Pages of the write-ahead log before they are copied into the file (16 MiB): a page changed often is copied once.
 const CHECKPOINT_PAGES: &str = "4000";
+/// Instructions of SQLite's machine between two looks at the time: well under a millisecond of work.
+const INSTRUCTIONS: i32 = 10_000;
 /// Statements kept prepared on each connection: a dozen for each read model.
 const STATEMENTS: usize = 256;
 
@@ -71,6 +74,18 @@ pub(super) fn readers(connect: SqliteConnectOptions) -> SqlitePool {
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
         .connect_lazy_with(connect.create_if_missing(false).read_only(true))
+}
+
+/// Ends what the connection is asked from now on once the time is over, even if nobody waits for it any more. It stays until
+/// the next call, so it is for connections that are always asked for with it.
+pub(super) async fn interrupt_after(
+    connection: &mut SqliteConnection,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + timeout;
+    let mut handle = connection.lock_handle().await?;
+    handle.set_progress_handler(INSTRUCTIONS, move || Instant::now() < deadline);
+    Ok(())
 }
 
 /// The connection that writes; the file, its folder and its format are made or checked.

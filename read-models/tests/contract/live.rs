@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::{LogIdentity, Partition, Position, StreamId};
-use read_models::{ColumnType, CommitError, Error, ListQuery, Parked, ReadModel, RowWrites};
+use read_models::{ColumnType, CommitError, Error, Filter, Parked, Query, ReadModel, RowWrites};
 use test_support::eventually;
 use uuid::Uuid;
 
@@ -73,16 +73,8 @@ async fn a_switch_is_seen_by_readers_at_once_and_can_be_taken_back(database: Dat
         );
         let status = reader.status("accounts").await.unwrap().unwrap();
         assert_eq!(status.generation, *generation);
-        let list = reader
-            .list(
-                &accounts(),
-                &ListQuery {
-                    limit: 9,
-                    ..ListQuery::default()
-                },
-            )
-            .await
-            .unwrap();
+        let query = Query::new(&accounts(), Filter::ALL, 9);
+        let list = reader.list(&accounts(), &query).await.unwrap().rows;
         assert_eq!(list[0][1], shown.into());
     }
     assert_eq!(reader.get(&accounts(), &id(2)).await.unwrap(), None);

@@ -1,14 +1,14 @@
-"""Keeps the walk logged in, and gives commands that would end that to an account, or a session, of somebody else."""
+"""Keeps the walk logged in, and gives commands that would end that to somebody else."""
 
 import itertools
 import json
 import os
 import urllib.request
+import uuid
 
 import schemathesis
 
 URL = os.environ["SHOWCALLER_URL"]
-PASSWORD = "a quiet lighthouse"
 # They end the sessions of the account they are given to.
 ENDING = ("/close", "/erase", "/revoke-role")
 END_SESSION = "/v1/sessions/{id}/end"
@@ -27,20 +27,22 @@ def post(path, body):
         return json.load(answer)
 
 
-def somebody():
-    """An account and a session of somebody else."""
-    known = {"email": f"walked-{os.getpid()}-{next(numbers)}@example.org", "password": PASSWORD}
-    post("/v1/accounts", known | {"profile": {"display_name": "Walked"}})
-    return post("/v1/sessions", known)
+def fresh_account():
+    body = {
+        "email": f"walked-{os.getpid()}-{next(numbers)}@example.org",
+        "password": "a quiet lighthouse",
+        "profile": {"display_name": "Walked"},
+    }
+    return post("/v1/accounts", body)["stream"].removeprefix("account-")
 
 
 @schemathesis.hook
 def before_call(context, case, **kwargs):
     path, parameters = case.operation.path, case.path_parameters or {}
     if parameters.get("id") in own and path.endswith(ENDING):
-        parameters["id"] = somebody()["account_id"]
+        parameters["id"] = fresh_account()
     elif parameters.get("id") in own and path == END_SESSION:
-        parameters["id"] = somebody()["session_id"]
+        parameters["id"] = str(uuid.uuid4())
 
 
 if "SHOWCALLER_REFRESH_TOKEN" in os.environ:
