@@ -24,6 +24,8 @@ pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
 pub(crate) const ROWS_A_COMMIT: usize = 5_000;
 /// How often a build that is caught up is offered for the swap, while the live one is ahead.
 pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
+/// How often what the journal of a read model need not hold any longer is let go.
+pub(crate) const PRUNE_PAUSE: Duration = Duration::from_mins(5);
 /// How often progress, and the same complaint of one place, is logged at most.
 pub(crate) const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// The longest stored reason of a parked stream, in characters.
