@@ -81,7 +81,11 @@ impl Mirror {
 
     /// Opens it.
     pub async fn open(&self, read_only: bool) -> Result<Arc<dyn ProjectionStore>, Error> {
-        read_models::open_mirror(self.url.as_str(), Options { read_only }).await
+        let options = Options {
+            read_only,
+            ..Options::default()
+        };
+        read_models::open_mirror(self.url.as_str(), options).await
     }
 
     /// Keeps it up with the log until `shutdown`. One that is down, or that is not what it must be any more, is complained of

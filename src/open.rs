@@ -47,12 +47,17 @@ pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn
     patiently("the read models' database", || async {
         read_models::open(
             settings.database.as_str(),
-            read_models::Options { read_only },
+            read_models::Options {
+                read_only,
+                ..read_models::Options::default()
+            },
         )
         .await
         .map_err(|error| match error {
             read_models::Error::Unavailable(_) => Trouble::Passing(error.into()),
-            read_models::Error::Invalid(_) => Trouble::Lasting(error.into()),
+            read_models::Error::Invalid(_) | read_models::Error::TooSlow(_) => {
+                Trouble::Lasting(error.into())
+            }
         })
     })
     .await

@@ -235,7 +235,7 @@ pub struct Models {
 
 impl Models {
     async fn open(url: &str) -> Result<Self> {
-        let store = read_models::open(url, read_models::Options { read_only: true }).await?;
+        let store = read_models::open(url, read_models::Options::read_only()).await?;
         let mut generations = Vec::new();
         for model in projector::built_in() {
             let live = || async { store.live(&model.name).await.ok().flatten() };

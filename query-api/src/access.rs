@@ -1,7 +1,7 @@
 //! Who sees what: the one place where access to rows and to personal values is judged. Denied until allowed.
 
 use events::Ciphertext;
-use read_models::{Access, ReadModel, Value};
+use read_models::{Access, Comparison, Field, Filter, ReadModel, Value};
 use uuid::Uuid;
 use web::{Caller, Credential, Problem};
 
@@ -59,26 +59,32 @@ pub(crate) fn reach<'m>(model: &'m ReadModel, caller: &Caller) -> Result<Reach<'
     }
 }
 
-impl Reach<'_> {
-    /// The condition that a list carries into the database.
-    pub(crate) fn condition(&self) -> Vec<(String, Value)> {
-        match self {
-            Self::Every => Vec::new(),
-            Self::Own { column, account } => vec![((*column).to_owned(), Value::Uuid(*account))],
-        }
-    }
+/// The columns of a read model that exist for the caller.
+pub(crate) fn fields(model: &ReadModel, caller: &Caller) -> Vec<Field> {
+    let held = |scope: &String| holds(caller, scope);
+    model
+        .fields()
+        .filter(|field| field.column().scope.as_ref().is_none_or(held))
+        .collect()
+}
 
-    /// Whether a row, whose columns are named in order, is within reach.
-    pub(crate) fn includes<'a>(
-        &self,
-        columns: impl Iterator<Item = &'a str>,
-        row: &[Value],
-    ) -> bool {
+/// Whether a scope that the definition names is held. One opens values of everybody, and no wildcard holds that.
+fn holds(caller: &Caller, scope: &str) -> bool {
+    if scope == READ_PERSONAL {
+        caller.has_exact_scope(scope)
+    } else {
+        caller.has_scope(scope)
+    }
+}
+
+impl Reach<'_> {
+    /// The condition that every query carries into the database.
+    pub(crate) fn condition(&self, model: &ReadModel) -> Filter {
         match self {
-            Self::Every => true,
-            Self::Own { column, account } => columns
-                .zip(row)
-                .any(|(name, value)| name == *column && *value == Value::Uuid(*account)),
+            Self::Every => Filter::ALL,
+            Self::Own { column, account } => model.field(column).map_or(Filter::NONE, |field| {
+                Filter::Compare(field, Comparison::Eq, Value::Uuid(*account))
+            }),
         }
     }
 }

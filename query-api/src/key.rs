@@ -1,13 +1,11 @@
 //! A row's key in a URL: the values of the key columns, percent-encoded, separated by commas. It refuses what no stored
 //! key can be.
 
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use percent_encoding::percent_decode_str;
 use read_models::{Column, ColumnType, RowKey, Value};
 use web::Problem;
 
-/// The years that every database can store.
-const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+use crate::values;
 
 /// Reads the last segment of a path, still encoded, as a key; 400 says how the key is written.
 pub(crate) fn parse(segment: &str, columns: &[Column]) -> Result<RowKey, Problem> {
@@ -22,7 +20,7 @@ pub(crate) fn parse(segment: &str, columns: &[Column]) -> Result<RowKey, Problem
         })
         .flatten();
     values.ok_or_else(|| {
-        let form: Vec<_> = columns.iter().map(|column| format!("{{{}: {}}}", column.name, name(column))).collect();
+        let form: Vec<_> = columns.iter().map(|column| format!("{{{}: {}}}", column.name, values::form(column.column_type))).collect();
         Problem::malformed(format!(
             "The key in the path is written {}, percent-encoded, with nothing between but the commas.",
             form.join(",")
@@ -32,41 +30,13 @@ pub(crate) fn parse(segment: &str, columns: &[Column]) -> Result<RowKey, Problem
 
 fn value(encoded: &str, column_type: ColumnType) -> Option<Value> {
     let text = percent_decode_str(encoded).decode_utf8().ok()?;
-    match column_type {
-        ColumnType::Text => (!text.contains('\0')).then(|| Value::Text(text.into_owned())),
-        // Refused by `ReadModel::validate`: ciphertext identifies nothing.
-        ColumnType::Personal => None,
-        ColumnType::Integer => text.parse().ok().map(Value::Integer),
-        ColumnType::Boolean => text.parse().ok().map(Value::Boolean),
-        ColumnType::Uuid => text.parse().ok().map(Value::Uuid),
-        ColumnType::Date => {
-            let day = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?;
-            YEARS.contains(&day.year()).then_some(Value::Date(day))
-        }
-        ColumnType::Timestamp => {
-            let moment = DateTime::parse_from_rfc3339(&text)
-                .ok()?
-                .with_timezone(&Utc);
-            YEARS
-                .contains(&moment.year())
-                .then_some(Value::Timestamp(moment))
-        }
-    }
-}
-
-fn name(column: &Column) -> &'static str {
-    match column.column_type {
-        ColumnType::Text | ColumnType::Personal => "text",
-        ColumnType::Integer => "integer",
-        ColumnType::Boolean => "true or false",
-        ColumnType::Timestamp => "RFC 3339 time",
-        ColumnType::Date => "YYYY-MM-DD",
-        ColumnType::Uuid => "UUID",
-    }
+    values::parse(&text, column_type)
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::NaiveDate;
+
     use super::*;
 
     fn columns(types: &[ColumnType]) -> Vec<Column> {

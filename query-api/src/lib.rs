@@ -6,14 +6,23 @@
 
 mod access;
 mod answer;
+mod csv;
+mod cursor;
+mod describe;
+mod grammar;
 mod key;
+mod lists;
+mod negotiation;
 mod parameters;
 mod routes;
 mod rows;
+mod scan;
 mod sessions;
 mod state;
+mod values;
 mod waiting;
 
 pub use access::Allowed;
+pub use describe::{describe, schemas};
 pub use routes::{routes, rules};
 pub use state::QueryState;

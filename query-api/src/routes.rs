@@ -3,18 +3,24 @@
 
 use axum::Router;
 use axum::extract::{OriginalUri, Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use read_models::{ListQuery, RowKey, Value};
-use web::{After, Authenticated, Caller, PositionToken, Problem};
+use read_models::{ColumnType, Query, RowKey, Value};
+use web::{After, Authenticated, Caller, PositionToken, Problem, codes};
 
 use crate::access::{self, Allowed, Reach};
+use crate::answer::Answer;
+use crate::grammar::Output;
+use crate::lists::Listing;
+use crate::negotiation::Form;
 use crate::state::{Hosted, QueryState};
-use crate::{answer, key, parameters, rows, sessions};
+use crate::{grammar, key, negotiation, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
-const ACCOUNTS: &str = "accounts";
+pub(crate) const ACCOUNTS: &str = "accounts";
+/// The column that holds the version of a row's stream, where a read model has one.
+const VERSION: &str = "version";
 /// Collections that the command routes name literally. Where both APIs share a process a router prefers a literal path to
 /// `{collection}`, whatever the method: so they are named here as well. (It does go back from a literal path that does not fit to its end:
 /// `/v1/accounts/{id}/sessions` leaves all other `POST /v1/accounts/{id}/{command}` alone.)
@@ -53,7 +59,7 @@ pub fn routes(state: QueryState) -> Router {
     router.with_state(state)
 }
 
-/// A list that the caller may see, in the order of the key.
+/// A list that the caller may see.
 async fn list(
     Path(name): Path<String>,
     State(state): State<QueryState>,
@@ -64,20 +70,9 @@ async fn list(
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(&name, &caller)?;
     let reach = access::reach(&hosted.model, &caller)?;
-    let window = parameters::window(&uri)?;
+    let listing = Listing::parse(&state, hosted, &reach, &caller, &uri, &headers)?;
     wait(hosted, after.as_ref()).await?;
-    let query = ListQuery {
-        equals: reach.condition(),
-        limit: window.limit,
-        offset: window.offset,
-    };
-    let rows = state
-        .store()
-        .list(&hosted.model, &query)
-        .await
-        .map_err(store_problem)?;
-    let rows = rows::open(hosted, rows, &caller, state.vault()).await?;
-    answer::json(&rows, None, &headers)
+    listing.answer(&state, &caller, &headers).await
 }
 
 /// One row that the caller may see.
@@ -91,7 +86,7 @@ async fn one(
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(&name, &caller)?;
     let reach = access::reach(&hosted.model, &caller)?;
-    parameters::none(&uri)?;
+    let outputs = select(hosted, &caller, &uri, &headers)?;
     // The segment as it was sent: decoded, a comma within a value would look like one between values.
     let segment = uri.path().rsplit('/').next().unwrap_or_default();
     let key = key::parse(segment, &hosted.model.key)?;
@@ -100,6 +95,7 @@ async fn one(
         hosted,
         &reach,
         &caller,
+        &outputs,
         key,
         after.as_ref(),
         &headers,
@@ -118,12 +114,13 @@ async fn me(
     let hosted = state.hosted(ACCOUNTS, &caller)?;
     let account = access::own_account(&caller)?;
     let reach = access::reach(&hosted.model, &caller)?;
-    parameters::none(&uri)?;
+    let outputs = select(hosted, &caller, &uri, &headers)?;
     row(
         &state,
         hosted,
         &reach,
         &caller,
+        &outputs,
         vec![Value::Uuid(account)],
         after.as_ref(),
         &headers,
@@ -131,28 +128,53 @@ async fn me(
     .await
 }
 
+/// What a single row is to show, which is JSON alone.
+fn select(
+    hosted: &Hosted,
+    caller: &Caller,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Vec<Output>, Problem> {
+    negotiation::form(headers, &[Form::Json, Form::Object])?;
+    grammar::row(uri, &access::fields(&hosted.model, caller))
+}
+
+#[expect(clippy::too_many_arguments, reason = "one caller's one question")]
 async fn row(
     state: &QueryState,
     hosted: &Hosted,
     reach: &Reach<'_>,
     caller: &Caller,
+    outputs: &[Output],
     key: RowKey,
     after: Option<&PositionToken>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     wait(hosted, after).await?;
-    let row = state
-        .store()
-        .get(&hosted.model, &key)
-        .await
-        .map_err(store_problem)?;
     // Another's row and no row are the same answer, so that nobody learns which keys exist.
-    let row = row
-        .filter(|row| reach.includes(hosted.columns().map(|column| column.name.as_str()), row))
+    let model = &hosted.model;
+    let filter = reach.condition(model).and(model.with_key(&key));
+    let mut query = Query::new(model, filter, 1);
+    query.select = outputs.iter().map(|output| output.field.clone()).collect();
+    // Behind the others, for the validator.
+    let version = access::fields(model, caller)
+        .into_iter()
+        .find(|field| field.name() == VERSION && field.column_type() == ColumnType::Integer);
+    query.select.extend(version);
+    let page = state.store().list(model, &query).await;
+    let mut row = page
+        .map_err(store_problem)?
+        .rows
+        .pop()
         .ok_or_else(|| Problem::not_found("There is no row with this key that you may see."))?;
-    let version = rows::version(hosted, &row);
-    let rows = rows::open(hosted, vec![row], caller, state.vault()).await?;
-    answer::json(&rows.first(), version, headers)
+    let version = match row.drain(outputs.len()..).next() {
+        Some(Value::Integer(version)) => Some(version),
+        _ => None,
+    };
+    let rows = rows::open(outputs, vec![row], caller, state.vault()).await?;
+    let mut answer = Answer::json(&rows.first())?;
+    answer.version = version;
+    Ok(answer.respond(headers))
 }
 
 async fn wait(hosted: &Hosted, after: Option<&PositionToken>) -> Result<(), Problem> {
@@ -169,5 +191,16 @@ pub(crate) fn store_problem(error: read_models::Error) -> Problem {
             Problem::unavailable("The read model cannot be read right now: try again.")
         }
         read_models::Error::Invalid(_) => Problem::fault(error),
+        read_models::Error::TooSlow(after) => {
+            tracing::warn!(?after, "a query was ended since it took too long");
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                codes::QUERY_TOO_SLOW,
+                format!("The database worked on this for {after:?} and was stopped."),
+            )
+            .with_hint(
+                "Narrow the filter, order by indexed columns, leave the count out, or give the read model an index.",
+            )
+        }
     }
 }

@@ -1,7 +1,6 @@
-//! Rows as JSON: columns by name, in their order, personal values opened for those who may see them. It refuses to show
+//! Rows as JSON and CSV: columns by name, in the order asked, personal values opened for those who may see them. It refuses to show
 //! ciphertext.
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use events::Ciphertext;
 use read_models::{ColumnType, Value};
 use serde::ser::SerializeMap;
@@ -10,24 +9,8 @@ use vault::{Opened, Vault};
 use web::{Caller, Problem};
 
 use crate::access::may_open;
-use crate::state::Hosted;
-
-/// The hidden columns that end every row.
-const HIDDEN: [&str; 2] = ["_position", "_updated_at"];
-
-/// The column that holds the version of a row's stream, where a read model has one.
-const VERSION: &str = "version";
-
-/// The version of the stream that a row shows, if its read model tells: what `If-Match` compares.
-pub(crate) fn version(hosted: &Hosted, row: &[Value]) -> Option<i64> {
-    hosted
-        .columns()
-        .zip(row)
-        .find_map(|(column, value)| match value {
-            Value::Integer(version) if column.name == VERSION => Some(*version),
-            _ => None,
-        })
-}
+use crate::grammar::Output;
+use crate::{csv, values};
 
 /// One value of a row on its way out.
 enum Cell {
@@ -38,21 +21,22 @@ enum Cell {
 }
 
 /// A row on its way out.
-pub(crate) struct JsonRow<'m> {
-    hosted: &'m Hosted,
+pub(crate) struct OpenRow<'o> {
+    outputs: &'o [Output],
     cells: Vec<Cell>,
 }
 
-/// Turns rows into JSON rows. All personal values that the caller may see are opened with one query of the vault.
-pub(crate) async fn open<'m>(
-    hosted: &'m Hosted,
+/// Opens rows, whose values are those of the outputs. All personal values that the caller may see are opened with one
+/// query of the vault.
+pub(crate) async fn open<'o>(
+    outputs: &'o [Output],
     rows: Vec<Vec<Value>>,
     caller: &Caller,
     vault: &Vault,
-) -> Result<Vec<JsonRow<'m>>, Problem> {
-    let personal: Vec<bool> = hosted
-        .columns()
-        .map(|column| column.column_type == ColumnType::Personal)
+) -> Result<Vec<OpenRow<'o>>, Problem> {
+    let personal: Vec<bool> = outputs
+        .iter()
+        .map(|output| output.field.column_type() == ColumnType::Personal)
         .collect();
     let mut sealed = Vec::new();
     let mut places = Vec::new();
@@ -72,7 +56,7 @@ pub(crate) async fn open<'m>(
                 value => Cell::Stored(value),
             });
         }
-        opened_rows.push(JsonRow { hosted, cells });
+        opened_rows.push(OpenRow { outputs, cells });
     }
     if !sealed.is_empty() {
         let opened = vault.open_many(&sealed).await.map_err(vault_problem)?;
@@ -95,21 +79,39 @@ pub(crate) fn vault_problem(error: vault::Error) -> Problem {
     }
 }
 
-/// A moment as every answer writes it.
-pub(crate) fn text_of(moment: DateTime<Utc>) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Micros, true)
+/// Rows as comma-separated values, with a line of names.
+pub(crate) fn csv(outputs: &[Output], rows: &[OpenRow<'_>]) -> String {
+    let mut text = String::new();
+    let names = outputs
+        .iter()
+        .map(|output| csv::Cell::Text(output.name.clone()));
+    csv::line(&mut text, names);
+    for row in rows {
+        csv::line(&mut text, row.cells.iter().map(Cell::csv));
+    }
+    text
 }
 
-impl Serialize for JsonRow<'_> {
+impl Cell {
+    fn csv(&self) -> csv::Cell {
+        match self {
+            Self::Masked | Self::Stored(Value::Null) | Self::Opened(serde_json::Value::Null) => {
+                csv::Cell::Empty
+            }
+            Self::Opened(serde_json::Value::String(text)) | Self::Stored(Value::Text(text)) => {
+                csv::Cell::Text(text.clone())
+            }
+            Self::Opened(other) => csv::Cell::Text(other.to_string()),
+            Self::Stored(value) => values::text(value).map_or(csv::Cell::Empty, csv::Cell::Exact),
+        }
+    }
+}
+
+impl Serialize for OpenRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(Some(self.cells.len()))?;
-        let names = self
-            .hosted
-            .columns()
-            .map(|column| column.name.as_str())
-            .chain(HIDDEN);
-        for (name, cell) in names.zip(&self.cells) {
-            object.serialize_entry(name, cell)?;
+        for (output, cell) in self.outputs.iter().zip(&self.cells) {
+            object.serialize_entry(&output.name, cell)?;
         }
         object.end()
     }
@@ -120,7 +122,9 @@ impl Serialize for Cell {
         match self {
             Self::Masked => serializer.serialize_unit(),
             Self::Opened(value) => value.serialize(serializer),
-            Self::Stored(Value::Timestamp(moment)) => serializer.serialize_str(&text_of(*moment)),
+            Self::Stored(Value::Timestamp(moment)) => {
+                serializer.serialize_str(&values::moment_text(*moment))
+            }
             Self::Stored(value) => value.serialize(serializer),
         }
     }

@@ -5,12 +5,13 @@ use axum::Json;
 use axum::extract::{OriginalUri, Path, State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::OpenSession;
 use web::{After, Authenticated, Caller, Problem};
 
 use crate::state::QueryState;
-use crate::{access, parameters, rows};
+use crate::{access, parameters, rows, values};
 
 /// Stands for the caller's own account in a path.
 const ME: &str = "me";
@@ -27,6 +28,28 @@ pub(crate) struct JsonSession {
     address: Option<String>,
     /// The one whose token asks.
     current: bool,
+}
+
+/// The JSON Schema of the answer.
+pub(crate) fn schema() -> Value {
+    let moment = json!({ "type": "string", "format": "date-time" });
+    let known = json!({ "type": ["string", "null"], "format": "date-time" });
+    let personal = json!({ "type": ["string", "null"] });
+    let session = json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string", "format": "uuid" },
+            "started_at": known, "last_seen_at": known, "expires_at": moment,
+            "second_factor": { "type": "boolean" },
+            "device": personal, "address": personal,
+            "current": { "type": "boolean", "description": "The one whose token asks." },
+        },
+        "required": [
+            "id", "started_at", "last_seen_at", "expires_at", "second_factor", "device", "address", "current",
+        ],
+        "additionalProperties": false,
+    });
+    json!({ "type": "array", "items": session })
 }
 
 /// The account's open sessions, the newest first; at most 100. What is fresh is after any position, so the token of a
@@ -67,9 +90,11 @@ fn told(session: OpenSession, personal: bool, current: bool) -> JsonSession {
     let known = |moment: &DateTime<Utc>| *moment != DateTime::UNIX_EPOCH;
     JsonSession {
         id: session.id,
-        started_at: Some(session.started_at).filter(known).map(rows::text_of),
-        last_seen_at: session.last_seen_at.map(rows::text_of),
-        expires_at: rows::text_of(session.expires_at),
+        started_at: Some(session.started_at)
+            .filter(known)
+            .map(values::moment_text),
+        last_seen_at: session.last_seen_at.map(values::moment_text),
+        expires_at: values::moment_text(session.expires_at),
         second_factor: session.second_factor,
         device: session.device.filter(|_| personal),
         address: session.address.filter(|_| personal),

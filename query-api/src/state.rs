@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use chrono::{DateTime, Utc};
-use read_models::{Column, ReadModel, ReadStore};
+use read_models::{ReadModel, ReadStore};
 use vault::{Keys, Vault};
 use web::{Caller, Problem, Tokens};
 
@@ -28,13 +28,6 @@ pub(crate) struct Hosted {
     pub(crate) model: ReadModel,
     /// Tells how far its live table has come.
     pub(crate) watcher: Watcher,
-}
-
-impl Hosted {
-    /// The declared columns as a row has them: the key first. Two more follow in a row: its position and its time.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = &Column> {
-        self.model.key.iter().chain(&self.model.columns)
-    }
 }
 
 impl QueryState {
@@ -62,8 +55,18 @@ impl QueryState {
         }))
     }
 
+    /// What is served here, in the order of names.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &ReadModel> {
+        self.0.hosted.values().map(|hosted| &hosted.model)
+    }
+
     pub(crate) fn store(&self) -> &dyn ReadStore {
         &*self.0.store
+    }
+
+    /// The keys that sign cursors.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     pub(crate) fn vault(&self) -> &Vault {

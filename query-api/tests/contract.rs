@@ -10,10 +10,14 @@ mod answers;
 mod api_keys;
 #[path = "routes/counting.rs"]
 mod counting;
+#[path = "routes/description.rs"]
+mod description;
 #[path = "routes/fixture.rs"]
 mod fixture;
 #[path = "routes/personal.rs"]
 mod personal;
+#[path = "routes/queries.rs"]
+mod queries;
 #[path = "routes/sessions.rs"]
 mod sessions;
 #[path = "routes/waiting.rs"]

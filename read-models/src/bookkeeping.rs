@@ -9,9 +9,9 @@ use crate::sql::Layout;
 use crate::{Error, Generation};
 
 /// The stored format that this version reads and writes.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 /// The version of Showcaller that first wrote each format, by its number from 1.
-const WRITTEN_BY: [&str; 1] = ["0.1.0"];
+const WRITTEN_BY: [&str; 2] = ["0.1.0", "0.1.0"];
 
 pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions FROM generations WHERE ";
 
@@ -81,8 +81,8 @@ pub(crate) fn identity(log: &str, epoch: &str, partitions: i64) -> Result<LogIde
 }
 
 /// What differs from database to database is in the module `$adapter`: how it writes a statement (`statement`) and parks a
-/// stream that may be parked already (`PARK`), the statements that make a table (`create_table`) and what indexes it in
-/// addition (`indexes`), and what makes the view of a read model show a table (`show`).
+/// stream that may be parked already (`PARK`), the statements that make a table (`create_table`), what makes
+/// missing indexes (`index`), and what makes the view of a read model show a table (`show`).
 macro_rules! bookkeeping {
     ($name:ident, $connection:ty, $row:ty, $adapter:ident) => {
         pub(crate) mod $name {
@@ -163,9 +163,7 @@ macro_rules! bookkeeping {
                     Some(stored) => stored.generation,
                     None => create(connection, model, hash, log).await?,
                 };
-                for index in crate::$adapter::indexes(model, &generation.table) {
-                    sqlx::query(built(index)).execute(&mut *connection).await?;
-                }
+                crate::$adapter::index(connection, model, &generation).await?;
                 // Another log's rows say nothing of this one: they are not shown as if they did.
                 if live(connection, &model.name).await?.is_none_or(|live| live.log != log) {
                     make_live(connection, &generation, &Layout::of(model)).await?;

@@ -2,7 +2,7 @@
 
 use events::LogIdentity;
 
-use crate::{Column, CommitError, Error, ListQuery, ReadModel, RowKey, RowWrites, Value};
+use crate::{Column, CommitError, Error, ReadModel, RowKey, RowWrites, Search, Value};
 
 /// The most text of an error kept with a parked stream, in bytes.
 const PARKED_ERROR_BYTES: usize = 2_000;
@@ -52,7 +52,7 @@ pub(crate) fn all_written(written: u64, expected: usize) -> Result<(), CommitErr
 /// Rows were not written, since they stand in the table for another partition.
 pub(crate) fn foreign_rows() -> CommitError {
     CommitError::Refused(
-        "it makes rows that belong to another partition; make the stream's id part of the key, or declare the read model summed"
+        "it makes rows that belong to another partition; make the stream's id part of the key, or let partitions share rows (.summed())"
             .into(),
     )
 }
@@ -74,45 +74,20 @@ pub(crate) fn key(model: &ReadModel, key: &RowKey) -> Result<(), Error> {
     }
 }
 
-/// The columns that a list restricts, each with whether it must be null, and the values of those that must not.
-pub(crate) type Conditions<'a> = (Vec<(&'a Column, bool)>, Vec<&'a Value>);
-
-/// What a list restricts.
-pub(crate) fn equals<'a>(
-    model: &'a ReadModel,
-    query: &'a ListQuery,
-) -> Result<Conditions<'a>, Error> {
-    let find = |(name, value): &'a (String, Value)| {
-        let column = model
-            .key
-            .iter()
-            .chain(&model.columns)
-            .find(|column| column.name == *name);
-        match column {
-            Some(column) if column.check_storable(value).is_ok() => Ok((column, value)),
-            Some(column) => Err(Error::Invalid(format!(
-                "the column {name:?} is {:?}",
-                column.column_type
-            ))),
-            None => Err(Error::Invalid(format!(
-                "the read model {} has no column {name:?}",
-                model.name
-            ))),
-        }
-    };
-    let equals: Vec<(&Column, &Value)> = query.equals.iter().map(find).collect::<Result<_, _>>()?;
-    let is_null = |value: &Value| *value == Value::Null;
-    Ok((
-        equals
-            .iter()
-            .map(|(column, value)| (*column, is_null(value)))
-            .collect(),
-        equals
-            .iter()
-            .map(|(_, value)| *value)
-            .filter(|value| !is_null(value))
-            .collect(),
-    ))
+/// What rows are looked for by fits the definition.
+pub(crate) fn search<'m>(model: &'m ReadModel, search: &Search) -> Result<&'m Column, Error> {
+    let mut columns = model.key.iter().chain(&model.columns);
+    let column = columns.find(|column| column.name == search.column);
+    let fits = |column: &&Column| column.check_storable(&search.value).is_ok();
+    column
+        .filter(fits)
+        .filter(|_| search.value != Value::Null)
+        .ok_or_else(|| {
+            Error::Invalid(format!(
+                "rows of the read model {} cannot be looked for by the column {:?}",
+                model.name, search.column
+            ))
+        })
 }
 
 /// The definition and the log can be used.

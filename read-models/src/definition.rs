@@ -27,6 +27,32 @@ pub enum ColumnType {
     Uuid,
     /// A personal value: ciphertext at rest, opened by query-api for callers who may see it.
     Personal,
+    /// An exact number of up to 18 digits, so many of them after the point.
+    Decimal {
+        /// 0 to 9.
+        scale: u8,
+    },
+    /// Texts in an order: at most 1,000, with at most 65,536 bytes in all. Never part of a key.
+    List,
+}
+
+impl ColumnType {
+    /// Whether its values have an order: ciphertext and lists have none.
+    pub fn is_ordered(self) -> bool {
+        !matches!(self, Self::Personal | Self::List)
+    }
+}
+
+/// How readers see one value of several partial rows: see [`ReadModel::shared`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Merge {
+    /// The sum, of an `Integer` or a `Decimal` that the projection adds to.
+    Sum,
+    /// The smallest, of any ordered type, which the projection changes by `Min`.
+    Min,
+    /// The greatest, of any ordered type, which the projection changes by `Max`.
+    Max,
 }
 
 /// A typed column.
@@ -41,6 +67,9 @@ pub struct Column {
     /// may read the row. Not part of what is stored, so it changes without building anew.
     #[serde(skip)]
     pub scope: Option<String>,
+    /// How partial rows merge, in a shared read model. Nothing said: the sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
 }
 
 impl Column {
@@ -50,12 +79,20 @@ impl Column {
             name: name.to_owned(),
             column_type,
             scope: None,
+            merge: None,
         }
     }
 
-    /// Holds the same data: name and type, whoever may read it.
+    /// How partial rows merge, in a shared read model.
+    pub(crate) fn merge(&self) -> Merge {
+        self.merge.unwrap_or(Merge::Sum)
+    }
+
+    /// Holds the same data, whoever may read it.
     pub(crate) fn holds_like(&self, other: &Self) -> bool {
-        self.name == other.name && self.column_type == other.column_type
+        self.name == other.name
+            && self.column_type == other.column_type
+            && self.merge() == other.merge()
     }
 }
 
@@ -100,9 +137,13 @@ pub struct ReadModel {
     pub columns: Vec<Column>,
     /// The categories of the events it takes; empty: all.
     pub categories: Vec<String>,
-    /// Rows are shared by partitions: each partition keeps a partial row and readers see the sum. Then every column
-    /// outside the key is an integer, changed by `add` alone.
-    pub summed: bool,
+    /// Rows are shared by partitions: each partition keeps a partial row, and readers see them merged, each column outside
+    /// the key as it declares ([`Column::merge`]). A column then takes the operation of its merge and no other, and rows
+    /// are only upserted.
+    pub shared: bool,
+    /// Indexes beside the key's and the owner's, each on these columns in order. They can be added at any time; one that
+    /// is taken away stays until the read model is built anew.
+    pub indexes: Vec<Vec<String>>,
     /// Who may read.
     pub access: Access,
     /// The projection.
@@ -119,7 +160,8 @@ impl ReadModel {
             key: Vec::new(),
             columns: Vec::new(),
             categories: Vec::new(),
-            summed: false,
+            shared: false,
+            indexes: Vec::new(),
             access: Access::Scope,
             project: Arc::new(|_, _| Ok(())),
         }
@@ -149,6 +191,22 @@ impl ReadModel {
         self
     }
 
+    /// Adds an index: queries that filter or order by these columns are quick, and changes can look for rows by the first
+    /// of them ([`Changes::update_where`]).
+    #[must_use]
+    pub fn index(mut self, columns: &[&str]) -> Self {
+        self.indexes
+            .push(columns.iter().map(|&name| name.to_owned()).collect());
+        self
+    }
+
+    /// Rows are found by this column without a look at all of them: the key or an index begins with it.
+    pub(crate) fn is_indexed(&self, column: &str) -> bool {
+        let key = self.key.first().map(|first| first.name.as_str());
+        let mut indexes = self.indexes.iter().filter_map(|columns| columns.first());
+        key == Some(column) || indexes.any(|first| first == column)
+    }
+
     /// Takes the events of this category (call again for more).
     #[must_use]
     pub fn category(mut self, category: &str) -> Self {
@@ -156,10 +214,21 @@ impl ReadModel {
         self
     }
 
-    /// Says that rows are partial sums: see [`ReadModel::summed`].
+    /// Adds a column of a shared read model: see [`ReadModel::shared`].
+    #[must_use]
+    pub fn merged(mut self, name: &str, column_type: ColumnType, merge: Merge) -> Self {
+        self.columns.push(Column {
+            merge: Some(merge),
+            ..Column::new(name, column_type)
+        });
+        self
+    }
+
+    /// Says that rows are shared by partitions, and columns that do not say how they merge are summed: see
+    /// [`ReadModel::shared`].
     #[must_use]
     pub fn summed(mut self) -> Self {
-        self.summed = true;
+        self.shared = true;
         self
     }
 

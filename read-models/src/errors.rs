@@ -95,6 +95,19 @@ pub(crate) fn is_absent(error: &sqlx::Error) -> bool {
         && (code & 0xff == 14 || (code == 1 && database.message().starts_with("no such table")))
 }
 
+/// The database gave up on a statement that took too long: PostgreSQL's `query_canceled`, SQLite's INTERRUPT.
+pub(crate) fn is_too_slow(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else {
+        return false;
+    };
+    let code = database.code().unwrap_or_default();
+    if database.try_downcast_ref::<PgDatabaseError>().is_some() {
+        code == "57014"
+    } else {
+        code == "9"
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let text = error.to_string();

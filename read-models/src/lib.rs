@@ -4,9 +4,11 @@
 mod algebra;
 mod bookkeeping;
 mod checks;
+mod decimal;
 mod definition;
 mod errors;
 mod feed;
+mod journal;
 mod live;
 mod mongodb;
 mod mysql;
@@ -14,18 +16,27 @@ mod open;
 mod patience;
 mod port;
 mod postgres;
+mod query;
 mod rows;
 mod sql;
 mod sqlite;
+pub mod testing;
 mod validate;
 mod value;
 
-pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
-pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, ReadModel};
+pub use algebra::{
+    Changes, EventPlace, FoldError, Op, ROWS_A_CHANGE, Row, RowKey, Rows, Search, fold,
+};
+pub use decimal::{Decimal, InvalidDecimal};
+pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
+pub use journal::{Changed, Place};
 pub use open::{Options, open, open_mirror};
 pub use port::{
-    Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore, ReadStore,
-    RowWrites, Status,
+    Checkpoint, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore, RowWrites,
+    Status,
+};
+pub use query::{
+    Comparison, Direction, Field, Filter, Is, Nulls, Order, Page, Pattern, PatternError, Query,
 };
 pub use value::Value;

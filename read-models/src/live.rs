@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use events::LogIdentity;
 
@@ -73,9 +74,13 @@ pub(crate) fn keeps_switching(model: &str) -> Error {
 
 /// A live table always answers with a row, if only with the one that says that nothing was found: no row, or no table,
 /// means that it was switched or dropped since it was remembered.
-pub(crate) fn answer<R>(found: Result<Vec<R>, sqlx::Error>) -> Result<Option<Vec<R>>, Error> {
+pub(crate) fn answer<R>(
+    found: Result<Vec<R>, sqlx::Error>,
+    timeout: Duration,
+) -> Result<Option<Vec<R>>, Error> {
     match found {
         Ok(rows) if !rows.is_empty() => Ok(Some(rows)),
+        Err(error) if errors::is_too_slow(&error) => Err(Error::TooSlow(timeout)),
         Err(error) if !errors::is_absent(&error) => Err(error.into()),
         _ => Ok(None),
     }

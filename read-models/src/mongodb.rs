@@ -9,17 +9,18 @@
 use std::time::Duration;
 
 use ::mongodb::bson::{Document, doc};
-use ::mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
-use ::mongodb::{ClientSession, Database};
+use ::mongodb::options::{Acknowledgment, IndexOptions, ReadConcern, WriteConcern};
+use ::mongodb::{ClientSession, Database, IndexModel};
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use futures::TryStreamExt as _;
 
 use crate::live::Stored;
 use crate::patience::within;
+use crate::sql::wanted_indexes;
 use crate::{
     Checkpoint, CommitError, Error, Generation, Options, Parked, ProjectionStore, ReadModel, Row,
-    RowKey, RowWrites, checks,
+    RowKey, RowWrites, Search, checks,
 };
 
 mod books;
@@ -177,8 +178,25 @@ impl MongoDb {
             books::prepare(&self.database, session, model, log).await
         });
         connect::create(&self.database, &generation.table).await?;
+        self.index(model, &generation).await?;
         self.show_live(&model.name).await?;
         Ok(generation)
+    }
+
+    /// Makes whatever index is missing: the key's columns, by which people look rows up, and those of the definition.
+    async fn index(&self, model: &ReadModel, generation: &Generation) -> Result<(), Error> {
+        let key = ("key".to_owned(), model.key.iter().collect::<Vec<_>>());
+        let wanted = wanted_indexes(model, generation);
+        for (name, columns) in std::iter::once(key).chain(wanted) {
+            let keys = columns.iter().map(|column| (column.name.clone(), 1.into()));
+            let options = IndexOptions::builder().name(name).build();
+            let index = IndexModel::builder()
+                .keys(keys.collect::<Document>())
+                .options(options)
+                .build();
+            self.rows(generation).create_index(index).await?;
+        }
+        Ok(())
     }
 
     async fn show_live(&self, model: &str) -> Result<(), Error> {
@@ -225,6 +243,31 @@ impl MongoDb {
             }
         }
         Ok(loaded)
+    }
+
+    async fn find(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let column = checks::search(model, search)?;
+        let mut filter = codec::search(column, &search.value);
+        filter.insert(HIDDEN_PARTITION, i32::from(partition.0));
+        let found: Vec<Document> = self
+            .rows(generation)
+            .find(filter)
+            .limit(i64::from(limit))
+            .max_time(ANSWER)
+            .await?
+            .try_collect()
+            .await?;
+        found
+            .iter()
+            .map(|document| codec::row(model, document))
+            .collect()
     }
 
     async fn write(
@@ -371,6 +414,18 @@ impl ProjectionStore for MongoDb {
         keys: &[RowKey],
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         within("the mirror", self.load(model, generation, partition, keys)).await
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let found = self.find(model, generation, partition, search, limit);
+        within("the mirror", found).await
     }
 
     async fn commit(

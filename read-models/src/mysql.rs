@@ -8,10 +8,10 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySq
 use crate::bookkeeping::bookkeeping;
 use crate::patience::within;
 use crate::rows;
-use crate::sql::{Layout, built};
+use crate::sql::{Layout, built, wanted_indexes};
 use crate::{
     Checkpoint, CommitError, Error, Generation, Options, Parked, ProjectionStore, ReadModel, Row,
-    RowKey, RowWrites, checks,
+    RowKey, RowWrites, Search, checks,
 };
 
 mod codec;
@@ -115,15 +115,31 @@ impl MySql {
         let mut loaded = Vec::with_capacity(keys.len());
         let mut connection = self.pool.acquire().await?;
         for (keys, size) in codec::padded_chunks(keys) {
-            let sql = sql::load(model.into(), &generation.table, size, model.summed);
+            let sql = sql::load(model.into(), &generation.table, size, model.shared);
             let mut query = codec::bind_keys(sqlx::query(built(sql)), keys, size);
-            if model.summed {
+            if model.shared {
                 query = query.bind(i64::from(partition.0));
             }
             let rows = query.fetch_all(&mut *connection).await?;
             loaded.extend(rows::stored(model, &rows)?);
         }
         Ok(loaded)
+    }
+
+    async fn find(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let column = checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.pool).await?)
     }
 
     async fn write(
@@ -211,9 +227,24 @@ fn upsert_refused(error: sqlx::Error) -> CommitError {
     }
 }
 
-/// None: nobody asks a mirror for an owner's rows.
-fn indexes(_: &ReadModel, _: &str) -> Vec<String> {
-    Vec::new()
+/// Makes whatever index is missing. Making one commits: what stands in the generation's way is done.
+async fn index(
+    connection: &mut MySqlConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for (name, columns) in wanted_indexes(model, generation) {
+        let there: i64 = sqlx::query_scalar(sql::HAS_INDEX)
+            .bind(&generation.table)
+            .bind(&name)
+            .fetch_one(&mut *connection)
+            .await?;
+        if there == 0 {
+            let create = sql::create_index(&generation.table, &name, &columns);
+            sqlx::query(built(create)).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the view of a read model show this table.
@@ -263,6 +294,18 @@ impl ProjectionStore for MySql {
         keys: &[RowKey],
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         within("the mirror", self.load(model, generation, partition, keys)).await
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let found = self.find(model, generation, partition, search, limit);
+        within("the mirror", found).await
     }
 
     async fn commit(

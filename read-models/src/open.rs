@@ -1,6 +1,7 @@
 //! Choosing the adapter by the URL. It refuses schemes it does not know, and says which ones there are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::mongodb::MongoDb;
 use crate::mysql::MySql;
@@ -8,12 +9,36 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{Error, ProjectionStore, ReadStore};
 
+/// How long one query may take unless said otherwise: longer than any that has an index, shorter than clients wait.
+const QUERY: Duration = Duration::from_secs(5);
+
 /// How to open a database of read models.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Writes nothing and migrates nothing, enforced by the database. What is not built yet answers
     /// [`Error::Unavailable`], so that a reader may start first.
     pub read_only: bool,
+    /// How long the database may work on one query of a reader; 5 s by default.
+    pub query_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            query_timeout: QUERY,
+        }
+    }
+}
+
+impl Options {
+    /// Opens for reading alone.
+    pub fn read_only() -> Self {
+        Self {
+            read_only: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Opens `sqlite:FILE` or `postgres://…`; unless read-only, brings the stored format up to date first, under a lock.

@@ -1,9 +1,13 @@
 //! The port: what a database must do to hold read models.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
-use crate::{ChangeFeed, ReadModel, Row, RowKey, Value};
+use crate::{
+    ChangeFeed, Changed, Page, Place, Query, ReadModel, Row, RowKey, Search, Value, checks,
+};
 
 /// A table of a read model: the definition it was built for, and which build of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,17 +55,6 @@ pub struct RowWrites {
     pub park: Vec<Parked>,
 }
 
-/// A list that query-api asks for.
-#[derive(Debug, Clone, Default)]
-pub struct ListQuery {
-    /// Only rows whose column has this value (the owner's rule).
-    pub equals: Vec<(String, Value)>,
-    /// At most this many rows, in the order of the key.
-    pub limit: u32,
-    /// Rows to leave out first.
-    pub offset: u32,
-}
-
 /// How a read model stands.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -84,6 +77,10 @@ pub enum Error {
     /// The settings or what is stored are wrong: trying again will not help. Says what to do.
     #[error("{0}")]
     Invalid(String),
+    /// A query took longer than it may: it reads too much, or lacks an index. Only [`ReadStore::list`] and what stands on
+    /// it give this.
+    #[error("the query took longer than {0:?}")]
+    TooSlow(Duration),
 }
 
 /// Why a batch was not written.
@@ -129,8 +126,19 @@ pub trait ProjectionStore: Send + Sync + 'static {
         keys: &[RowKey],
     ) -> Result<Vec<(RowKey, Row)>, Error>;
 
+    /// Up to `limit` rows of one partition that a change looks for, in no order.
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error>;
+
     /// One transaction: moves the checkpoint from `from` to `to` (else [`CommitError::Fenced`], nothing written), then
-    /// writes the rows with as few statements as there are tables.
+    /// writes the rows with as few statements as there are tables. A database that serves queries notes which rows
+    /// changed in its journal ([`ReadStore::changes_since`]).
     async fn commit(
         &self,
         model: &ReadModel,
@@ -155,6 +163,12 @@ pub trait ProjectionStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error>;
 
+    /// Lets go of what the journal need not hold any longer: what is older than 24 h, or too much of one partition. To be
+    /// called every few minutes. A database without a journal has nothing to do.
+    async fn prune_changes(&self, _generation: &Generation) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Can be reached now; for `/health/ready`.
     async fn check(&self) -> Result<(), Error>;
 }
@@ -162,12 +176,25 @@ pub trait ProjectionStore: Send + Sync + 'static {
 /// A database that the query API serves from: rows as readers see them, and how fresh they are.
 #[async_trait]
 pub trait ReadStore: ProjectionStore {
-    /// A row of the live generation as readers see it (sums summed), with the key columns first, then the others, then
-    /// `_position` and `_updated_at`.
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error>;
+    /// The row of the live generation with this key, as readers see it (sums summed): the key columns first, then the
+    /// others, then `_position` and `_updated_at`.
+    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
+        checks::key(model, key)?;
+        let query = Query::new(model, model.with_key(key), 1);
+        Ok(self.list(model, &query).await?.rows.pop())
+    }
 
-    /// Rows of the live generation as readers see them.
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error>;
+    /// Rows of the live generation as readers see them: one statement, so one snapshot. [`Error::TooSlow`] where the
+    /// database worked on it for longer than [`Options::query_timeout`](crate::Options::query_timeout).
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error>;
+
+    /// Which rows changed from a place of the live table until now, in one snapshot. `None`: the journal does not lead
+    /// here from there, since another table is live, the place is too long ago, or too much has changed.
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error>;
 
     /// How a read model stands, in one snapshot.
     async fn status(&self, model: &str) -> Result<Option<Status>, Error>;

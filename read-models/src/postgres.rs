@@ -12,16 +12,20 @@ use sqlx::{Connection as _, Row as _};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
+use crate::journal::{self, journal};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
-    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
 mod listen;
+mod numeric;
+#[cfg(test)]
+pub(crate) mod plan;
 mod pool;
 mod schema;
 
@@ -35,6 +39,10 @@ bookkeeping!(
     postgres
 );
 
+journal!(entries, sqlx::postgres::PgConnection);
+
+/// The database's time in seconds, as the journal has it.
+const NOW: &str = "extract(epoch FROM now())::bigint";
 /// How soon a commit is noticed whose notification was lost.
 const FALLBACK: Duration = Duration::from_secs(1);
 /// `wait_for_change` may miss a notification that comes just before it, so it never waits for longer.
@@ -46,6 +54,9 @@ const DIVISION_BY_ZERO: &str = "22012";
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// For what readers ask.
+    queries: PgPool,
+    query_timeout: Duration,
     commits: Arc<watch::Sender<u64>>,
     /// Started by the first who wants to hear of changes.
     listener: Mutex<Option<Listener>>,
@@ -54,9 +65,10 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
-        let pool = pool::lazy(url, options)?;
         let store = Self {
-            pool,
+            pool: pool::lazy(url, options.read_only, pool::STATEMENT)?,
+            queries: pool::lazy(url, true, options.query_timeout)?,
+            query_timeout: options.query_timeout,
             commits: Arc::new(watch::Sender::new(0)),
             listener: Mutex::new(None),
             live: LiveTables::default(),
@@ -93,13 +105,8 @@ impl Postgres {
     }
 
     /// Reads from whichever table is live when the statement runs.
-    async fn read_live(
-        &self,
-        model: &ReadModel,
-        statement: impl Fn(&str) -> String + Send,
-        page: Option<(u32, u32)>,
-        values: &[&Value],
-    ) -> Result<Vec<Vec<Value>>, Error> {
+    async fn page(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        query.check(model)?;
         for _ in 0..live::ATTEMPTS {
             let stored = self
                 .find_live(&model.name)
@@ -107,15 +114,12 @@ impl Postgres {
                 .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
             let table = &stored.generation.table;
-            let mut query = sqlx::query(built(statement(table))).bind(table);
-            if let Some((limit, offset)) = page {
-                query = query.bind(i64::from(limit)).bind(i64::from(offset));
-            }
-            for value in values {
-                query = codec::bind(query, value);
-            }
-            match live::answer(query.fetch_all(&self.pool).await)? {
-                Some(rows) => return rows::shown(model, &rows),
+            let statement = sql::page(Dialect::Postgres, model, table, query);
+            let bound = sqlx::query(built(statement.sql));
+            let bound = statement.values.iter().fold(bound, codec::bind);
+            let rows = bound.fetch_all(&self.queries).await;
+            match live::answer(rows, self.query_timeout)? {
+                Some(rows) => return rows::page(&stored, query, &statement.fetched, &rows),
                 None => self.live.forget(&model.name),
             }
         }
@@ -228,8 +232,14 @@ async fn advance(
     to: Checkpoint,
     writes: &RowWrites,
 ) -> Result<(), CommitError> {
-    let (upserts, deletes) = (!writes.upserts.is_empty(), !writes.deletes.is_empty());
-    let sql = sql::commit(model.into(), &generation.table, upserts, deletes);
+    let entry = journal::entry(writes);
+    let parts = sql::Parts {
+        upserts: !writes.upserts.is_empty(),
+        deletes: !writes.deletes.is_empty(),
+        journal: entry.is_some(),
+        owner: journal::owner_beside_key(model),
+    };
+    let sql = sql::commit(model.into(), &generation.table, parts);
     let mut query = sqlx::query(built(sql))
         .bind(to.position.as_i64())
         .bind(to.digest.as_bytes())
@@ -239,10 +249,13 @@ async fn advance(
         .bind(from.digest.as_bytes())
         .bind(CHANNEL)
         .bind(writes.upserts.len() as i64);
-    if upserts {
+    if let Some(entry) = entry {
+        query = query.bind(entry);
+    }
+    if parts.upserts {
         query = codec::bind_rows(query, model, &writes.upserts);
     }
-    if deletes {
+    if parts.deletes {
         query = codec::bind_keys(query, model, &writes.deletes);
     }
     let answer = query.fetch_one(connection).await.map_err(|error| {
@@ -263,8 +276,18 @@ fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
     sql::create_table(Dialect::Postgres, model, table)
 }
 
-fn indexes(model: &ReadModel, table: &str) -> Vec<String> {
-    sql::owner_index(model, table).into_iter().collect()
+/// Makes whatever index is missing.
+async fn index(
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for statement in sql::indexes(model, generation) {
+        sqlx::query(built(statement))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Makes the view of a read model show this table. Replacing keeps grants and what stands on the view; where the columns
@@ -347,9 +370,28 @@ impl ProjectionStore for Postgres {
         }
         let sql = sql::load_by_arrays(model.into(), &generation.table);
         let mut query = codec::bind_keys(sqlx::query(built(sql)), model, keys);
-        if model.summed {
+        if model.shared {
             query = query.bind(codec::small(partition)?);
         }
+        rows::stored(
+            model,
+            &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
+        )
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(codec::small(partition)?)
+            .bind(i64::from(limit));
         rows::stored(
             model,
             &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
@@ -384,6 +426,13 @@ impl ProjectionStore for Postgres {
         within(self.scan_page(model, generation, partition, after, limit)).await
     }
 
+    async fn prune_changes(&self, generation: &Generation) -> Result<(), Error> {
+        within(async {
+            entries::prune(&mut *self.pool.acquire().await?, &generation.table, NOW).await
+        })
+        .await
+    }
+
     async fn check(&self) -> Result<(), Error> {
         within(async {
             sqlx::query("SELECT 1").execute(&self.pool).await?;
@@ -395,25 +444,17 @@ impl ProjectionStore for Postgres {
 
 #[async_trait]
 impl ReadStore for Postgres {
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        checks::key(model, key)?;
-        let values: Vec<&Value> = key.iter().collect();
-        let mut rows =
-            within(self.read_live(model, |table| sql::get(model.into(), table), None, &values))
-                .await?;
-        Ok(rows.pop())
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        within(self.page(model, query)).await
     }
 
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let (columns, values) = checks::equals(model, query)?;
-        let page = Some((query.limit, query.offset));
-        within(self.read_live(
-            model,
-            |table| sql::list(model.into(), table, &columns),
-            page,
-            &values,
-        ))
-        .await
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error> {
+        journal::check(model, place)?;
+        within(async { entries::since(&mut *self.queries.acquire().await?, place).await }).await
     }
 
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

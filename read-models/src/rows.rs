@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use events::{Partition, Position};
+use uuid::Uuid;
 
-use crate::{ColumnType, Error, ReadModel, Row, RowKey, Value, bookkeeping};
+use crate::live::Stored;
+use crate::{ColumnType, Error, Field, Page, Query, ReadModel, Row, RowKey, Value, bookkeeping};
 
 /// One row of a database's answer.
 pub(crate) trait Cells {
@@ -55,25 +57,79 @@ fn moment(row: &impl Cells, index: usize) -> Result<Option<DateTime<Utc>>, Error
     })
 }
 
-/// Rows as readers see them, without the row that says that nothing was found.
-pub(crate) fn shown(model: &ReadModel, rows: &[impl Cells]) -> Result<Vec<Vec<Value>>, Error> {
-    let types: Vec<ColumnType> = model
-        .key
-        .iter()
-        .chain(&model.columns)
-        .map(|column| column.column_type)
-        .chain([ColumnType::Integer, ColumnType::Timestamp])
-        .collect();
-    let mut shown = Vec::with_capacity(rows.len());
+/// Keys with the owner behind them, where there is one.
+pub(crate) fn owners(model: &ReadModel, rows: &[impl Cells]) -> Result<Vec<(RowKey, Uuid)>, Error> {
+    let mut found = Vec::with_capacity(rows.len());
     for row in rows {
-        let values = types
-            .iter()
-            .enumerate()
-            .map(|(index, of)| row.value(index, *of))
-            .collect::<Result<Vec<_>, _>>()?;
-        if values[0] != Value::Null {
-            shown.push(values);
+        let columns = model.key.iter().enumerate();
+        let key = columns
+            .map(|(index, column)| row.value(index, column.column_type))
+            .collect::<Result<RowKey, _>>()?;
+        if let Value::Uuid(owner) = row.value(model.key.len(), ColumnType::Uuid)? {
+            found.push((key, owner));
         }
     }
-    Ok(shown)
+    Ok(found)
+}
+
+/// A page from the rows that came back, of which there is at least one.
+pub(crate) fn page(
+    stored: &Stored,
+    query: &Query,
+    fetched: &[Field],
+    rows: &[impl Cells],
+) -> Result<Page, Error> {
+    let place = |field: &Field| fetched.iter().position(|other| other == field);
+    let places = |fields: &mut dyn Iterator<Item = &Field>| -> Vec<usize> {
+        fields.filter_map(place).collect()
+    };
+    let select = places(&mut query.select.iter());
+    let order = places(&mut query.order().iter().map(|order| &order.field));
+    let key = fetched.iter().position(Field::is_key).unwrap_or_default();
+    let mut page = Page {
+        rows: Vec::with_capacity(rows.len()),
+        next: None,
+        total: None,
+        generation: stored.generation.clone(),
+        log: stored.log,
+        positions: Vec::new(),
+    };
+    if let Some(first) = rows.first() {
+        page.positions = positions(first, fetched.len())?;
+        if query.count {
+            page.total = match first.value(fetched.len() + 1, ColumnType::Integer)? {
+                Value::Integer(total) => u64::try_from(total).ok(),
+                _ => None,
+            };
+        }
+    }
+    let mut last = Vec::new();
+    for row in rows {
+        let values = fetched
+            .iter()
+            .enumerate()
+            .map(|(index, field)| row.value(index, field.column_type()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if values[key] == Value::Null {
+            break;
+        }
+        if page.rows.len() == query.limit as usize {
+            page.next = Some(last);
+            break;
+        }
+        last = order.iter().map(|&place| values[place].clone()).collect();
+        page.rows
+            .push(select.iter().map(|&place| values[place].clone()).collect());
+    }
+    Ok(page)
+}
+
+fn positions(row: &impl Cells, index: usize) -> Result<Vec<Position>, Error> {
+    let Value::Text(text) = row.value(index, ColumnType::Text)? else {
+        return Ok(Vec::new());
+    };
+    text.split(',')
+        .map(|number| number.parse().map(Position::from_i64))
+        .collect::<Result<_, _>>()
+        .map_err(|_| bookkeeping::damaged("a position"))
 }

@@ -1,22 +1,27 @@
 //! The SQL that both adapters share. Every identifier in it comes from a validated definition or from the table of
-//! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names, tables and
-//! views; beside it: rows.
+//! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names and tables;
+//! beside it: rows, what readers see of them, and what they ask.
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sqlx::AssertSqlSafe;
 
-use crate::{Access, Column, ColumnType, ReadModel};
+use crate::decimal::DIGITS;
+use crate::{Access, Column, ColumnType, Generation, ReadModel};
 
+mod conditions;
+mod query;
 mod rows;
+mod views;
 
+pub(crate) use query::page;
 pub(crate) use rows::*;
+pub(crate) use views::*;
 
 /// The PostgreSQL schema of tables and bookkeeping.
 pub(crate) const SCHEMA: &str = "showcaller_read_models";
-/// The PostgreSQL schema of views for people and their tools.
-pub(crate) const VIEWS: &str = "dashboards";
 
 /// Hands built SQL to sqlx. The one door, and why it is safe: identifiers went through [`quote`], literals through
 /// [`literal`], values are bound; nothing else that comes from outside is ever part of a statement.
@@ -45,7 +50,9 @@ pub(crate) enum Dialect {
 pub(crate) struct Layout {
     pub(crate) key: Vec<Column>,
     pub(crate) columns: Vec<Column>,
-    pub(crate) summed: bool,
+    /// Rows are shared by partitions; called so since they could only be summed once.
+    #[serde(rename = "summed")]
+    pub(crate) shared: bool,
 }
 
 impl Layout {
@@ -53,7 +60,7 @@ impl Layout {
         Self {
             key: model.key.clone(),
             columns: model.columns.clone(),
-            summed: model.summed,
+            shared: model.shared,
         }
     }
 
@@ -61,7 +68,7 @@ impl Layout {
         Shape {
             key: &self.key,
             columns: &self.columns,
-            summed: self.summed,
+            shared: self.shared,
         }
     }
 
@@ -73,7 +80,7 @@ impl Layout {
                 .iter()
                 .zip(&model.key)
                 .all(|(a, b)| a.holds_like(b));
-        if !same_key || self.summed != model.summed {
+        if !same_key || self.shared != model.shared {
             return Some("has another key".into());
         }
         let missing = model
@@ -92,7 +99,7 @@ impl Layout {
 pub(crate) struct Shape<'a> {
     pub(crate) key: &'a [Column],
     pub(crate) columns: &'a [Column],
-    summed: bool,
+    shared: bool,
 }
 
 impl<'a> From<&'a ReadModel> for Shape<'a> {
@@ -100,7 +107,7 @@ impl<'a> From<&'a ReadModel> for Shape<'a> {
         Self {
             key: &model.key,
             columns: &model.columns,
-            summed: model.summed,
+            shared: model.shared,
         }
     }
 }
@@ -114,7 +121,7 @@ impl<'a> Shape<'a> {
     /// The primary key's columns, quoted.
     fn identity(self) -> Vec<String> {
         let mut names: Vec<String> = self.key.iter().map(|c| quote(&c.name)).collect();
-        if self.summed {
+        if self.shared {
             names.push(PARTITION.into());
         }
         names
@@ -140,20 +147,27 @@ fn names<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<String> {
     columns.map(|c| quote(&c.name)).collect()
 }
 
-/// A column's type; `key` columns of PostgreSQL compare text byte by byte, as SQLite does.
-fn sql_type(dialect: Dialect, column_type: ColumnType, key: bool) -> &'static str {
+/// A column's type. Text is compared byte by byte, in PostgreSQL as in SQLite, so that both order and index it the same.
+fn sql_type(dialect: Dialect, column_type: ColumnType) -> String {
     match (dialect, column_type) {
-        (Dialect::Sqlite, ColumnType::Integer | ColumnType::Boolean) => "INTEGER",
-        (Dialect::Sqlite, _) => "TEXT",
-        (Dialect::Postgres, ColumnType::Text) if key => "text COLLATE \"C\"",
-        (Dialect::Postgres, column_type) => element_type(column_type),
+        // A decimal is its units, which SQLite adds and orders exactly.
+        (
+            Dialect::Sqlite,
+            ColumnType::Integer | ColumnType::Boolean | ColumnType::Decimal { .. },
+        ) => "INTEGER".into(),
+        (Dialect::Sqlite, _) => "TEXT".into(),
+        (Dialect::Postgres, ColumnType::Text) => "text COLLATE \"C\"".into(),
+        (Dialect::Postgres, ColumnType::Decimal { scale }) => format!("numeric({DIGITS}, {scale})"),
+        (Dialect::Postgres, ColumnType::List) => "text[]".into(),
+        (Dialect::Postgres, column_type) => element_type(column_type).into(),
     }
 }
 
-/// PostgreSQL's name of a type.
+/// PostgreSQL's name of a type, of which a parameter can be an array. A list goes as the text that makes one.
 fn element_type(column_type: ColumnType) -> &'static str {
     match column_type {
-        ColumnType::Text | ColumnType::Personal => "text",
+        ColumnType::Text | ColumnType::Personal | ColumnType::List => "text",
+        ColumnType::Decimal { .. } => "numeric",
         ColumnType::Integer => "bigint",
         ColumnType::Boolean => "boolean",
         ColumnType::Timestamp => "timestamptz",
@@ -171,15 +185,6 @@ pub(crate) fn table_name(model: &ReadModel, definition_hash: &str, number: u32) 
     )
 }
 
-/// The name of a read model's view.
-fn view_name(dialect: Dialect, model: &str) -> String {
-    let view = quote(&model.replace('-', "_"));
-    match dialect {
-        Dialect::Postgres => format!("{VIEWS}.{view}"),
-        Dialect::Sqlite => view,
-    }
-}
-
 /// Makes a generation's table; on PostgreSQL with its comments.
 pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> Vec<String> {
     let mut sql = format!("CREATE TABLE {} (", quote(table));
@@ -190,7 +195,7 @@ pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> 
             sql,
             "{} {}{null}, ",
             quote(&column.name),
-            sql_type(dialect, column.column_type, key)
+            sql_type(dialect, column.column_type)
         );
     }
     let (small, big, moment) = match dialect {
@@ -250,77 +255,57 @@ fn comments(model: &ReadModel, table: &str) -> Vec<String> {
     statements
 }
 
-/// An index on the owner's column, where the primary key does not begin with it.
-pub(crate) fn owner_index(model: &ReadModel, table: &str) -> Option<String> {
-    let Access::Owner { column } = &model.access else {
-        return None;
+/// The statements that make whatever index is missing.
+pub(crate) fn indexes(model: &ReadModel, generation: &Generation) -> Vec<String> {
+    wanted_indexes(model, generation)
+        .into_iter()
+        .map(|(name, columns)| {
+            format!(
+                "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
+                quote(&name),
+                quote(&generation.table),
+                names(columns.into_iter()).join(", ")
+            )
+        })
+        .collect()
+}
+
+/// The indexes that a table has, by their names: on the owner's column, where the primary key does not begin with it, and
+/// those that the definition declares.
+pub(crate) fn wanted_indexes<'m>(
+    model: &'m ReadModel,
+    generation: &Generation,
+) -> Vec<(String, Vec<&'m Column>)> {
+    let table = &generation.table;
+    let owner = match &model.access {
+        Access::Owner { column } => Shape::from(model).all().position(|c| c.name == *column),
+        Access::Scope | Access::Authenticated => None,
     };
-    let index = Shape::from(model).all().position(|c| c.name == *column)?;
-    (index > 0).then(|| {
-        format!(
-            "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
-            quote(&format!("{table}_i{index}")),
-            quote(table),
-            quote(column)
-        )
-    })
+    let owner = owner.filter(|place| *place > 0).and_then(|place| {
+        let column = Shape::from(model).all().nth(place)?;
+        Some((format!("{table}_i{place}"), vec![column]))
+    });
+    let declared = model.indexes.iter().map(|index| {
+        let named = |name: &String| Shape::from(model).all().find(|c| c.name == *name);
+        let columns = index.iter().filter_map(named).collect();
+        (index_name(model, generation, index), columns)
+    });
+    owner.into_iter().chain(declared).collect()
 }
 
-/// What readers see of a table: sums summed. `condition` restricts the stored rows.
-fn visible(shape: Shape<'_>, table: &str, condition: &str, personal: bool) -> String {
-    let columns = shape
-        .columns
+/// `{name}_g{number}_x{12 digits of a hash over table and columns}`: at most 62 of the 63 bytes that PostgreSQL takes.
+fn index_name(model: &ReadModel, generation: &Generation, columns: &[String]) -> String {
+    let text = format!("{} {}", generation.table, columns.join(" "));
+    let hash = Sha256::digest(text)
         .iter()
-        .filter(|c| personal || c.column_type != ColumnType::Personal);
-    let (key, table) = (names(shape.key.iter()).join(", "), quote(table));
-    let mut sql = format!("SELECT {key}");
-    for name in names(columns)
-        .iter()
-        .map(String::as_str)
-        .chain(HIDDEN[1..].iter().copied())
-    {
-        _ = match (shape.summed, name.starts_with("\"_")) {
-            (false, _) => write!(sql, ", {name}"),
-            (true, false) => write!(sql, ", CAST(SUM({name}) AS bigint) AS {name}"),
-            (true, true) => write!(sql, ", MAX({name}) AS {name}"),
-        };
-    }
-    _ = write!(sql, " FROM {table}{condition}");
-    if shape.summed {
-        _ = write!(sql, " GROUP BY {key}");
-    }
-    sql
-}
-
-/// The statements that make the view of a read model show this table: first drop, then create.
-pub(crate) fn create_view(
-    dialect: Dialect,
-    model: &str,
-    layout: &Layout,
-    table: &str,
-) -> [String; 2] {
-    let view = view_name(dialect, model);
-    let replace = if dialect == Dialect::Postgres {
-        "OR REPLACE "
-    } else {
-        ""
-    };
-    [
-        format!("DROP VIEW IF EXISTS {view}"),
-        format!(
-            "CREATE {replace}VIEW {view} AS {}",
-            visible(layout.shape(), table, "", false)
-        ),
-    ]
-}
-
-/// The comment of a view, PostgreSQL only.
-pub(crate) fn view_comment(model: &str) -> String {
-    let text =
-        format!("The read model {model}, as the query API shows it, without personal columns.");
+        .take(6)
+        .fold(String::new(), |mut hex, byte| {
+            _ = write!(hex, "{byte:02x}");
+            hex
+        });
     format!(
-        "COMMENT ON VIEW {} IS {}",
-        view_name(Dialect::Postgres, model),
-        literal(&text)
+        "{}_g{}_x{hash}",
+        model.name.replace('-', "_"),
+        generation.number
     )
 }

@@ -10,15 +10,18 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::{self, bookkeeping};
+use crate::journal::{self, journal};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
-    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
+#[cfg(test)]
+mod plan;
 mod pool;
 
 bookkeeping!(
@@ -28,6 +31,10 @@ bookkeeping!(
     sqlite
 );
 
+journal!(entries, sqlx::sqlite::SqliteConnection);
+
+/// The database's time in seconds, as the journal has it.
+const NOW: &str = "unixepoch()";
 /// How soon commits of other processes are noticed.
 const POLL: Duration = Duration::from_millis(10);
 /// A SQLite file of read models.
@@ -36,6 +43,9 @@ pub(crate) struct Sqlite {
     /// One connection; `None` when read-only.
     writer: Option<SqlitePool>,
     readers: SqlitePool,
+    /// For what readers ask, with a time-out.
+    queries: SqlitePool,
+    query_timeout: Duration,
     commits: Arc<watch::Sender<u64>>,
     live: LiveTables,
 }
@@ -50,7 +60,9 @@ impl Sqlite {
         };
         let store = Self {
             writer,
-            readers: pool::readers(connect),
+            readers: pool::readers(connect.clone()),
+            queries: pool::readers(connect),
+            query_timeout: options.query_timeout,
             commits: pool::commits_of(&file),
             live: LiveTables::default(),
         };
@@ -107,13 +119,8 @@ impl Sqlite {
     }
 
     /// Reads from whichever table is live when the statement runs.
-    async fn read_live(
-        &self,
-        model: &ReadModel,
-        statement: impl Fn(&str) -> String + Send,
-        page: Option<(u32, u32)>,
-        values: &[&Value],
-    ) -> Result<Vec<Vec<Value>>, Error> {
+    async fn page(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        query.check(model)?;
         for _ in 0..live::ATTEMPTS {
             let stored = self
                 .find_live(&model.name)
@@ -121,15 +128,14 @@ impl Sqlite {
                 .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
             let table = &stored.generation.table;
-            let mut query = sqlx::query(built(statement(table))).bind(table);
-            if let Some((limit, offset)) = page {
-                query = query.bind(i64::from(limit)).bind(i64::from(offset));
-            }
-            for value in values {
-                query = codec::bind(query, value);
-            }
-            match live::answer(query.fetch_all(&self.readers).await)? {
-                Some(rows) => return rows::shown(model, &rows),
+            let statement = sql::page(Dialect::Sqlite, model, table, query);
+            let bound = sqlx::query(built(statement.sql));
+            let bound = statement.values.iter().fold(bound, codec::bind);
+            let mut connection = self.queries.acquire().await?;
+            pool::interrupt_after(&mut connection, self.query_timeout).await?;
+            let rows = bound.fetch_all(&mut *connection).await;
+            match live::answer(rows, self.query_timeout)? {
+                Some(rows) => return rows::page(&stored, query, &statement.fetched, &rows),
                 None => self.live.forget(&model.name),
             }
         }
@@ -137,12 +143,60 @@ impl Sqlite {
     }
 }
 
+/// Notes in the journal which rows change, before those that are removed are gone.
+async fn note(
+    connection: &mut SqliteConnection,
+    model: &ReadModel,
+    generation: &Generation,
+    partition: Partition,
+    from: Checkpoint,
+    to: Checkpoint,
+    writes: &RowWrites,
+) -> Result<(), CommitError> {
+    let Some(entry) = journal::entry(writes) else {
+        return Ok(());
+    };
+    let mut owners = Vec::new();
+    if let Some(owner) = journal::owner_beside_key(model) {
+        let table = &generation.table;
+        for (keys, size) in codec::padded_chunks(&writes.deletes, model.key.len()) {
+            let sql = sql::owners_of_list(model.into(), table, owner, size);
+            let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, Some(partition));
+            let rows = query.fetch_all(&mut *connection).await?;
+            owners.extend(rows::owners(model, &rows)?);
+        }
+    }
+    let owners = journal::owners_text(&writes.deletes, &owners);
+    sqlx::query(
+        "INSERT INTO changes (generation, partition, position, since, keys, owners) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(&generation.table)
+    .bind(i64::from(partition.0))
+    .bind(to.position.as_i64())
+    .bind(from.position.as_i64())
+    .bind(entry)
+    .bind(owners)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
     sql::create_table(Dialect::Sqlite, model, table)
 }
 
-fn indexes(model: &ReadModel, table: &str) -> Vec<String> {
-    sql::owner_index(model, table).into_iter().collect()
+/// Makes whatever index is missing.
+async fn index(
+    connection: &mut SqliteConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for statement in sql::indexes(model, generation) {
+        sqlx::query(built(statement))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Makes the view of a read model show this table.
@@ -207,7 +261,7 @@ impl ProjectionStore for Sqlite {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let mut transaction = self.readers.begin().await?;
         let mut loaded = Vec::with_capacity(keys.len());
-        let partition = model.summed.then_some(partition);
+        let partition = model.shared.then_some(partition);
         for (keys, size) in codec::padded_chunks(keys, model.key.len()) {
             let sql = sql::load_by_list(model.into(), &generation.table, size);
             let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, partition);
@@ -217,6 +271,22 @@ impl ProjectionStore for Sqlite {
             )?);
         }
         Ok(loaded)
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.readers).await?)
     }
 
     async fn commit(
@@ -252,6 +322,16 @@ impl ProjectionStore for Sqlite {
             written += query.execute(&mut *transaction).await?.rows_affected();
         }
         checks::all_written(written, writes.upserts.len())?;
+        note(
+            &mut transaction,
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        )
+        .await?;
         for (keys, size) in codec::padded_chunks(&writes.deletes, model.key.len()) {
             let sql = sql::delete_list(model.into(), &generation.table, size);
             codec::bind_keys(sqlx::query(built(sql)), keys, size, Some(partition))
@@ -293,6 +373,12 @@ impl ProjectionStore for Sqlite {
         Ok((checkpoint, rows::stored(model, &rows)?))
     }
 
+    async fn prune_changes(&self, generation: &Generation) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        entries::prune(&mut transaction, &generation.table, NOW).await?;
+        Ok(transaction.commit().await?)
+    }
+
     async fn check(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
         Ok(())
@@ -301,25 +387,19 @@ impl ProjectionStore for Sqlite {
 
 #[async_trait]
 impl ReadStore for Sqlite {
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        checks::key(model, key)?;
-        let values: Vec<&Value> = key.iter().collect();
-        let mut rows = self
-            .read_live(model, |table| sql::get(model.into(), table), None, &values)
-            .await?;
-        Ok(rows.pop())
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        self.page(model, query).await
     }
 
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
-        let (columns, values) = checks::equals(model, query)?;
-        let page = Some((query.limit, query.offset));
-        self.read_live(
-            model,
-            |table| sql::list(model.into(), table, &columns),
-            page,
-            &values,
-        )
-        .await
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error> {
+        journal::check(model, place)?;
+        let mut connection = self.queries.acquire().await?;
+        pool::interrupt_after(&mut connection, self.query_timeout).await?;
+        entries::since(&mut connection, place).await
     }
 
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use events::Category;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Access, Column, ColumnType, InvalidDefinition, ReadModel};
+use crate::decimal::MAX_SCALE;
+use crate::{Access, Column, ColumnType, InvalidDefinition, Merge, ReadModel};
 
 /// The longest name of a read model: with `_`, 8 digits of hash, `_g` and a 10-digit number it makes a table's name, and
 /// with an index's suffix that stays within the 63 bytes of a PostgreSQL identifier.
@@ -16,6 +17,10 @@ const NAME_BYTES: usize = 36;
 const COLUMN_BYTES: usize = 63;
 /// The most columns, so that a statement's parameters stay within SQLite's 32,766.
 const COLUMNS: usize = 100;
+
+/// The most indexes, and the most columns of one.
+const INDEXES: usize = 16;
+const INDEX_COLUMNS: usize = 4;
 
 /// Tables of Showcaller's own, beside which the SQLite views of the read models stand.
 const RESERVED_MODELS: [&str; 4] = ["checkpoints", "format", "generations", "parked"];
@@ -53,54 +58,94 @@ impl ReadModel {
         for column in self.key.iter().chain(&self.columns) {
             check_column_name(&column.name)?;
             check_scope(column)?;
+            check_scale(column)?;
             if !seen.insert(&column.name) {
                 return Err(format!("the column {:?} is declared twice", column.name));
             }
         }
-        if let Some(column) = self
-            .key
-            .iter()
-            .find(|c| c.column_type == ColumnType::Personal)
-        {
-            return Err(format!(
-                "the key column {:?} is personal; ciphertext identifies nothing",
-                column.name
-            ));
-        }
-        if let Some(column) = self.key.iter().find(|c| c.scope.is_some()) {
-            return Err(format!(
-                "the key column {:?} has a scope; who sees a row sees its key",
-                column.name
-            ));
-        }
+        self.key.iter().try_for_each(check_key_column)?;
         for category in &self.categories {
             Category::new(category).map_err(|e| e.to_string())?;
         }
-        self.check_sums()?;
+        self.check_merges()?;
+        self.check_indexes()?;
         match &self.access {
             Access::Owner { column } => self.check_owner(column),
             Access::Scope | Access::Authenticated => Ok(()),
         }
     }
 
-    fn check_sums(&self) -> Result<(), String> {
-        if !self.summed {
-            return Ok(());
+    /// Every row of a shared read model is merged from partial rows, so every column must say how.
+    fn check_merges(&self) -> Result<(), String> {
+        if !self.shared {
+            let merged = self.columns.iter().find(|c| c.merge.is_some());
+            return merged.map_or(Ok(()), |column| {
+                Err(format!(
+                    "the column {:?} says how partial rows merge, but no rows are shared; add .summed() or use .column(…)",
+                    column.name
+                ))
+            });
         }
         if self.columns.is_empty() {
-            return Err("it is summed and has nothing to sum; add an integer column".into());
+            return Err("its rows are shared and there is nothing to merge; add a column".into());
         }
-        match self
-            .columns
-            .iter()
-            .find(|c| c.column_type != ColumnType::Integer)
-        {
-            Some(column) => Err(format!(
-                "it is summed, and the column {:?} is {:?}; every column outside the key must be Integer",
-                column.name, column.column_type
-            )),
-            None => Ok(()),
+        for column in &self.columns {
+            let fits = match (column.merge(), column.column_type) {
+                (Merge::Sum, of) => {
+                    matches!(of, ColumnType::Integer | ColumnType::Decimal { .. })
+                }
+                (Merge::Min | Merge::Max, of) => of.is_ordered(),
+            };
+            if !fits {
+                return Err(format!(
+                    "the column {:?} of shared rows is {:?}, which has no {:?}; Integer and Decimal are summed, and any type \
+                     but Personal and List has .merged(…, Merge::Min) and Merge::Max",
+                    column.name,
+                    column.column_type,
+                    column.merge()
+                ));
+            }
         }
+        Ok(())
+    }
+
+    fn check_indexes(&self) -> Result<(), String> {
+        if self.indexes.len() > INDEXES {
+            return Err(format!(
+                "it has more than {INDEXES} indexes; each slows down every write"
+            ));
+        }
+        for (number, index) in self.indexes.iter().enumerate() {
+            if !(1..=INDEX_COLUMNS).contains(&index.len()) {
+                return Err(format!(
+                    "the index {index:?} must have 1 to {INDEX_COLUMNS} columns"
+                ));
+            }
+            for (place, name) in index.iter().enumerate() {
+                let column = self
+                    .key
+                    .iter()
+                    .chain(&self.columns)
+                    .find(|c| c.name == *name);
+                match column {
+                    None => return Err(format!("the index column {name:?} is not declared")),
+                    Some(column) if !column.column_type.is_ordered() => {
+                        return Err(format!(
+                            "the index column {name:?} is {:?}: its values have no order",
+                            column.column_type
+                        ));
+                    }
+                    Some(_) if index[..place].contains(name) => {
+                        return Err(format!("the index {index:?} names {name:?} twice"));
+                    }
+                    Some(_) => {}
+                }
+            }
+            if self.indexes[..number].contains(index) {
+                return Err(format!("the index {index:?} is declared twice"));
+            }
+        }
+        Ok(())
     }
 
     fn check_owner(&self, name: &str) -> Result<(), String> {
@@ -119,9 +164,9 @@ impl ReadModel {
         }
     }
 
-    /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether summed, categories and revision. The
-    /// same for ever for the same definition: tables are named by its beginning. Who may read rows and columns is not part
-    /// of it.
+    /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether and how they merge, categories and revision. The
+    /// same for ever for the same definition: tables are named by its beginning. Who may read rows and columns, and
+    /// indexes, are not part of it.
     pub fn definition_hash(&self) -> String {
         let mut hasher = Sha256::new();
         let mut part = |text: &str| {
@@ -131,12 +176,12 @@ impl ReadModel {
         part("showcaller read model 1");
         part(&self.name);
         part(&self.revision.to_string());
-        part(if self.summed { "summed" } else { "plain" });
+        part(if self.shared { "summed" } else { "plain" });
         for columns in [&self.key, &self.columns] {
             part(&columns.len().to_string());
             for column in columns {
                 part(&column.name);
-                part(type_name(column.column_type));
+                part(&type_name(column));
             }
         }
         part(&self.categories.len().to_string());
@@ -149,16 +194,54 @@ impl ReadModel {
     }
 }
 
-/// Part of the hash, so it never changes.
-fn type_name(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Text => "text",
-        ColumnType::Integer => "integer",
-        ColumnType::Boolean => "boolean",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Date => "date",
-        ColumnType::Uuid => "uuid",
-        ColumnType::Personal => "personal",
+/// A column's type, and how it merges unless that is the sum. Part of the hash, so it never changes.
+fn type_name(column: &Column) -> String {
+    let mut name = match column.column_type {
+        ColumnType::Text => "text".to_owned(),
+        ColumnType::Integer => "integer".to_owned(),
+        ColumnType::Boolean => "boolean".to_owned(),
+        ColumnType::Timestamp => "timestamp".to_owned(),
+        ColumnType::Date => "date".to_owned(),
+        ColumnType::Uuid => "uuid".to_owned(),
+        ColumnType::Personal => "personal".to_owned(),
+        ColumnType::Decimal { scale } => format!("decimal {scale}"),
+        ColumnType::List => "list".to_owned(),
+    };
+    name.push_str(match column.merge() {
+        Merge::Sum => "",
+        Merge::Min => " min",
+        Merge::Max => " max",
+    });
+    name
+}
+
+fn check_key_column(column: &Column) -> Result<(), String> {
+    let name = &column.name;
+    if column.column_type == ColumnType::Personal {
+        return Err(format!(
+            "the key column {name:?} is personal; ciphertext identifies nothing"
+        ));
+    }
+    if column.column_type == ColumnType::List {
+        return Err(format!(
+            "the key column {name:?} is a list; a key column holds one value"
+        ));
+    }
+    if column.scope.is_some() {
+        return Err(format!(
+            "the key column {name:?} has a scope; who sees a row sees its key"
+        ));
+    }
+    Ok(())
+}
+
+fn check_scale(column: &Column) -> Result<(), String> {
+    match column.column_type {
+        ColumnType::Decimal { scale } if scale > MAX_SCALE => Err(format!(
+            "the column {:?} has {scale} digits after the point; at most {MAX_SCALE} are stored exactly everywhere",
+            column.name
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -230,145 +313,4 @@ fn check_scope(column: &Column) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accounts() -> ReadModel {
-        ReadModel::new("accounts")
-            .key("account_id", ColumnType::Uuid)
-            .column("status", ColumnType::Text)
-            .column("email", ColumnType::Personal)
-            .category("account")
-            .readable_by(Access::Owner {
-                column: "account_id".into(),
-            })
-    }
-
-    fn refused(model: &ReadModel, word: &str) {
-        let problem = model.validate().unwrap_err().problem;
-        assert!(problem.contains(word), "{:?}: {problem}", model.name);
-    }
-
-    #[test]
-    fn a_plain_definition_is_accepted() {
-        accounts().validate().unwrap();
-        let longest = format!("a{}", "-b".repeat(17));
-        ReadModel::new(&longest)
-            .key("k", ColumnType::Text)
-            .validate()
-            .unwrap();
-    }
-
-    #[test]
-    fn names_that_sql_or_urls_need_otherwise_are_refused() {
-        for name in [
-            "", "Accounts", "a_b", "1a", "-a", "a-", "a--b", "a\"b", "ü", "a b",
-        ] {
-            refused(
-                &ReadModel::new(name).key("k", ColumnType::Text),
-                "lower-case",
-            );
-        }
-        for name in ["checkpoints", "sqlite-x", "accounts-12345678-g7"] {
-            refused(&ReadModel::new(name).key("k", ColumnType::Text), "reserved");
-        }
-        refused(
-            &ReadModel::new(&"a".repeat(37)).key("k", ColumnType::Text),
-            "at most 36",
-        );
-        refused(&accounts().column("_position", ColumnType::Integer), "'_'");
-        for name in ["", "A", "a-b", "a\"b", "9"] {
-            refused(
-                &accounts().column(name, ColumnType::Text),
-                "must be lower-case",
-            );
-        }
-        refused(
-            &accounts().column("order", ColumnType::Text),
-            "query parameter",
-        );
-        refused(&accounts().column(&"a".repeat(64), ColumnType::Text), "63");
-        refused(&accounts().category("a.b"), "category");
-    }
-
-    #[test]
-    fn keys_sums_and_owners_must_make_sense() {
-        refused(&ReadModel::new("a"), "no key");
-        refused(
-            &ReadModel::new("a").key("k", ColumnType::Personal),
-            "personal",
-        );
-        refused(&accounts().column("status", ColumnType::Text), "twice");
-        refused(&accounts().key("status", ColumnType::Text), "twice");
-        refused(&accounts().summed(), "summed");
-        refused(
-            &ReadModel::new("a").key("k", ColumnType::Text).summed(),
-            "nothing to sum",
-        );
-        refused(
-            &accounts().readable_by(Access::Owner {
-                column: "status".into(),
-            }),
-            "Uuid",
-        );
-        refused(
-            &accounts().readable_by(Access::Owner {
-                column: "nobody".into(),
-            }),
-            "not declared",
-        );
-        let wide = (0..100).fold(accounts(), |m, i| {
-            m.column(&format!("c{i}"), ColumnType::Text)
-        });
-        refused(&wide, "more than 100");
-    }
-
-    #[test]
-    fn a_scope_of_a_column_must_fit_into_a_token() {
-        let scoped = |scope| accounts().column_with_scope("notes", ColumnType::Text, scope);
-        scoped("read:notes").validate().unwrap();
-        for scope in ["", "read notes", "ü", "a\"b"] {
-            refused(&scoped(scope), "token");
-        }
-        let mut key = accounts();
-        key.key[0].scope = Some("read:ids".into());
-        refused(&key, "sees its key");
-    }
-
-    #[test]
-    fn the_hash_of_a_definition_never_changes() {
-        assert_eq!(
-            accounts().definition_hash(),
-            "2f136b4281bf54c2d52e23a30d0fd3ddf7558720c76ed721278061aead36be83"
-        );
-        let summed = ReadModel::new("per-day")
-            .key("day", ColumnType::Date)
-            .column("count", ColumnType::Integer)
-            .summed();
-        assert_eq!(
-            summed.definition_hash(),
-            "bc29d91f531cec37f429c1ab7d533d2bd052c2dc0569d95a24f1a5207af12d32"
-        );
-    }
-
-    #[test]
-    fn whatever_decides_the_rows_changes_the_hash_and_access_does_not() {
-        let base = accounts().definition_hash();
-        let others = [
-            accounts().revision(2),
-            accounts().column("x", ColumnType::Text),
-            accounts().key("x", ColumnType::Text),
-            accounts().category("session"),
-            accounts().summed(),
-            ReadModel {
-                name: "b".into(),
-                ..accounts()
-            },
-        ];
-        let hashes: HashSet<_> = others.iter().map(ReadModel::definition_hash).collect();
-        assert!(hashes.len() == others.len() && !hashes.contains(&base));
-        let mut scoped = accounts().readable_by(Access::Scope);
-        scoped.columns[0].scope = Some("read:status".into());
-        assert_eq!(scoped.definition_hash(), base);
-    }
-}
+mod tests;

@@ -4,10 +4,14 @@ use chrono::{DateTime, Datelike, NaiveDate, SubsecRound, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Column, ColumnType};
+use crate::{Column, ColumnType, Decimal};
 
 /// The years that every database can store and order.
 const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+/// The most texts in a list.
+const LIST_TEXTS: usize = 1_000;
+/// The most bytes of text in a list: each change to it writes all of it.
+const LIST_BYTES: usize = 65_536;
 
 /// One column's value. Every value of a column has the column's type or is `Null`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -27,13 +31,22 @@ pub enum Value {
     Timestamp(DateTime<Utc>),
     /// A day.
     Date(NaiveDate),
+    /// An exact decimal number.
+    Decimal(Decimal),
+    /// Texts in an order.
+    List(Vec<String>),
 }
 
 impl Value {
-    /// Cuts a moment to the microsecond, as databases store it, so that a row in memory equals the row read back.
-    pub(crate) fn normalise(&mut self) {
-        if let Self::Timestamp(moment) = self {
-            *moment = to_micros(*moment);
+    /// Cuts a moment to the microsecond and gives a decimal the column's scale, as databases store them, so that a row in
+    /// memory equals the row read back. What does not fit the column stays as it is, to be refused.
+    pub(crate) fn normalise(&mut self, column_type: ColumnType) {
+        match (self, column_type) {
+            (Self::Timestamp(moment), _) => *moment = to_micros(*moment),
+            (Self::Decimal(number), ColumnType::Decimal { scale }) => {
+                *number = number.rescaled(scale).unwrap_or(*number);
+            }
+            _ => {}
         }
     }
 }
@@ -56,6 +69,15 @@ impl Column {
         self.check_storable(value)
     }
 
+    /// The value as this column stores it: a moment cut to the microsecond, a decimal at the column's scale.
+    ///
+    /// # Errors
+    /// Why the column cannot hold it, as a sentence that names the column.
+    pub fn fitted(&self, mut value: Value) -> Result<Value, String> {
+        value.normalise(self.column_type);
+        self.check_storable(&value).map(|()| value)
+    }
+
     /// Says whether every database can store the value in this column.
     pub(crate) fn check_storable(&self, value: &Value) -> Result<(), String> {
         use ColumnType as T;
@@ -70,7 +92,14 @@ impl Column {
             (T::Date, Value::Date(day)) if !YEARS.contains(&day.year()) => Err(format!(
                 "the day for the column {name:?} is not in the years 1 to 9999"
             )),
+            (T::Decimal { scale }, Value::Decimal(number)) if number.rescaled(scale).is_none() => {
+                Err(format!(
+                    "the number for the column {name:?} has more than {scale} digits after the point, or more than 18 in all"
+                ))
+            }
+            (T::List, Value::List(texts)) => check_list(name, texts),
             (_, Value::Null)
+            | (T::Decimal { .. }, Value::Decimal(_))
             | (T::Text | T::Personal, Value::Text(_))
             | (T::Integer, Value::Integer(_))
             | (T::Boolean, Value::Boolean(_))
@@ -82,6 +111,22 @@ impl Column {
             )),
         }
     }
+}
+
+fn check_list(name: &str, texts: &[String]) -> Result<(), String> {
+    let bytes: usize = texts.iter().map(String::len).sum();
+    if texts.len() > LIST_TEXTS || bytes > LIST_BYTES {
+        return Err(format!(
+            "the list for the column {name:?} has {} texts with {bytes} bytes; at most {LIST_TEXTS} with {LIST_BYTES} are stored",
+            texts.len()
+        ));
+    }
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(format!(
+            "a text for the column {name:?} holds a NUL character, which PostgreSQL cannot store"
+        ));
+    }
+    Ok(())
 }
 
 impl From<&str> for Value {
@@ -117,6 +162,21 @@ impl From<DateTime<Utc>> for Value {
 impl From<NaiveDate> for Value {
     fn from(day: NaiveDate) -> Self {
         Self::Date(day)
+    }
+}
+impl From<Decimal> for Value {
+    fn from(number: Decimal) -> Self {
+        Self::Decimal(number)
+    }
+}
+impl From<Vec<String>> for Value {
+    fn from(texts: Vec<String>) -> Self {
+        Self::List(texts)
+    }
+}
+impl<const N: usize> From<[&str; N]> for Value {
+    fn from(texts: [&str; N]) -> Self {
+        Self::List(texts.map(str::to_owned).to_vec())
     }
 }
 impl<T: Into<Self>> From<Option<T>> for Value {

@@ -13,10 +13,18 @@ mod database;
 mod formats;
 #[path = "contract/generations.rs"]
 mod generations;
+#[path = "contract/given.rs"]
+mod given;
+#[path = "contract/journal.rs"]
+mod journal;
 #[path = "contract/live.rs"]
 mod live;
 #[path = "contract/mirrors.rs"]
 mod mirrors;
+#[path = "contract/queries.rs"]
+mod queries;
+#[path = "contract/questions.rs"]
+mod questions;
 #[path = "contract/reads.rs"]
 mod reads;
 #[path = "contract/scans.rs"]

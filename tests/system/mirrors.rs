@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_mins(2);
 type Rows = BTreeMap<(String, Partition, RowKey), Row>;
 
 async fn database(url: &str) -> Arc<dyn ProjectionStore> {
-    let options = Options { read_only: true };
+    let options = Options::read_only();
     match url.split(':').next() {
         Some("mysql" | "mongodb") => open_mirror(url, options).await.expect("the mirror opens"),
         _ => read_models::open(url, options)

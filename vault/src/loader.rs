@@ -1,11 +1,12 @@
-//! Unwrapped data keys: a cache that forgets within a second, and one loader that turns all lookups that wait
+//! Data keys: their wrapped rows are remembered as long as no row has changed, and one loader turns all lookups that wait
 //! together into one query.
 //!
-//! Refuses: to give a key whose row was read more than a second ago, and to let a lookup wait without a bound.
+//! Refuses: to remember an unwrapped key, to give one whose row was not the vault's a second ago, and to let a lookup wait
+//! without a bound.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,12 +17,15 @@ use uuid::Uuid;
 use crate::data_key::DataKey;
 use crate::error::{Error, KeyError};
 use crate::keys::Keys;
-use crate::store::{OPERATION_TIMEOUT, Store, within};
+use crate::store::{OPERATION_TIMEOUT, Store, on, within};
 
-/// How long an unwrapped key may be used after its row was read. An erasure takes effect everywhere within it.
-pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(1);
-/// How many unwrapped keys are held at most.
-const CACHED_KEYS: u64 = 100_000;
+/// How old the last look at the count of changes may be for a remembered row to be used. An erasure takes effect
+/// everywhere within it.
+const ROW_LIFETIME: Duration = Duration::from_secs(1);
+/// How old the last look at the count of changes may be before a lookup asks for another, without waiting for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How many wrapped keys are remembered at most.
+const KNOWN_ROWS: u64 = 100_000;
 /// How many lookups may wait in line; more wait to get in line.
 const WAITING_LOOKUPS: usize = 1_024;
 /// How many lookups are answered together at most.
@@ -35,40 +39,84 @@ type Found = Result<Arc<DataKey>, KeyError>;
 
 struct Lookup {
     persons: Vec<Uuid>,
-    reply: oneshot::Sender<Result<HashMap<Uuid, Found>, Error>>,
+    /// `None`: only the count of changes is to be looked at.
+    reply: Option<oneshot::Sender<Result<HashMap<Uuid, Found>, Error>>>,
 }
 
-/// Unwrapped keys with the moment their row was read. The caller gives the time, so tests need none.
-pub(crate) struct KeyCache(moka::sync::Cache<Uuid, (Instant, Arc<DataKey>)>);
+/// A count of changes that was read, and when the reading began.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    changes: i64,
+}
 
-impl KeyCache {
-    pub(crate) fn new() -> Self {
-        // Moka counts from the insert and wipes unused keys in time; `get` counts from the reading, and decides.
-        Self(
-            moka::sync::Cache::builder()
-                .max_capacity(CACHED_KEYS)
-                .time_to_live(KEY_LIFETIME)
+/// A row of a key that is there.
+#[derive(Debug)]
+struct Wrapped {
+    /// The count of changes before the row was read.
+    changes: i64,
+    master: String,
+    bytes: Vec<u8>,
+}
+
+impl Wrapped {
+    fn unwrap(&self, keys: &Keys, person: Uuid) -> Found {
+        Ok(Arc::new(keys.unwrap_data_key(
+            person,
+            &self.master,
+            &self.bytes,
+        )?))
+    }
+}
+
+/// Wrapped keys, good for as long as the vault counts no change of any: changes are rare, and then all are read again.
+struct KnownRows {
+    rows: moka::sync::Cache<Uuid, Arc<Wrapped>>,
+    last: RwLock<Option<Look>>,
+    /// Another look has been asked for.
+    asked: AtomicBool,
+}
+
+impl KnownRows {
+    fn new() -> Self {
+        Self {
+            rows: moka::sync::Cache::builder()
+                .max_capacity(KNOWN_ROWS)
                 .build(),
-        )
+            last: RwLock::new(None),
+            asked: AtomicBool::new(false),
+        }
     }
 
-    pub(crate) fn get(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
-        let (read_at, key) = self.0.get(&person)?;
-        (now.saturating_duration_since(read_at) < KEY_LIFETIME).then_some(key)
+    /// The last look that is younger than this.
+    fn looked(&self, now: Instant, age: Duration) -> Option<Look> {
+        self.last
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .filter(|look| now.saturating_duration_since(look.at) < age)
     }
 
-    fn insert(&self, person: Uuid, key: Arc<DataKey>, read_at: Instant) {
-        self.0.insert(person, (read_at, key));
+    fn note(&self, look: Look) {
+        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|before| before.changes != look.changes) {
+            self.rows.invalidate_all();
+        }
+        *last = Some(look);
     }
 
-    pub(crate) fn forget(&self, person: Uuid) {
-        self.0.invalidate(&person);
+    /// The row, if it was the vault's within the last second.
+    fn get(&self, person: Uuid, now: Instant) -> Option<Arc<Wrapped>> {
+        let look = self.looked(now, ROW_LIFETIME)?;
+        self.rows
+            .get(&person)
+            .filter(|row| row.changes == look.changes)
     }
 }
 
 /// The way to data keys. Its task ends with it.
 pub(crate) struct Loader {
-    pub(crate) cache: Arc<KeyCache>,
+    keys: Arc<Keys>,
+    known: Arc<KnownRows>,
     queries: Arc<AtomicU64>,
     lookups: mpsc::Sender<Lookup>,
     task: JoinHandle<()>,
@@ -83,20 +131,26 @@ impl Drop for Loader {
 impl Loader {
     pub(crate) fn start(store: Arc<Store>, keys: Arc<Keys>) -> Self {
         let (lookups, waiting) = mpsc::channel(WAITING_LOOKUPS);
-        let cache = Arc::new(KeyCache::new());
+        let known = Arc::new(KnownRows::new());
         let queries = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             store,
-            keys,
-            cache: Arc::clone(&cache),
+            keys: Arc::clone(&keys),
+            known: Arc::clone(&known),
             queries: Arc::clone(&queries),
         };
         Self {
-            cache,
+            keys,
+            known,
             queries,
             lookups,
             task: tokio::spawn(worker.run(waiting)),
         }
+    }
+
+    /// In this process, an erased person's key is forgotten at once.
+    pub(crate) fn forget(&self, person: Uuid) {
+        self.known.rows.invalidate(&person);
     }
 
     /// How many queries for keys were sent.
@@ -105,7 +159,7 @@ impl Loader {
     }
 
     pub(crate) async fn key(&self, person: Uuid) -> Found {
-        if let Some(key) = self.cache.get(person, Instant::now()) {
+        if let Some(key) = self.remembered(person, Instant::now()) {
             return Ok(key);
         }
         self.ask(vec![person])
@@ -119,7 +173,7 @@ impl Loader {
         let mut found = HashMap::with_capacity(persons.len());
         let mut absent = HashSet::new();
         for &person in persons {
-            match self.cache.get(person, now) {
+            match self.remembered(person, now) {
                 Some(key) => drop(found.insert(person, Ok(key))),
                 None => drop(absent.insert(person)),
             }
@@ -130,12 +184,32 @@ impl Loader {
         Ok(found)
     }
 
+    /// A key that needs no query. While keys are asked for, the count of changes is looked at beside it.
+    fn remembered(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
+        let known = &self.known;
+        if known.looked(now, LOOK_AGAIN).is_none() && !known.asked.swap(true, Ordering::AcqRel) {
+            let look = Lookup {
+                persons: Vec::new(),
+                reply: None,
+            };
+            if self.lookups.try_send(look).is_err() {
+                known.asked.store(false, Ordering::Release);
+            }
+        }
+        let row = known.get(person, now)?;
+        // A master key that is gone is told by whoever reads the row anew.
+        row.unwrap(&self.keys, person).ok()
+    }
+
     async fn ask(&self, persons: Vec<Uuid>) -> Result<HashMap<Uuid, Found>, Error> {
         let stopped = || Error::Unavailable("it is shutting down".into());
         let (reply, answer) = oneshot::channel();
         let asking = async {
             self.lookups
-                .send(Lookup { persons, reply })
+                .send(Lookup {
+                    persons,
+                    reply: Some(reply),
+                })
                 .await
                 .map_err(|_| stopped())?;
             answer.await.map_err(|_| stopped())?
@@ -153,7 +227,7 @@ impl Loader {
 struct Worker {
     store: Arc<Store>,
     keys: Arc<Keys>,
-    cache: Arc<KeyCache>,
+    known: Arc<KnownRows>,
     queries: Arc<AtomicU64>,
 }
 
@@ -163,6 +237,12 @@ impl Worker {
         while waiting.recv_many(&mut batch, LOOKUPS_A_BATCH).await > 0 {
             let result = self.load(&batch).await;
             for lookup in batch.drain(..) {
+                let Some(reply) = lookup.reply else {
+                    if let Err(error) = &result {
+                        tracing::debug!(%error, "the count of changed data keys cannot be read");
+                    }
+                    continue;
+                };
                 let answer = result.as_ref().map_err(Clone::clone).map(|found| {
                     lookup
                         .persons
@@ -171,13 +251,30 @@ impl Worker {
                         .collect()
                 });
                 // Whoever no longer waits needs no answer.
-                drop(lookup.reply.send(answer));
+                drop(reply.send(answer));
             }
         }
     }
 
+    /// The count of changes, read again unless it just was.
+    async fn look(&self) -> Result<Look, Error> {
+        let (known, at) = (&self.known, Instant::now());
+        known.asked.store(false, Ordering::Release);
+        if let Some(look) = known.looked(at, LOOK_AGAIN) {
+            return Ok(look);
+        }
+        let changes = on!(&*self.store, pools => within(
+            sqlx::query_scalar("SELECT seq FROM data_key_changes").fetch_one(&pools.read)
+        )
+        .await)?;
+        let look = Look { at, changes };
+        known.note(look);
+        Ok(look)
+    }
+
     /// Everything that the batch asks for, each person once.
     async fn load(&self, batch: &[Lookup]) -> Result<HashMap<Uuid, Found>, Error> {
+        let look = self.look().await?;
         let now = Instant::now();
         let mut found = HashMap::new();
         let mut absent = Vec::new();
@@ -185,34 +282,34 @@ impl Worker {
             if found.contains_key(&person) {
                 continue;
             }
-            // The batch before may have brought it.
-            let key = self.cache.get(person, now).ok_or(KeyError::Missing);
-            if key.is_err() {
+            // The batch before may have brought it, or the look at the count has.
+            let row = self.known.get(person, now);
+            if row.is_none() {
                 absent.push(person);
             }
+            let key = row.map_or(Err(KeyError::Missing), |row| row.unwrap(&self.keys, person));
             found.insert(person, key);
         }
         for persons in absent.chunks(KEYS_A_QUERY) {
-            let read_at = Instant::now();
             self.queries.fetch_add(1, Ordering::Relaxed);
             for (person, master, wrapped) in within(select(&self.store, persons)).await? {
-                let key = self.unwrap(person, master.as_deref(), wrapped.as_deref());
-                if let Ok(key) = &key {
-                    self.cache.insert(person, Arc::clone(key), read_at);
+                let (Some(master), Some(bytes)) = (master, wrapped) else {
+                    found.insert(person, Err(KeyError::Erased));
+                    continue;
+                };
+                let row = Wrapped {
+                    changes: look.changes,
+                    master,
+                    bytes,
+                };
+                let key = row.unwrap(&self.keys, person);
+                if key.is_ok() {
+                    self.known.rows.insert(person, Arc::new(row));
                 }
                 found.insert(person, key);
             }
         }
         Ok(found)
-    }
-
-    fn unwrap(&self, person: Uuid, master: Option<&str>, wrapped: Option<&[u8]>) -> Found {
-        let (Some(master), Some(wrapped)) = (master, wrapped) else {
-            return Err(KeyError::Erased);
-        };
-        Ok(Arc::new(
-            self.keys.unwrap_data_key(person, master, wrapped)?,
-        ))
     }
 }
 
@@ -246,22 +343,42 @@ async fn select(store: &Store, persons: &[Uuid]) -> Result<Vec<Row>, sqlx::Error
 mod tests {
     use super::*;
 
+    const PERSON: Uuid = Uuid::from_u128(1);
+
+    fn row(changes: i64) -> Arc<Wrapped> {
+        Arc::new(Wrapped {
+            changes,
+            master: "m".into(),
+            bytes: vec![],
+        })
+    }
+
     #[test]
-    fn a_key_is_used_for_less_than_a_second_after_its_row_was_read() {
-        let (cache, person, read_at) = (KeyCache::new(), Uuid::from_u128(1), Instant::now());
-        cache.insert(person, Arc::new(DataKey::new(person, &[7; 32])), read_at);
-        assert!(cache.get(person, read_at).is_some());
-        assert!(
-            cache
-                .get(person, read_at + Duration::from_millis(999))
-                .is_some()
-        );
-        assert!(
-            cache
-                .get(person, read_at + Duration::from_secs(1))
-                .is_none()
-        );
-        cache.forget(person);
-        assert!(cache.get(person, read_at).is_none());
+    fn a_row_is_used_for_less_than_a_second_after_a_look() {
+        let (known, at) = (KnownRows::new(), Instant::now());
+        known.rows.insert(PERSON, row(7));
+        assert!(known.get(PERSON, at).is_none(), "nobody has looked");
+        known.note(Look { at, changes: 7 });
+        let after = |ms| at + Duration::from_millis(ms);
+        assert!(known.get(PERSON, after(999)).is_some());
+        assert!(known.get(PERSON, after(1_000)).is_none());
+        let again = Look {
+            at: after(1_000),
+            changes: 7,
+        };
+        known.note(again);
+        assert!(known.get(PERSON, after(1_999)).is_some());
+    }
+
+    #[test]
+    fn a_row_read_before_a_change_is_not_used_after_it() {
+        let (known, at) = (KnownRows::new(), Instant::now());
+        known.note(Look { at, changes: 7 });
+        known.note(Look { at, changes: 8 });
+        // Its query began before the change, and its answer comes after.
+        known.rows.insert(PERSON, row(7));
+        assert!(known.get(PERSON, at).is_none());
+        known.rows.insert(PERSON, row(8));
+        assert!(known.get(PERSON, at).is_some());
     }
 }

@@ -15,6 +15,8 @@ codes! {
     MALFORMED = "malformed", "The request cannot be read";
     /// 400: the position token speaks of another log.
     TOKEN_OF_ANOTHER_LOG = "token_of_another_log", "The position token belongs to another log";
+    /// 400: the database worked on the query for longer than it may.
+    QUERY_TOO_SLOW = "query_too_slow", "The query takes too long";
     /// 401: no access token was sent.
     UNAUTHORIZED = "unauthorized", "An access token is needed";
     /// 401: the access token is not valid (any more).
@@ -25,6 +27,10 @@ codes! {
     NOT_FOUND = "not_found", "Not found";
     /// 405: the path knows other methods.
     METHOD_NOT_ALLOWED = "method_not_allowed", "Method not allowed";
+    /// 406: none of the forms the client accepts is offered.
+    NOT_ACCEPTABLE = "not_acceptable", "None of the accepted forms is offered";
+    /// 406: exactly one row was asked for, and there are none or several. PostgREST's own code, which its clients know.
+    NOT_ONE_ROW = "PGRST116", "Not exactly one row";
     /// 408: the client sent its request too slowly.
     REQUEST_TIMEOUT = "request_timeout", "The request came in too slowly";
     /// 409: the state of the resource does not allow it.
@@ -35,8 +41,12 @@ codes! {
     PRECONDITION_FAILED = "precondition_failed", "The resource has changed";
     /// 413: the body is larger than allowed.
     BODY_TOO_LARGE = "body_too_large", "The body is too large";
+    /// 414: the query string is longer than allowed.
+    URI_TOO_LONG = "uri_too_long", "The query string is too long";
     /// 415: the body is not JSON.
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", "The body must be JSON";
+    /// 416: the rows asked for begin behind the last one.
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable", "There are no such rows";
     /// 422: the body can be read but is not valid.
     INVALID = "invalid", "The request is not valid";
     /// 422: the Idempotency-Key was used for another command.

@@ -59,20 +59,24 @@ async fn a_list_is_paged_in_the_order_of_the_key() {
 async fn unknown_parameters_and_keys_that_are_none_are_refused() {
     let fixture = priced().await;
     let answer = fixture
-        .get_as(ADA, &[], "/v1/prices?cents=eq.100&limit=5000")
+        .get_as(ADA, &[], "/v1/prices?dollars=eq.1&limit=5000")
         .await;
     assert_eq!(answer.verdict(), (400, "malformed".into()));
     let body = answer.json();
-    assert_eq!(body["errors"][0]["pointer"], "cents");
+    assert_eq!(body["errors"][0]["pointer"], "dollars");
     assert_eq!(body["errors"][1]["code"], "out_of_range");
     assert!(
-        body["message"].as_str().unwrap().contains("limit, offset"),
+        body["message"]
+            .as_str()
+            .unwrap()
+            .contains("select, order, limit, offset"),
         "{body}"
     );
     assert!(body.get("hint").is_some() && body.get("details").is_some());
     for path in [
         "/v1/prices/monday",
-        "/v1/prices/2026-11-02?select=day",
+        "/v1/prices/2026-11-02?limit=1",
+        "/v1/prices/2026-11-02?select=dollars",
         "/v1/prices/2026-11-02,1",
         "/v1/accounts/x",
     ] {

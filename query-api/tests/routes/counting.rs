@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore,
-    ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value,
+    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
 };
 
 pub struct Counting {
@@ -58,6 +58,18 @@ impl ProjectionStore for Counting {
             .load_rows(model, generation, partition, keys)
             .await
     }
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        self.inner
+            .find_rows(model, generation, partition, search, limit)
+            .await
+    }
     async fn commit(
         &self,
         model: &ReadModel,
@@ -93,11 +105,15 @@ impl ProjectionStore for Counting {
 
 #[async_trait]
 impl ReadStore for Counting {
-    async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
-        self.inner.get(model, key).await
-    }
-    async fn list(&self, model: &ReadModel, query: &ListQuery) -> Result<Vec<Vec<Value>>, Error> {
+    async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         self.inner.list(model, query).await
+    }
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error> {
+        self.inner.changes_since(model, place).await
     }
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
         self.looks.fetch_add(1, Ordering::SeqCst);

@@ -26,6 +26,7 @@ use web::{
 };
 
 use crate::counting::Counting;
+use crate::queries::salaries;
 
 pub const LOG: LogIdentity = LogIdentity {
     log: Uuid::from_u128(77),
@@ -42,10 +43,11 @@ pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
     pub counting: Arc<Counting>,
     pub vault: Vault,
+    pub state: QueryState,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
     pub app: Router,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// API keys as the vault holds them.
@@ -129,18 +131,40 @@ pub fn takings() -> ReadModel {
         .summed()
 }
 
+/// Every read model here.
+pub fn models() -> Vec<ReadModel> {
+    vec![accounts(), notes(), prices(), takings(), salaries()]
+}
+
 impl Fixture {
+    /// The routes of another process over the same databases.
+    pub async fn second(first: &Self) -> Router {
+        let url = format!(
+            "sqlite:{}",
+            first.folder.path().join("read-models.db").display()
+        );
+        let reader = open(&url, Options::read_only()).await.unwrap();
+        let state = QueryState::new(
+            reader,
+            models(),
+            first.vault.clone(),
+            Arc::clone(&first.tokens),
+            Arc::clone(&first.keys),
+        );
+        harden(query_api::routes(state), Limits::default())
+    }
+
     pub async fn new() -> Self {
         let folder = test_support::temp_dir();
         let path = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let store = open(&path("read-models.db"), Options::default())
             .await
             .unwrap();
-        let models = vec![accounts(), notes(), prices(), takings()];
+        let models = models();
         for model in &models {
             store.prepare(model, LOG).await.unwrap();
         }
-        let reader = open(&path("read-models.db"), Options { read_only: true })
+        let reader = open(&path("read-models.db"), Options::read_only())
             .await
             .unwrap();
         let counting = Arc::new(Counting::new(reader));
@@ -172,15 +196,16 @@ impl Fixture {
             Arc::clone(&tokens),
             Arc::clone(&keys),
         );
-        let app = harden(query_api::routes(state), Limits::default());
+        let app = harden(query_api::routes(state.clone()), Limits::default());
         Self {
             store,
             counting,
             vault,
             keys,
             tokens,
+            state,
             app,
-            _folder: folder,
+            folder,
         }
     }
 

@@ -9,7 +9,9 @@ use mongodb::bson::{Binary, Bson, Document};
 use uuid::Uuid;
 
 use super::{HIDDEN_MICROS, HIDDEN_PARTITION, HIDDEN_POSITION, HIDDEN_UPDATED_AT};
-use crate::{Column, ColumnType, CommitError, Error, ReadModel, Row, RowKey, Value, bookkeeping};
+use crate::{
+    Column, ColumnType, CommitError, Decimal, Error, ReadModel, Row, RowKey, Value, bookkeeping,
+};
 
 /// What one row holds at most: a document ends at 16 MiB.
 const ROW_BYTES: usize = 12 << 20;
@@ -23,14 +25,14 @@ const FIELD_BYTES: usize = 100;
 /// What identifies the document of a row: the key's value, or a document of them where there are several or the row is one
 /// of several partial ones.
 pub(super) fn id(model: &ReadModel, partition: Partition, key: &RowKey) -> Bson {
-    if let ([value], false) = (key.as_slice(), model.summed) {
+    if let ([value], false) = (key.as_slice(), model.shared) {
         return id_value(value);
     }
     let mut id = Document::new();
     for (column, value) in model.key.iter().zip(key) {
         id.insert(column.name.clone(), id_value(value));
     }
-    if model.summed {
+    if model.shared {
         id.insert(HIDDEN_PARTITION, i32::from(partition.0));
     }
     Bson::Document(id)
@@ -63,6 +65,12 @@ fn bson(value: &Value) -> (Bson, i32) {
             );
         }
         Value::Date(day) => date(day.and_time(NaiveTime::MIN).and_utc().timestamp_millis()),
+        // Every decimal of 18 digits is one of 34.
+        Value::Decimal(number) => number
+            .to_string()
+            .parse()
+            .map_or(Bson::Null, Bson::Decimal128),
+        Value::List(texts) => Bson::Array(texts.iter().cloned().map(Bson::String).collect()),
     };
     (bson, 0)
 }
@@ -155,9 +163,52 @@ fn read(document: &Document, name: &str, column_type: ColumnType) -> Option<Valu
             let micros = moment.timestamp_millis().checked_mul(1_000)? + micros;
             DateTime::<Utc>::from_timestamp_micros(micros)?.into()
         }
+        (ColumnType::Decimal { scale }, Bson::Decimal128(number)) => {
+            decimal(&number.to_string())?.rescaled(scale)?.into()
+        }
+        (ColumnType::List, Bson::Array(texts)) => {
+            let texts = texts.iter().map(|text| text.as_str().map(str::to_owned));
+            Value::List(texts.collect::<Option<_>>()?)
+        }
         (ColumnType::Date, Bson::DateTime(moment)) => day(moment.timestamp_millis())?.into(),
         _ => return None,
     })
+}
+
+/// A number as `Decimal128` writes it: with an exponent, where it is small.
+fn decimal(text: &str) -> Option<Decimal> {
+    let Some((digits, exponent)) = text.split_once(['E', 'e']) else {
+        return text.parse().ok();
+    };
+    let fraction = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len());
+    let scale = i32::try_from(fraction).ok()? - exponent.parse::<i32>().ok()?;
+    let units: i64 = digits.replace('.', "").parse().ok()?;
+    match u8::try_from(scale) {
+        Ok(scale) => Some(Decimal::at(units, scale)),
+        Err(_) => {
+            let factor = 10_i64.checked_pow(scale.unsigned_abs())?;
+            Some(Decimal::at(units.checked_mul(factor)?, 0))
+        }
+    }
+}
+
+/// What a document holds whose column has this value.
+pub(super) fn search(column: &Column, value: &Value) -> Document {
+    let (sought, micros) = bson(value);
+    let mut filter = Document::new();
+    filter.insert(&column.name, sought);
+    if column.column_type == ColumnType::Timestamp {
+        // Null: there are none.
+        let micros = if micros == 0 {
+            Bson::Null
+        } else {
+            Bson::Int32(micros)
+        };
+        filter.insert(format!("{HIDDEN_MICROS}.{}", column.name), micros);
+    }
+    filter
 }
 
 fn day(millis: i64) -> Option<NaiveDate> {
@@ -191,6 +242,7 @@ fn size((key, row): &(RowKey, Row)) -> usize {
     let values = key.iter().chain(key).chain(&row.values);
     let texts = values.map(|value| match value {
         Value::Text(text) => text.len() + FIELD_BYTES,
+        Value::List(texts) => texts.iter().map(|text| text.len() + FIELD_BYTES).sum(),
         _ => FIELD_BYTES,
     });
     texts.sum::<usize>() + 4 * FIELD_BYTES

@@ -1,5 +1,5 @@
 //! The view of a read model, for people: named like it with `_` for `-`, it shows the live collection without personal
-//! fields, sums summed.
+//! fields, partial rows merged.
 
 use futures::TryStreamExt as _;
 use mongodb::Database;
@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::{HIDDEN_MICROS, HIDDEN_PARTITION, HIDDEN_POSITION, HIDDEN_UPDATED_AT};
 use crate::sql::Layout;
-use crate::{ColumnType, Error, Generation};
+use crate::{ColumnType, Error, Generation, Merge};
 
 /// Makes the view show this generation. It is changed in place where there is one already, so that nobody finds it missing.
 pub(super) async fn show(
@@ -57,7 +57,7 @@ async fn shown(database: &Database, view: &str) -> Result<Option<(String, Vec<Do
 }
 
 fn pipeline(layout: &Layout) -> Vec<Document> {
-    if layout.summed {
+    if layout.shared {
         return summed(layout);
     }
     let personal = layout
@@ -81,7 +81,12 @@ fn summed(layout: &Layout) -> Vec<Document> {
         .collect();
     let mut group = doc! { "_id": key };
     for column in &layout.columns {
-        group.insert(&column.name, doc! { "$sum": field(&column.name) });
+        let together = match column.merge() {
+            Merge::Sum => "$sum",
+            Merge::Min => "$min",
+            Merge::Max => "$max",
+        };
+        group.insert(&column.name, doc! { together: field(&column.name) });
     }
     for name in [HIDDEN_POSITION, HIDDEN_UPDATED_AT] {
         group.insert(name, doc! { "$max": field(name) });

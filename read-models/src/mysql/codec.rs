@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::key;
 use crate::rows::Cells;
-use crate::{ColumnType, CommitError, Error, Row, RowKey, Value, bookkeeping};
+use crate::{ColumnType, CommitError, Decimal, Error, Row, RowKey, Value, bookkeeping};
 
 type Sql<'q> = Query<'q, sqlx::MySql, MySqlArguments>;
 
@@ -22,7 +22,9 @@ const STATEMENT_BYTES: usize = 4 << 20;
 /// What one row holds at most.
 const ROW_BYTES: usize = 12 << 20;
 /// What a value that is no text takes, at most.
-const VALUE_BYTES: usize = 16;
+const VALUE_BYTES: usize = 24;
+/// What a byte of text takes in JSON, at most.
+const JSON: usize = 6;
 
 /// A row on its way, with its key's bytes and how many it takes in all.
 pub(super) struct Encoded<'r> {
@@ -52,6 +54,7 @@ pub(super) fn encode(rows: &[(RowKey, Row)]) -> Result<Vec<Encoded<'_>>, CommitE
 fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len() + VALUE_BYTES,
+        Value::List(texts) => texts.iter().map(|text| JSON * (text.len() + 1)).sum(),
         _ => VALUE_BYTES,
     }
 }
@@ -117,7 +120,7 @@ pub(super) fn bind_keys<'q>(mut query: Sql<'q>, keys: &[RowKey], size: usize) ->
     query
 }
 
-fn bind<'q>(query: Sql<'q>, value: &Value) -> Sql<'q> {
+pub(super) fn bind<'q>(query: Sql<'q>, value: &Value) -> Sql<'q> {
     match value {
         Value::Null => query.bind(None::<i64>),
         Value::Boolean(yes) => query.bind(*yes),
@@ -126,6 +129,8 @@ fn bind<'q>(query: Sql<'q>, value: &Value) -> Sql<'q> {
         Value::Uuid(id) => query.bind(id.to_string()),
         Value::Timestamp(moment) => query.bind(moment.naive_utc()),
         Value::Date(day) => query.bind(*day),
+        Value::Decimal(number) => query.bind(number.to_string()),
+        Value::List(texts) => query.bind(serde_json::json!(texts).to_string()),
     }
 }
 
@@ -139,13 +144,22 @@ fn read(row: &MySqlRow, index: usize, column_type: ColumnType) -> Result<Value, 
             .map(|moment| moment.and_utc())
             .into(),
         ColumnType::Date => row.try_get::<Option<NaiveDate>, _>(index)?.into(),
-        ColumnType::Uuid => match row.try_get::<Option<String>, _>(index)? {
-            None => Value::Null,
-            Some(text) => text
-                .parse::<Uuid>()
-                .map_err(|_| bookkeeping::damaged("a stored value"))?
-                .into(),
-        },
+        // The driver reads these as text when it is not asked whether they are.
+        ColumnType::Uuid | ColumnType::Decimal { .. } | ColumnType::List => {
+            match row.try_get_unchecked::<Option<String>, _>(index)? {
+                None => Value::Null,
+                Some(text) => parse(&text, column_type)
+                    .ok_or_else(|| bookkeeping::damaged("a stored value"))?,
+            }
+        }
+    })
+}
+
+fn parse(text: &str, column_type: ColumnType) -> Option<Value> {
+    Some(match column_type {
+        ColumnType::Decimal { scale } => text.parse::<Decimal>().ok()?.rescaled(scale)?.into(),
+        ColumnType::List => Value::List(serde_json::from_str(text).ok()?),
+        _ => text.parse::<Uuid>().ok()?.into(),
     })
 }
 

@@ -18,8 +18,8 @@ pub(super) fn bytes(key: &RowKey) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(VALUE_BYTES * key.len());
     for value in key {
         match value {
-            // No key holds it; the column refuses it.
-            Value::Null => {}
+            // No key holds these; the column refuses the one, the definition the other.
+            Value::Null | Value::List(_) => {}
             Value::Boolean(yes) => bytes.push(u8::from(*yes)),
             Value::Integer(number) => signed(&mut bytes, *number),
             Value::Text(text) => {
@@ -29,6 +29,8 @@ pub(super) fn bytes(key: &RowKey) -> Vec<u8> {
             Value::Uuid(id) => bytes.extend_from_slice(id.as_bytes()),
             Value::Timestamp(moment) => signed(&mut bytes, moment.timestamp_micros()),
             Value::Date(day) => signed(&mut bytes, i64::from(day.num_days_from_ce())),
+            // At the scale of its column.
+            Value::Decimal(number) => signed(&mut bytes, number.units()),
         }
     }
     bytes

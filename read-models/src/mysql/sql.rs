@@ -7,13 +7,15 @@ use sqlx::AssertSqlSafe;
 
 use super::key;
 use super::schema::{BINARY, TABLE};
+use crate::decimal::DIGITS;
 use crate::sql::{HIDDEN, KEY, Layout, PARTITION, Shape, built, literal, quote};
-use crate::{Column, ColumnType, ReadModel};
+use crate::{Column, ColumnType, Merge, ReadModel};
 
-/// The characters of a text of the key that its index holds.
+/// The characters of a text that an index holds, and of all its texts: it ends at 3,072 bytes.
 const INDEXED_CHARACTERS: usize = 150;
-/// The columns of the key that its index holds.
-const INDEXED_COLUMNS: usize = 4;
+const INDEXED_IN_ALL: usize = 600;
+/// The columns that an index holds.
+const INDEXED_COLUMNS: usize = 16;
 /// More than any partition: what the column does not hold.
 const NO_PARTITION: u32 = 70_000;
 
@@ -46,6 +48,8 @@ fn sql_type(column_type: ColumnType, in_key: bool) -> String {
         ColumnType::Timestamp => "datetime(6)".into(),
         ColumnType::Date => "date".into(),
         ColumnType::Uuid => "char(36) CHARACTER SET ascii COLLATE ascii_bin".into(),
+        ColumnType::Decimal { scale } => format!("decimal({DIGITS}, {scale})"),
+        ColumnType::List => "json".into(),
     }
 }
 
@@ -69,7 +73,7 @@ pub(super) fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
         let of = sql_type(column.column_type, in_key);
         _ = write!(sql, ", {} {of}{null}{comment}", quote(&column.name));
     }
-    let identity = if model.summed {
+    let identity = if model.shared {
         format!("{KEY}, {PARTITION}")
     } else {
         KEY.into()
@@ -84,47 +88,67 @@ pub(super) fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
          , {position} bigint NOT NULL COMMENT 'The position in the log of the last event that changed the row.'\
          , {updated_at} datetime(6) COMMENT 'When that event was recorded (UTC).'\
          , PRIMARY KEY ({identity}), KEY \"key\" ({})) {TABLE} COMMENT = {}",
-        indexed(&model.key),
+        indexed(model.key.iter()),
         literal(&comment)
     );
     vec![format!("DROP TABLE IF EXISTS {quoted}"), sql]
 }
 
-/// The key's columns in an index: people look rows up by them.
-fn indexed(key: &[Column]) -> String {
-    let columns: Vec<String> = key
-        .iter()
-        .take(INDEXED_COLUMNS)
-        .map(|column| match column.column_type {
-            ColumnType::Text => format!("{}({INDEXED_CHARACTERS})", quote(&column.name)),
-            _ => quote(&column.name),
+/// Columns in an index, texts with as much of them as it holds.
+fn indexed<'m>(columns: impl Iterator<Item = &'m Column> + Clone) -> String {
+    let columns = columns.take(INDEXED_COLUMNS);
+    let is_text =
+        |column: &Column| matches!(column.column_type, ColumnType::Text | ColumnType::Personal);
+    let texts = columns.clone().filter(|column| is_text(column)).count();
+    let characters = INDEXED_CHARACTERS.min(INDEXED_IN_ALL / texts.max(1));
+    let columns: Vec<String> = columns
+        .map(|column| {
+            if is_text(column) {
+                format!("{}({characters})", quote(&column.name))
+            } else {
+                quote(&column.name)
+            }
         })
         .collect();
     columns.join(", ")
 }
 
-/// Makes the view of a read model show this table: sums summed, without personal columns.
+/// How many indexes of this name the table of this name has.
+pub(super) const HAS_INDEX: &str = "SELECT COUNT(*) FROM information_schema.statistics \
+     WHERE table_schema = DATABASE() AND table_name = ? AND index_name = ?";
+
+pub(super) fn create_index(table: &str, name: &str, columns: &[&Column]) -> String {
+    format!(
+        "CREATE INDEX {} ON {} ({})",
+        quote(name),
+        quote(table),
+        indexed(columns.iter().copied())
+    )
+}
+
+/// Makes the view of a read model show this table: partial rows merged, without personal columns.
 pub(super) fn create_view(model: &str, layout: &Layout, table: &str) -> String {
-    let shown = |columns: &[Column]| -> Vec<String> {
-        let seen = columns
-            .iter()
-            .filter(|c| c.column_type != ColumnType::Personal);
-        seen.map(|c| quote(&c.name)).collect()
-    };
-    let key = shown(&layout.key).join(", ");
-    let mut columns = shown(&layout.columns);
-    columns.extend(HIDDEN[1..].iter().map(|name| (*name).to_owned()));
-    let own = columns.len() - 2;
-    let columns: Vec<String> = columns
-        .into_iter()
-        .enumerate()
-        .map(|(index, name)| match (layout.summed, index < own) {
-            (false, _) => name,
-            (true, true) => format!("CAST(SUM({name}) AS signed) AS {name}"),
-            (true, false) => format!("MAX({name}) AS {name}"),
+    let key: Vec<String> = layout.key.iter().map(|c| quote(&c.name)).collect();
+    let key = key.join(", ");
+    let own = layout
+        .columns
+        .iter()
+        .filter(|column| column.column_type != ColumnType::Personal)
+        .map(|column| (quote(&column.name), merged(column)));
+    let hidden = HIDDEN[1..]
+        .iter()
+        .map(|name| ((*name).to_owned(), format!("MAX({name})")));
+    let columns: Vec<String> = own
+        .chain(hidden)
+        .map(|(name, merged)| {
+            if layout.shared {
+                format!("{merged} AS {name}")
+            } else {
+                name
+            }
         })
         .collect();
-    let grouped = if layout.summed {
+    let grouped = if layout.shared {
         format!(" GROUP BY {key}")
     } else {
         String::new()
@@ -135,6 +159,17 @@ pub(super) fn create_view(model: &str, layout: &Layout, table: &str) -> String {
         columns.join(", "),
         quote(table)
     )
+}
+
+/// The value that partial rows make together.
+fn merged(column: &Column) -> String {
+    let name = quote(&column.name);
+    match (column.merge(), column.column_type) {
+        (Merge::Sum, ColumnType::Decimal { .. }) => format!("SUM({name})"),
+        (Merge::Sum, _) => format!("CAST(SUM({name}) AS signed)"),
+        (Merge::Min, _) => format!("MIN({name})"),
+        (Merge::Max, _) => format!("MAX({name})"),
+    }
 }
 
 /// The stored form of a row: key, columns, hidden columns. Restricted by what the caller appends.
@@ -195,6 +230,20 @@ pub(super) fn delete(table: &str, count: usize) -> String {
         "DELETE FROM {} WHERE {KEY} IN ({}) AND {PARTITION} = ?",
         quote(table),
         list(count, "?")
+    )
+}
+
+/// Stored rows whose column has a value, in a partition, at most so many.
+pub(super) fn find(shape: Shape<'_>, table: &str, column: &Column) -> String {
+    let value = match column.column_type {
+        // A text beside a number would make floating point of both.
+        ColumnType::Decimal { scale } => format!("CAST(? AS decimal({DIGITS}, {scale}))"),
+        _ => "?".into(),
+    };
+    format!(
+        "{} WHERE {} = {value} AND {PARTITION} = ? LIMIT ?",
+        select_stored(shape, table),
+        quote(&column.name)
     )
 }
 

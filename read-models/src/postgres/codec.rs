@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use uuid::Uuid;
 
+use super::numeric::Numeric;
 use crate::rows::Cells;
 use crate::{ColumnType, Error, ReadModel, Row, RowKey, Value};
 
@@ -75,6 +76,8 @@ fn bind_array<'q, 'v>(
         ColumnType::Timestamp => array!(Timestamp, DateTime<Utc>, moment => *moment),
         ColumnType::Date => array!(Date, NaiveDate, day => *day),
         ColumnType::Uuid => array!(Uuid, Uuid, id => *id),
+        ColumnType::Decimal { .. } => array!(Decimal, Numeric, number => Numeric(*number)),
+        ColumnType::List => array!(List, String, texts => array_text(texts)),
     }
 }
 
@@ -88,7 +91,26 @@ pub(super) fn bind<'q>(query: Sql<'q>, value: &Value) -> Sql<'q> {
         Value::Uuid(id) => query.bind(*id),
         Value::Timestamp(moment) => query.bind(*moment),
         Value::Date(day) => query.bind(*day),
+        Value::Decimal(number) => query.bind(Numeric(*number)),
+        Value::List(texts) => query.bind(texts.clone()),
     }
+}
+
+/// A list as PostgreSQL writes arrays: arrays of arrays cannot be parameters, their lengths would have to be the same.
+fn array_text(texts: &[String]) -> String {
+    let mut array = String::from("{");
+    for (index, text) in texts.iter().enumerate() {
+        array.push_str(if index == 0 { "\"" } else { ",\"" });
+        for character in text.chars() {
+            if matches!(character, '"' | '\\') {
+                array.push('\\');
+            }
+            array.push(character);
+        }
+        array.push('"');
+    }
+    array.push('}');
+    array
 }
 
 fn read(row: &PgRow, index: usize, column_type: ColumnType) -> Result<Value, Error> {
@@ -99,6 +121,11 @@ fn read(row: &PgRow, index: usize, column_type: ColumnType) -> Result<Value, Err
         ColumnType::Timestamp => row.try_get::<Option<DateTime<Utc>>, _>(index)?.into(),
         ColumnType::Date => row.try_get::<Option<NaiveDate>, _>(index)?.into(),
         ColumnType::Uuid => row.try_get::<Option<Uuid>, _>(index)?.into(),
+        ColumnType::Decimal { .. } => {
+            let number = row.try_get::<Option<Numeric>, _>(index)?;
+            number.map(|Numeric(number)| number).into()
+        }
+        ColumnType::List => row.try_get::<Option<Vec<String>>, _>(index)?.into(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use crate::{Error, Options, patience, sql};
+use crate::{Error, patience, sql};
 
 /// Connections of one store, beside the one that listens.
 const CONNECTIONS: u32 = 16;
@@ -20,10 +20,10 @@ const STATEMENTS: usize = 256;
 const IDLE_IN_TRANSACTION: &str = "5s";
 /// The longest wait for a lock, and for a statement.
 const LOCK: &str = "5s";
-const STATEMENT: &str = "60s";
+pub(super) const STATEMENT: Duration = Duration::from_mins(1);
 
 /// A pool that connects when it is used.
-pub(super) fn lazy(url: &str, options: Options) -> Result<PgPool, Error> {
+pub(super) fn lazy(url: &str, read_only: bool, statement: Duration) -> Result<PgPool, Error> {
     let wrong = |_| {
         // The parser's message may quote the URL, which may hold a password.
         Error::Invalid(
@@ -38,10 +38,13 @@ pub(super) fn lazy(url: &str, options: Options) -> Result<PgPool, Error> {
             ("search_path", sql::SCHEMA),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
             ("lock_timeout", LOCK),
-            ("statement_timeout", STATEMENT),
+            (
+                "statement_timeout",
+                format!("{}ms", statement.as_millis()).as_str(),
+            ),
             (
                 "default_transaction_read_only",
-                if options.read_only { "on" } else { "off" },
+                if read_only { "on" } else { "off" },
             ),
             // A crash of the server may undo the last commits, and that is enough here: rows and checkpoint go back
             // together, and the log holds what followed. Waiting for the disk would protect what can be rebuilt.

@@ -1,9 +1,9 @@
-//! The statements that load, write, scan and read rows. For each the parameters are said; it runs nothing itself.
+//! The statements that load, write and scan stored rows. For each the parameters are said; it runs nothing itself.
 
 use std::fmt::Write as _;
 
-use super::{HIDDEN, PARTITION, Shape, element_type, names, quote, visible};
-use crate::Column;
+use super::{HIDDEN, PARTITION, Shape, element_type, names, quote};
+use crate::{Column, ColumnType};
 
 /// The stored form of a row: key, columns, hidden columns. Restricted by what the caller appends.
 pub(crate) fn select_stored(shape: Shape<'_>, table: &str) -> String {
@@ -28,7 +28,7 @@ fn arrays<'a>(columns: impl Iterator<Item = &'a Column>, first: usize) -> String
     arrays.join(", ")
 }
 
-/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if summed, of partition `$n+1`.
+/// PostgreSQL: the rows of `$1, …` (arrays of the key columns), then, if shared, of partition `$n+1`.
 pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
     let key = names(shape.key.iter());
     let on: Vec<String> = key
@@ -43,18 +43,27 @@ pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
         key.join(", "),
         on.join(" AND ")
     );
-    if shape.summed {
+    if shape.shared {
         _ = write!(sql, " WHERE t.{PARTITION} = ${}", key.len() + 1);
     }
     sql
 }
 
-/// SQLite: the rows of `count` keys, their values one after another, then, if summed, of a partition.
+/// At most `$3` rows of partition `$2` whose column is `$1`.
+pub(crate) fn find(shape: Shape<'_>, table: &str, column: &str) -> String {
+    format!(
+        "{} WHERE t.{} = $1 AND t.{PARTITION} = $2 LIMIT $3",
+        select_stored(shape, table),
+        quote(column)
+    )
+}
+
+/// SQLite: the rows of `count` keys, their values one after another, then, if shared, of a partition.
 pub(crate) fn load_by_list(shape: Shape<'_>, table: &str, count: usize) -> String {
     format!(
         "{} WHERE {}",
         select_stored(shape, table),
-        key_in_list(shape, count, shape.summed)
+        key_in_list(shape, count, shape.shared)
     )
 }
 
@@ -98,21 +107,33 @@ fn upsert(shape: Shape<'_>, table: &str, source: &str) -> String {
     )
 }
 
+/// What a commit has to do, apart from moving the checkpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) upserts: bool,
+    pub(crate) deletes: bool,
+    /// The keys are noted in the journal.
+    pub(crate) journal: bool,
+    /// The owner's column, where the journal is to say whose the removed rows were.
+    pub(crate) owner: Option<&'a str>,
+}
+
 /// PostgreSQL: a commit as one statement, so as one round trip. Its parameters: position and digest to move to, table,
-/// partition, position and digest to move from, channel, number of rows to write; then, if there are any, of the upserts
-/// arrays of all columns, of positions and of moments; then of the deletes arrays of the key columns.
+/// partition, position and digest to move from, channel, number of rows to write; then, if it is noted, the journal's entry;
+/// then, if there are any, of the upserts arrays of all columns, of positions and of moments; then of the deletes arrays of
+/// the key columns.
 ///
 /// It gives whether the checkpoint was moved. Only then is anything written: what writes asks `moved` first, which waits for
 /// a rival's commit and then sees what it left. A row that stands for another partition is not written: dividing by zero
 /// then undoes the whole statement.
-pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool) -> String {
+pub(crate) fn commit(shape: Shape<'_>, table: &str, parts: Parts<'_>) -> String {
     const FIRST: usize = 9;
     let mut sql = String::from(
         "WITH moved AS (UPDATE checkpoints SET position = $1, digest = $2 WHERE generation = $3 AND partition = $4 \
          AND position = $5 AND digest = $6 RETURNING pg_notify($7, ''))",
     );
-    let mut next = FIRST;
-    if upserts {
+    let mut next = FIRST + usize::from(parts.journal);
+    if parts.upserts {
         _ = write!(
             sql,
             ", written AS ({} RETURNING 1)",
@@ -120,14 +141,30 @@ pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool
         );
         next += shape.all().count() + 2;
     }
-    if deletes {
+    if parts.deletes {
+        let owner = parts
+            .owner
+            .map_or("NULL".into(), |name| format!("t.{}", quote(name)));
         _ = write!(
             sql,
-            ", deleted AS ({} RETURNING 1)",
+            ", deleted AS ({} RETURNING k._number, {owner} AS _owner)",
             delete_arrays(shape, table, next)
         );
     }
-    let written = if upserts {
+    if parts.journal {
+        let owners = match parts.owner {
+            Some(_) if parts.deletes => {
+                "(SELECT string_agg(_number || '=' || _owner, ',') FROM deleted)"
+            }
+            _ => "NULL",
+        };
+        _ = write!(
+            sql,
+            ", noted AS (INSERT INTO changes (generation, partition, position, since, keys, owners) \
+             SELECT $3, $4, $1, $5, ${FIRST}::bytea, {owners} FROM moved)"
+        );
+    }
+    let written = if parts.upserts {
         "(SELECT count(*) FROM written)"
     } else {
         "0"
@@ -143,10 +180,17 @@ pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool
 fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
     let columns = names(shape.all());
     let next = first + columns.len();
+    let selected: Vec<String> = shape
+        .all()
+        .map(|c| match c.column_type {
+            ColumnType::List => format!("{}::text[]", quote(&c.name)),
+            _ => quote(&c.name),
+        })
+        .collect();
     let source = format!(
         "SELECT {}, $4::smallint, {}, {} FROM UNNEST({}, ${next}::bigint[], ${}::timestamptz[]) AS u({}, {}, {}) \
          WHERE EXISTS (SELECT FROM moved)",
-        columns.join(", "),
+        selected.join(", "),
         HIDDEN[1],
         HIDDEN[2],
         arrays(shape.all(), first),
@@ -179,7 +223,8 @@ fn delete_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
         .map(|name| format!("t.{name} = k.{name}"))
         .collect();
     format!(
-        "DELETE FROM {} t USING UNNEST({}) AS k({}) WHERE {} AND t.{PARTITION} = $4 AND EXISTS (SELECT FROM moved)",
+        "DELETE FROM {} t USING UNNEST({}) WITH ORDINALITY AS k({}, _number) WHERE {} AND t.{PARTITION} = $4 \
+         AND EXISTS (SELECT FROM moved)",
         quote(table),
         arrays(shape.key.iter(), first),
         key.join(", "),
@@ -213,64 +258,14 @@ pub(crate) fn scan(shape: Shape<'_>, table: &str, after: bool) -> String {
     sql
 }
 
-/// What readers see of the live table `$1`, under conditions. No row at all says that the table is not live any more; a
-/// row without a key says that nothing was found.
-fn read(shape: Shape<'_>, inner: &str, order: bool) -> String {
-    let columns: Vec<String> = names(shape.all())
-        .iter()
-        .map(String::as_str)
-        .chain(HIDDEN[1..].iter().copied())
-        .map(|c| format!("r.{c}"))
-        .collect();
-    let mut sql = format!(
-        "SELECT {} FROM generations g LEFT JOIN ({inner}) r ON true WHERE g.table_name = $1 AND g.live",
-        columns.join(", ")
-    );
-    if order {
-        _ = write!(sql, " ORDER BY {}", columns[..shape.key.len()].join(", "));
-    }
-    sql
-}
-
-/// The row with the key `$2, …` of the live table `$1`.
-pub(crate) fn get(shape: Shape<'_>, table: &str) -> String {
-    let conditions: Vec<String> = names(shape.key.iter())
-        .iter()
-        .enumerate()
-        .map(|(i, name)| format!("{name} = ${}", i + 2))
-        .collect();
-    read(
-        shape,
-        &visible(
-            shape,
-            table,
-            &format!(" WHERE {}", conditions.join(" AND ")),
-            true,
-        ),
-        false,
+/// SQLite: the keys and the owners of `count` rows about to be removed, their keys' values one after another, then of a
+/// partition.
+pub(crate) fn owners_of_list(shape: Shape<'_>, table: &str, owner: &str, count: usize) -> String {
+    format!(
+        "SELECT {}, {} FROM {} WHERE {}",
+        names(shape.key.iter()).join(", "),
+        quote(owner),
+        quote(table),
+        key_in_list(shape, count, true)
     )
-}
-
-/// Rows of the live table `$1`: at most `$2`, after `$3` others, whose `equals` columns have the values `$4, …`; `None`
-/// for columns that must be null.
-pub(crate) fn list(shape: Shape<'_>, table: &str, equals: &[(&Column, bool)]) -> String {
-    let (mut stored, mut shown, mut next) = (String::new(), String::new(), 4);
-    for (column, null) in equals {
-        // A sum is known only after grouping; what the key says may be used before.
-        let before = !shape.summed || shape.key.contains(column);
-        let to = if before { &mut stored } else { &mut shown };
-        to.push_str(if to.is_empty() { " WHERE " } else { " AND " });
-        _ = if *null {
-            write!(to, "{} IS NULL", quote(&column.name))
-        } else {
-            next += 1;
-            write!(to, "{} = ${}", quote(&column.name), next - 1)
-        };
-    }
-    let inner = format!(
-        "SELECT * FROM ({}) v{shown} ORDER BY {} LIMIT $2 OFFSET $3",
-        visible(shape, table, &stored, true),
-        names(shape.key.iter()).join(", ")
-    );
-    read(shape, &inner, true)
 }

@@ -1,4 +1,5 @@
-//! Values as SQLite holds them: integers, and text in forms whose byte order is the values' order. It sends nothing.
+//! Values as SQLite holds them: integers, text in forms whose byte order is the values' order, and lists as JSON. It
+//! sends nothing.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use events::Partition;
@@ -7,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::rows::Cells;
-use crate::{ColumnType, Error, Row, RowKey, Value, bookkeeping};
+use crate::{ColumnType, Decimal, Error, Row, RowKey, Value, bookkeeping};
 
 type Sql<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
 
@@ -96,6 +97,8 @@ pub(super) fn bind<'q>(query: Sql<'q>, value: &Value) -> Sql<'q> {
         Value::Uuid(id) => query.bind(id.to_string()),
         Value::Timestamp(moment) => query.bind(moment_text(*moment)),
         Value::Date(day) => query.bind(day.format("%Y-%m-%d").to_string()),
+        Value::Decimal(number) => query.bind(number.units()),
+        Value::List(texts) => query.bind(serde_json::json!(texts).to_string()),
     }
 }
 
@@ -105,11 +108,12 @@ fn moment_text(moment: DateTime<Utc>) -> String {
 }
 
 fn read(row: &SqliteRow, index: usize, column_type: ColumnType) -> Result<Value, Error> {
-    if let ColumnType::Integer | ColumnType::Boolean = column_type {
+    if let ColumnType::Integer | ColumnType::Boolean | ColumnType::Decimal { .. } = column_type {
         let number: Option<i64> = row.try_get(index)?;
         return Ok(match (number, column_type) {
             (None, _) => Value::Null,
             (Some(number), ColumnType::Boolean) => Value::Boolean(number != 0),
+            (Some(units), ColumnType::Decimal { scale }) => Decimal::at(units, scale).into(),
             (Some(number), _) => Value::Integer(number),
         });
     }
@@ -122,6 +126,7 @@ fn read(row: &SqliteRow, index: usize, column_type: ColumnType) -> Result<Value,
             .ok()
             .map(|m| Value::Timestamp(m.to_utc())),
         ColumnType::Date => text.parse::<NaiveDate>().ok().map(Value::Date),
+        ColumnType::List => serde_json::from_str(&text).ok().map(Value::List),
         _ => Some(Value::Text(text)),
     };
     value.ok_or_else(|| bookkeeping::damaged("a stored value"))

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use tokio::sync::watch;
 
@@ -23,6 +24,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const WRITER_CACHE: &str = "-32768";
 /// Pages of the write-ahead log before they are copied into the file (16 MiB): a page changed often is copied once.
 const CHECKPOINT_PAGES: &str = "4000";
+/// Instructions of SQLite's machine between two looks at the time: well under a millisecond of work.
+const INSTRUCTIONS: i32 = 10_000;
 /// Statements kept prepared on each connection: a dozen for each read model.
 const STATEMENTS: usize = 256;
 
@@ -38,6 +41,13 @@ const SCHEMA: [&str; 5] = [
     "CREATE TABLE parked (generation TEXT NOT NULL REFERENCES generations (table_name) ON DELETE CASCADE, \
      stream TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, error TEXT NOT NULL, \
      PRIMARY KEY (generation, stream))",
+];
+
+/// What format 2 adds: the journal of changed rows.
+const JOURNAL: [&str; 1] = [
+    "CREATE TABLE changes (generation TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, \
+     since INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch()), keys BLOB NOT NULL, owners TEXT, \
+     PRIMARY KEY (generation, partition, position))",
 ];
 
 /// What the stores of one file in this process share, so that a reader hears of a writer's commit at once.
@@ -71,6 +81,18 @@ pub(super) fn readers(connect: SqliteConnectOptions) -> SqlitePool {
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
         .connect_lazy_with(connect.create_if_missing(false).read_only(true))
+}
+
+/// Ends what the connection is asked from now on once the time is over, even if nobody waits for it any more. It stays until
+/// the next call, so it is for connections that are always asked for with it.
+pub(super) async fn interrupt_after(
+    connection: &mut SqliteConnection,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + timeout;
+    let mut handle = connection.lock_handle().await?;
+    handle.set_progress_handler(INSTRUCTIONS, move || Instant::now() < deadline);
+    Ok(())
 }
 
 /// The connection that writes; the file, its folder and its format are made or checked.
@@ -115,16 +137,29 @@ async fn migrate(writer: &SqlitePool) -> Result<(), Error> {
     )
     .fetch_one(&mut *transaction)
     .await?;
+    let mut stored = 0;
     if exists {
-        let version: i64 = sqlx::query_scalar("SELECT version FROM format")
+        stored = sqlx::query_scalar("SELECT version FROM format")
             .fetch_one(&mut *transaction)
             .await?;
-        return bookkeeping::check_format(version);
+        bookkeeping::check_format(stored)?;
+        if stored == bookkeeping::FORMAT {
+            return Ok(());
+        }
     }
-    for statement in SCHEMA {
-        sqlx::query(statement).execute(&mut *transaction).await?;
+    // What each format adds to the one before.
+    let formats: [&[&'static str]; 2] = [&SCHEMA, &JOURNAL];
+    for format in formats.into_iter().skip(stored as usize) {
+        for statement in format {
+            sqlx::query(*statement).execute(&mut *transaction).await?;
+        }
     }
-    sqlx::query("INSERT INTO format (version) VALUES ($1)")
+    let note = if exists {
+        "UPDATE format SET version = $1"
+    } else {
+        "INSERT INTO format (version) VALUES ($1)"
+    };
+    sqlx::query(note)
         .bind(bookkeeping::FORMAT)
         .execute(&mut *transaction)
         .await?;

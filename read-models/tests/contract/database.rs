@@ -126,7 +126,7 @@ impl Database {
     }
 
     pub async fn open_read_only(&self) -> Arc<dyn ReadStore> {
-        read_models::open(&self.url, Options { read_only: true })
+        read_models::open(&self.url, Options::read_only())
             .await
             .unwrap()
     }

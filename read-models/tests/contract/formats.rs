@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use read_models::{CommitError, Error, ListQuery, Options, RowWrites, open};
+use read_models::{CommitError, Error, Filter, Options, Query, RowWrites, open};
 use test_support::{Postgres, free_port};
 
 use crate::database::{
@@ -25,7 +25,7 @@ async fn a_reader_may_start_before_anything_is_built(database: Database) {
     assert!(not_built(reader.get(&accounts(), &id(1)).await.map(drop)));
     assert!(not_built(
         reader
-            .list(&accounts(), &ListQuery::default())
+            .list(&accounts(), &Query::new(&accounts(), Filter::ALL, 9))
             .await
             .map(drop)
     ));
@@ -90,10 +90,16 @@ async fn a_newer_format_is_refused_by_writers_and_readers(database: Database) {
     let p = prepared_to_read(database, accounts()).await;
     p.database.run("UPDATE format SET version = 7").await;
     for read_only in [false, true] {
-        let refused = open(&p.database.url, Options { read_only })
-            .await
-            .map(drop)
-            .unwrap_err();
+        let refused = open(
+            &p.database.url,
+            Options {
+                read_only,
+                ..Options::default()
+            },
+        )
+        .await
+        .map(drop)
+        .unwrap_err();
         assert!(
             matches!(&refused, Error::Invalid(text) if text.contains("knows format 7")),
             "{refused}"
@@ -144,7 +150,7 @@ async fn a_database_that_is_down_stops_a_writer_and_not_a_reader() {
     let url = format!("postgres://nobody@127.0.0.1:{}/nothing", free_port());
     let refused = open(&url, Options::default()).await.map(drop);
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
-    let reader = open(&url, Options { read_only: true }).await.unwrap();
+    let reader = open(&url, Options::read_only()).await.unwrap();
     assert!(matches!(reader.check().await, Err(Error::Unavailable(_))));
     assert!(matches!(
         reader.get(&accounts(), &id(1)).await,

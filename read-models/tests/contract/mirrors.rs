@@ -104,9 +104,15 @@ async fn a_newer_format_of_a_mirror_is_refused() {
     let p = prepared(Database::mariadb().await, accounts()).await;
     mariadb(&p.database.url, "UPDATE format SET version = 7").await;
     for read_only in [false, true] {
-        let refused = open_mirror(&p.database.url, Options { read_only })
-            .await
-            .map(drop);
+        let refused = open_mirror(
+            &p.database.url,
+            Options {
+                read_only,
+                ..Options::default()
+            },
+        )
+        .await
+        .map(drop);
         assert!(
             matches!(&refused, Err(Error::Invalid(text)) if text.contains("knows format 7")),
             "{refused:?}"
@@ -117,7 +123,7 @@ async fn a_newer_format_of_a_mirror_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_opened_read_only_writes_nothing() {
     let database = Database::mariadb().await;
-    let early = open_mirror(&database.url, Options { read_only: true })
+    let early = open_mirror(&database.url, Options::read_only())
         .await
         .unwrap();
     assert_eq!(early.live("accounts").await.unwrap(), None);
