@@ -12,6 +12,8 @@ mod api_keys;
 mod counting;
 #[path = "routes/fixture.rs"]
 mod fixture;
+#[path = "routes/pages.rs"]
+mod pages;
 #[path = "routes/personal.rs"]
 mod personal;
 #[path = "routes/queries.rs"]
