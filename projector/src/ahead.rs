@@ -65,6 +65,11 @@ impl Ahead {
         self.reached != self.stored
     }
 
+    /// What waits is more than a checkpoint.
+    pub(crate) fn changes_rows(&self) -> bool {
+        !(self.rows.is_empty() && self.to_park.is_empty())
+    }
+
     /// As much waits for a commit as may.
     pub(crate) fn is_full(&self) -> bool {
         self.events >= EVENTS_A_COMMIT || self.rows.len() >= ROWS_A_COMMIT

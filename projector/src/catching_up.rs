@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::healing::heal;
 use crate::lane::{Lane, Pace, Taken};
-use crate::options::{LOG_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
+use crate::options::{LOG_PAUSE, PRUNE_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
 use crate::status::Status;
 
 pub(crate) struct CatchingUp {
@@ -42,7 +42,12 @@ impl CatchingUp {
     /// Until shutdown.
     pub(crate) async fn run(mut self) {
         let mut pauses = Pauses::new();
+        let mut pruned = Instant::now();
         while !self.context.shutdown.is_cancelled() {
+            if pruned.elapsed() >= PRUNE_PAUSE {
+                self.prune().await;
+                pruned = Instant::now();
+            }
             let behind: Vec<_> = self
                 .lanes
                 .iter()
@@ -52,7 +57,7 @@ impl CatchingUp {
             if behind.is_empty() {
                 pauses = Pauses::new();
                 self.live = self.live || self.swap().await;
-                let patience = if self.live { None } else { Some(SWAP_PAUSE) };
+                let patience = if self.live { PRUNE_PAUSE } else { SWAP_PAUSE };
                 self.wait(patience).await;
             } else if self.pass(&behind).await {
                 for lane in &behind {
@@ -66,17 +71,19 @@ impl CatchingUp {
         }
     }
 
-    async fn wait(&self, patience: Option<std::time::Duration>) {
-        let timer = async {
-            match patience {
-                Some(patience) => tokio::time::sleep(patience).await,
-                None => std::future::pending().await,
-            }
-        };
+    async fn wait(&self, patience: std::time::Duration) {
         tokio::select! {
             () = self.context.shutdown.cancelled() => {}
             () = self.fell_behind.notified() => {}
-            () = timer => {}
+            () = tokio::time::sleep(patience) => {}
+        }
+    }
+
+    /// What cannot be let go now, is next time.
+    async fn prune(&self) {
+        if let Err(error) = self.context.store.prune_changes(&self.generation).await {
+            let model = &self.generation.model;
+            tracing::warn!(model, %error, "the journal of changed rows could not be shortened");
         }
     }
 

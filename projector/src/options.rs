@@ -12,6 +12,9 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a subscription may be silent, heartbeats included, before the log is looked at; and how often the log is
 /// looked at while the broker is down.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+/// How long a checkpoint may wait whose events changed no row: readers that name such an event wait for it that long, and
+/// a read model that few events concern costs little.
+pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_millis(25);
 /// How many pages a partition heals in place before it counts as far behind.
 pub(crate) const HEALING_PAGES: usize = 5;
 /// How many slices of pages may wait for one partition while a read model catches up.
@@ -21,6 +24,8 @@ pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
 pub(crate) const ROWS_A_COMMIT: usize = 5_000;
 /// How often a build that is caught up is offered for the swap, while the live one is ahead.
 pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
+/// How often what the journal of a read model need not hold any longer is let go.
+pub(crate) const PRUNE_PAUSE: Duration = Duration::from_mins(5);
 /// How often progress, and the same complaint of one place, is logged at most.
 pub(crate) const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// The longest stored reason of a parked stream, in characters.

@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod csv;
 mod cursor;
+mod describe;
 mod grammar;
 mod key;
 mod lists;
@@ -22,5 +23,6 @@ mod values;
 mod waiting;
 
 pub use access::Allowed;
+pub use describe::{describe, schemas};
 pub use routes::{routes, rules};
 pub use state::QueryState;

@@ -55,6 +55,11 @@ impl QueryState {
         }))
     }
 
+    /// What is served here, in the order of names.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &ReadModel> {
+        self.0.hosted.values().map(|hosted| &hosted.model)
+    }
+
     pub(crate) fn store(&self) -> &dyn ReadStore {
         &*self.0.store
     }

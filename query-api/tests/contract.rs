@@ -10,6 +10,8 @@ mod answers;
 mod api_keys;
 #[path = "routes/counting.rs"]
 mod counting;
+#[path = "routes/description.rs"]
+mod description;
 #[path = "routes/fixture.rs"]
 mod fixture;
 #[path = "routes/pages.rs"]

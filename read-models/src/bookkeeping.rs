@@ -9,9 +9,9 @@ use crate::sql::Layout;
 use crate::{Error, Generation};
 
 /// The stored format that this version reads and writes.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 /// The version of Showcaller that first wrote each format, by its number from 1.
-const WRITTEN_BY: [&str; 1] = ["0.1.0"];
+const WRITTEN_BY: [&str; 2] = ["0.1.0", "0.1.0"];
 
 pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions FROM generations WHERE ";
 

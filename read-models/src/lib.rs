@@ -8,6 +8,7 @@ mod decimal;
 mod definition;
 mod errors;
 mod feed;
+mod journal;
 mod live;
 mod open;
 mod port;
@@ -26,6 +27,7 @@ pub use algebra::{
 pub use decimal::{Decimal, InvalidDecimal};
 pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
+pub use journal::{Changed, Place};
 pub use open::{Options, open};
 pub use port::{
     Checkpoint, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore, RowWrites,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
-use crate::{ChangeFeed, Page, Query, ReadModel, Row, RowKey, Search, Value, checks};
+use crate::{
+    ChangeFeed, Changed, Page, Place, Query, ReadModel, Row, RowKey, Search, Value, checks,
+};
 
 /// A table of a read model: the definition it was built for, and which build of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -135,7 +137,8 @@ pub trait ProjectionStore: Send + Sync + 'static {
     ) -> Result<Vec<(RowKey, Row)>, Error>;
 
     /// One transaction: moves the checkpoint from `from` to `to` (else [`CommitError::Fenced`], nothing written), then
-    /// writes the rows with as few statements as there are tables.
+    /// writes the rows with as few statements as there are tables. A database that serves queries notes which rows
+    /// changed in its journal ([`ReadStore::changes_since`]).
     async fn commit(
         &self,
         model: &ReadModel,
@@ -160,6 +163,12 @@ pub trait ProjectionStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error>;
 
+    /// Lets go of what the journal need not hold any longer: what is older than 24 h, or too much of one partition. To be
+    /// called every few minutes. A database without a journal has nothing to do.
+    async fn prune_changes(&self, _generation: &Generation) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Can be reached now; for `/health/ready`.
     async fn check(&self) -> Result<(), Error>;
 }
@@ -178,6 +187,14 @@ pub trait ReadStore: ProjectionStore {
     /// Rows of the live generation as readers see them: one statement, so one snapshot. [`Error::TooSlow`] where the
     /// database worked on it for longer than [`Options::query_timeout`](crate::Options::query_timeout).
     async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error>;
+
+    /// Which rows changed from a place of the live table until now, in one snapshot. `None`: the journal does not lead
+    /// here from there, since another table is live, the place is too long ago, or too much has changed.
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error>;
 
     /// How a read model stands, in one snapshot.
     async fn status(&self, model: &str) -> Result<Option<Status>, Error>;

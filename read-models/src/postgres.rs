@@ -12,12 +12,13 @@ use sqlx::{Connection as _, Row as _};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
+use crate::journal::{self, journal};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, ProjectionStore,
-    Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
+    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
@@ -39,6 +40,10 @@ bookkeeping!(
     crate::postgres::show
 );
 
+journal!(entries, sqlx::postgres::PgConnection);
+
+/// The database's time in seconds, as the journal has it.
+const NOW: &str = "extract(epoch FROM now())::bigint";
 /// How soon a commit is noticed whose notification was lost.
 const FALLBACK: Duration = Duration::from_secs(1);
 /// `wait_for_change` may miss a notification that comes just before it, so it never waits for longer.
@@ -228,8 +233,14 @@ async fn advance(
     to: Checkpoint,
     writes: &RowWrites,
 ) -> Result<(), CommitError> {
-    let (upserts, deletes) = (!writes.upserts.is_empty(), !writes.deletes.is_empty());
-    let sql = sql::commit(model.into(), &generation.table, upserts, deletes);
+    let entry = journal::entry(writes);
+    let parts = sql::Parts {
+        upserts: !writes.upserts.is_empty(),
+        deletes: !writes.deletes.is_empty(),
+        journal: entry.is_some(),
+        owner: journal::owner_beside_key(model),
+    };
+    let sql = sql::commit(model.into(), &generation.table, parts);
     let mut query = sqlx::query(built(sql))
         .bind(to.position.as_i64())
         .bind(to.digest.as_bytes())
@@ -239,10 +250,13 @@ async fn advance(
         .bind(from.digest.as_bytes())
         .bind(CHANNEL)
         .bind(writes.upserts.len() as i64);
-    if upserts {
+    if let Some(entry) = entry {
+        query = query.bind(entry);
+    }
+    if parts.upserts {
         query = codec::bind_rows(query, model, &writes.upserts);
     }
-    if deletes {
+    if parts.deletes {
         query = codec::bind_keys(query, model, &writes.deletes);
     }
     let answer = query.fetch_one(connection).await.map_err(|error| {
@@ -395,6 +409,13 @@ impl ProjectionStore for Postgres {
         within(self.scan_page(model, generation, partition, after, limit)).await
     }
 
+    async fn prune_changes(&self, generation: &Generation) -> Result<(), Error> {
+        within(async {
+            entries::prune(&mut *self.pool.acquire().await?, &generation.table, NOW).await
+        })
+        .await
+    }
+
     async fn check(&self) -> Result<(), Error> {
         within(async {
             sqlx::query("SELECT 1").execute(&self.pool).await?;
@@ -408,6 +429,15 @@ impl ProjectionStore for Postgres {
 impl ReadStore for Postgres {
     async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         within(self.page(model, query)).await
+    }
+
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error> {
+        journal::check(model, place)?;
+        within(async { entries::since(&mut *self.queries.acquire().await?, place).await }).await
     }
 
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

@@ -150,7 +150,7 @@ impl Order {
 }
 
 /// A question to a read model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Query {
     /// The columns of the answer, in this order; a column may come twice.
     pub select: Vec<Field>,

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use events::{Partition, Position};
+use uuid::Uuid;
 
 use crate::live::Stored;
 use crate::{ColumnType, Error, Field, Page, Query, ReadModel, Row, RowKey, Value, bookkeeping};
@@ -54,6 +55,21 @@ fn moment(row: &impl Cells, index: usize) -> Result<Option<DateTime<Utc>>, Error
         Value::Timestamp(moment) => Some(moment),
         _ => None,
     })
+}
+
+/// Keys with the owner behind them, where there is one.
+pub(crate) fn owners(model: &ReadModel, rows: &[impl Cells]) -> Result<Vec<(RowKey, Uuid)>, Error> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let columns = model.key.iter().enumerate();
+        let key = columns
+            .map(|(index, column)| row.value(index, column.column_type))
+            .collect::<Result<RowKey, _>>()?;
+        if let Value::Uuid(owner) = row.value(model.key.len(), ColumnType::Uuid)? {
+            found.push((key, owner));
+        }
+    }
+    Ok(found)
 }
 
 /// A page from the rows that came back, of which there is at least one.

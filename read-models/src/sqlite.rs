@@ -10,12 +10,13 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::{self, bookkeeping};
+use crate::journal::{self, journal};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, ProjectionStore,
-    Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
+    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
@@ -31,6 +32,10 @@ bookkeeping!(
     crate::sqlite::show
 );
 
+journal!(entries, sqlx::sqlite::SqliteConnection);
+
+/// The database's time in seconds, as the journal has it.
+const NOW: &str = "unixepoch()";
 /// How soon commits of other processes are noticed.
 const POLL: Duration = Duration::from_millis(10);
 /// A SQLite file of read models.
@@ -137,6 +142,44 @@ impl Sqlite {
         }
         Err(live::keeps_switching(&model.name))
     }
+}
+
+/// Notes in the journal which rows change, before those that are removed are gone.
+async fn note(
+    connection: &mut SqliteConnection,
+    model: &ReadModel,
+    generation: &Generation,
+    partition: Partition,
+    from: Checkpoint,
+    to: Checkpoint,
+    writes: &RowWrites,
+) -> Result<(), CommitError> {
+    let Some(entry) = journal::entry(writes) else {
+        return Ok(());
+    };
+    let mut owners = Vec::new();
+    if let Some(owner) = journal::owner_beside_key(model) {
+        let table = &generation.table;
+        for (keys, size) in codec::padded_chunks(&writes.deletes, model.key.len()) {
+            let sql = sql::owners_of_list(model.into(), table, owner, size);
+            let query = codec::bind_keys(sqlx::query(built(sql)), keys, size, Some(partition));
+            let rows = query.fetch_all(&mut *connection).await?;
+            owners.extend(rows::owners(model, &rows)?);
+        }
+    }
+    let owners = journal::owners_text(&writes.deletes, &owners);
+    sqlx::query(
+        "INSERT INTO changes (generation, partition, position, since, keys, owners) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(&generation.table)
+    .bind(i64::from(partition.0))
+    .bind(to.position.as_i64())
+    .bind(from.position.as_i64())
+    .bind(entry)
+    .bind(owners)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Makes the view of a read model show this table.
@@ -262,6 +305,16 @@ impl ProjectionStore for Sqlite {
             written += query.execute(&mut *transaction).await?.rows_affected();
         }
         checks::all_written(written, writes.upserts.len())?;
+        note(
+            &mut transaction,
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        )
+        .await?;
         for (keys, size) in codec::padded_chunks(&writes.deletes, model.key.len()) {
             let sql = sql::delete_list(model.into(), &generation.table, size);
             codec::bind_keys(sqlx::query(built(sql)), keys, size, Some(partition))
@@ -303,6 +356,12 @@ impl ProjectionStore for Sqlite {
         Ok((checkpoint, rows::stored(model, &rows)?))
     }
 
+    async fn prune_changes(&self, generation: &Generation) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        entries::prune(&mut transaction, &generation.table, NOW).await?;
+        Ok(transaction.commit().await?)
+    }
+
     async fn check(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
         Ok(())
@@ -313,6 +372,17 @@ impl ProjectionStore for Sqlite {
 impl ReadStore for Sqlite {
     async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         self.page(model, query).await
+    }
+
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error> {
+        journal::check(model, place)?;
+        let mut connection = self.queries.acquire().await?;
+        pool::interrupt_after(&mut connection, self.query_timeout).await?;
+        entries::since(&mut connection, place).await
     }
 
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

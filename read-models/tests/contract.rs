@@ -14,6 +14,8 @@ mod formats;
 mod generations;
 #[path = "contract/given.rs"]
 mod given;
+#[path = "contract/journal.rs"]
+mod journal;
 #[path = "contract/live.rs"]
 mod live;
 #[path = "contract/queries.rs"]

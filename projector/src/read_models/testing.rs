@@ -154,3 +154,16 @@ fn event(category: &str, id: u128, type_name: &str, data: serde_json::Value) -> 
         data,
     )
 }
+
+/// What a session starts with: whose it is, and whether it took a second factor.
+pub(crate) fn started(account: u128, second_factor: bool) -> serde_json::Value {
+    serde_json::json!({
+        "account_id": Uuid::from_u128(account), "expires_at": recorded_at(1_000),
+        "second_factor": second_factor, "device": sealed("device"),
+    })
+}
+
+/// What a session ends with.
+pub(crate) fn session_ended(account: u128) -> serde_json::Value {
+    serde_json::json!({ "account_id": Uuid::from_u128(account), "reason": "ended" })
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, Page, Parked, ProjectionStore, Query,
-    ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
+    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
 };
 
 pub struct Counting {
@@ -107,6 +107,13 @@ impl ProjectionStore for Counting {
 impl ReadStore for Counting {
     async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         self.inner.list(model, query).await
+    }
+    async fn changes_since(
+        &self,
+        model: &ReadModel,
+        place: &Place,
+    ) -> Result<Option<Changed>, Error> {
+        self.inner.changes_since(model, place).await
     }
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
         self.looks.fetch_add(1, Ordering::SeqCst);

@@ -27,6 +27,15 @@ const SCHEMA: [&str; 8] = [
      PRIMARY KEY (generation, stream))",
 ];
 
+/// What format 2 adds: the journal of changed rows. Keys are not compressed: random ids do not shrink. No foreign key,
+/// which would be looked up at every commit.
+const JOURNAL: [&str; 2] = [
+    "CREATE TABLE changes (generation text NOT NULL, partition bigint NOT NULL, position bigint NOT NULL, \
+     since bigint NOT NULL, at bigint NOT NULL DEFAULT extract(epoch FROM now())::bigint, keys bytea NOT NULL, owners text, \
+     PRIMARY KEY (generation, partition, position))",
+    "ALTER TABLE changes ALTER COLUMN keys SET STORAGE EXTERNAL",
+];
+
 /// A transaction that holds the lock. What it commits must outlast a crash: workers believe in the tables they prepared.
 pub(super) async fn locked(pool: &PgPool) -> Result<Transaction<'static, Db>, Error> {
     let mut transaction = pool.begin().await?;
@@ -46,16 +55,29 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), Error> {
         sqlx::query_scalar("SELECT to_regclass('showcaller_read_models.format') IS NOT NULL")
             .fetch_one(&mut *transaction)
             .await?;
+    let mut stored = 0;
     if exists {
-        let version: i64 = sqlx::query_scalar("SELECT version FROM format")
+        stored = sqlx::query_scalar("SELECT version FROM format")
             .fetch_one(&mut *transaction)
             .await?;
-        return bookkeeping::check_format(version);
+        bookkeeping::check_format(stored)?;
+        if stored == bookkeeping::FORMAT {
+            return Ok(());
+        }
     }
-    for statement in SCHEMA {
-        sqlx::query(statement).execute(&mut *transaction).await?;
+    // What each format adds to the one before.
+    let formats: [&[&'static str]; 2] = [&SCHEMA, &JOURNAL];
+    for format in formats.into_iter().skip(stored as usize) {
+        for statement in format {
+            sqlx::query(*statement).execute(&mut *transaction).await?;
+        }
     }
-    sqlx::query("INSERT INTO format (version) VALUES ($1)")
+    let note = if exists {
+        "UPDATE format SET version = $1"
+    } else {
+        "INSERT INTO format (version) VALUES ($1)"
+    };
+    sqlx::query(note)
         .bind(bookkeeping::FORMAT)
         .execute(&mut *transaction)
         .await?;

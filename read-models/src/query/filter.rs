@@ -83,6 +83,25 @@ impl Filter {
         self.holds(row) == Some(true)
     }
 
+    /// Whether some row with this key could pass, whatever its other columns hold.
+    pub fn may_match(&self, key: &[Value]) -> bool {
+        self.may_be(true, key)
+    }
+
+    /// Whether it could be true, or false or unknown, of some row with this key.
+    fn may_be(&self, wanted: bool, key: &[Value]) -> bool {
+        match self {
+            Self::All(filters) if wanted => filters.iter().all(|one| one.may_be(true, key)),
+            Self::All(filters) => filters.iter().any(|one| one.may_be(false, key)),
+            Self::Any(filters) if wanted => filters.iter().any(|one| one.may_be(true, key)),
+            Self::Any(filters) => filters.iter().all(|one| one.may_be(false, key)),
+            // What is unknown stays unknown, so it counts as either here.
+            Self::Not(filter) => filter.may_be(!wanted, key),
+            _ if self.fields().iter().all(|field| field.is_key()) => self.matches(key) == wanted,
+            _ => true,
+        }
+    }
+
     /// The truth value; `None`: unknown.
     fn holds(&self, row: &[Value]) -> Option<bool> {
         let value = |field: &Field| row.get(field.index).unwrap_or(&Value::Null);

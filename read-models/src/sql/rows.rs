@@ -107,21 +107,33 @@ fn upsert(shape: Shape<'_>, table: &str, source: &str) -> String {
     )
 }
 
+/// What a commit has to do, apart from moving the checkpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) upserts: bool,
+    pub(crate) deletes: bool,
+    /// The keys are noted in the journal.
+    pub(crate) journal: bool,
+    /// The owner's column, where the journal is to say whose the removed rows were.
+    pub(crate) owner: Option<&'a str>,
+}
+
 /// PostgreSQL: a commit as one statement, so as one round trip. Its parameters: position and digest to move to, table,
-/// partition, position and digest to move from, channel, number of rows to write; then, if there are any, of the upserts
-/// arrays of all columns, of positions and of moments; then of the deletes arrays of the key columns.
+/// partition, position and digest to move from, channel, number of rows to write; then, if it is noted, the journal's entry;
+/// then, if there are any, of the upserts arrays of all columns, of positions and of moments; then of the deletes arrays of
+/// the key columns.
 ///
 /// It gives whether the checkpoint was moved. Only then is anything written: what writes asks `moved` first, which waits for
 /// a rival's commit and then sees what it left. A row that stands for another partition is not written: dividing by zero
 /// then undoes the whole statement.
-pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool) -> String {
+pub(crate) fn commit(shape: Shape<'_>, table: &str, parts: Parts<'_>) -> String {
     const FIRST: usize = 9;
     let mut sql = String::from(
         "WITH moved AS (UPDATE checkpoints SET position = $1, digest = $2 WHERE generation = $3 AND partition = $4 \
          AND position = $5 AND digest = $6 RETURNING pg_notify($7, ''))",
     );
-    let mut next = FIRST;
-    if upserts {
+    let mut next = FIRST + usize::from(parts.journal);
+    if parts.upserts {
         _ = write!(
             sql,
             ", written AS ({} RETURNING 1)",
@@ -129,14 +141,30 @@ pub(crate) fn commit(shape: Shape<'_>, table: &str, upserts: bool, deletes: bool
         );
         next += shape.all().count() + 2;
     }
-    if deletes {
+    if parts.deletes {
+        let owner = parts
+            .owner
+            .map_or("NULL".into(), |name| format!("t.{}", quote(name)));
         _ = write!(
             sql,
-            ", deleted AS ({} RETURNING 1)",
+            ", deleted AS ({} RETURNING k._number, {owner} AS _owner)",
             delete_arrays(shape, table, next)
         );
     }
-    let written = if upserts {
+    if parts.journal {
+        let owners = match parts.owner {
+            Some(_) if parts.deletes => {
+                "(SELECT string_agg(_number || '=' || _owner, ',') FROM deleted)"
+            }
+            _ => "NULL",
+        };
+        _ = write!(
+            sql,
+            ", noted AS (INSERT INTO changes (generation, partition, position, since, keys, owners) \
+             SELECT $3, $4, $1, $5, ${FIRST}::bytea, {owners} FROM moved)"
+        );
+    }
+    let written = if parts.upserts {
         "(SELECT count(*) FROM written)"
     } else {
         "0"
@@ -195,7 +223,8 @@ fn delete_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
         .map(|name| format!("t.{name} = k.{name}"))
         .collect();
     format!(
-        "DELETE FROM {} t USING UNNEST({}) AS k({}) WHERE {} AND t.{PARTITION} = $4 AND EXISTS (SELECT FROM moved)",
+        "DELETE FROM {} t USING UNNEST({}) WITH ORDINALITY AS k({}, _number) WHERE {} AND t.{PARTITION} = $4 \
+         AND EXISTS (SELECT FROM moved)",
         quote(table),
         arrays(shape.key.iter(), first),
         key.join(", "),
@@ -227,4 +256,16 @@ pub(crate) fn scan(shape: Shape<'_>, table: &str, after: bool) -> String {
     }
     _ = write!(sql, " ORDER BY {key} LIMIT $2");
     sql
+}
+
+/// SQLite: the keys and the owners of `count` rows about to be removed, their keys' values one after another, then of a
+/// partition.
+pub(crate) fn owners_of_list(shape: Shape<'_>, table: &str, owner: &str, count: usize) -> String {
+    format!(
+        "SELECT {}, {} FROM {} WHERE {}",
+        names(shape.key.iter()).join(", "),
+        quote(owner),
+        quote(table),
+        key_in_list(shape, count, true)
+    )
 }

@@ -43,6 +43,13 @@ const SCHEMA: [&str; 5] = [
      PRIMARY KEY (generation, stream))",
 ];
 
+/// What format 2 adds: the journal of changed rows.
+const JOURNAL: [&str; 1] = [
+    "CREATE TABLE changes (generation TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, \
+     since INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch()), keys BLOB NOT NULL, owners TEXT, \
+     PRIMARY KEY (generation, partition, position))",
+];
+
 /// What the stores of one file in this process share, so that a reader hears of a writer's commit at once.
 static COMMITS: LazyLock<Mutex<HashMap<PathBuf, Weak<watch::Sender<u64>>>>> =
     LazyLock::new(Mutex::default);
@@ -130,16 +137,29 @@ async fn migrate(writer: &SqlitePool) -> Result<(), Error> {
     )
     .fetch_one(&mut *transaction)
     .await?;
+    let mut stored = 0;
     if exists {
-        let version: i64 = sqlx::query_scalar("SELECT version FROM format")
+        stored = sqlx::query_scalar("SELECT version FROM format")
             .fetch_one(&mut *transaction)
             .await?;
-        return bookkeeping::check_format(version);
+        bookkeeping::check_format(stored)?;
+        if stored == bookkeeping::FORMAT {
+            return Ok(());
+        }
     }
-    for statement in SCHEMA {
-        sqlx::query(statement).execute(&mut *transaction).await?;
+    // What each format adds to the one before.
+    let formats: [&[&'static str]; 2] = [&SCHEMA, &JOURNAL];
+    for format in formats.into_iter().skip(stored as usize) {
+        for statement in format {
+            sqlx::query(*statement).execute(&mut *transaction).await?;
+        }
     }
-    sqlx::query("INSERT INTO format (version) VALUES ($1)")
+    let note = if exists {
+        "UPDATE format SET version = $1"
+    } else {
+        "INSERT INTO format (version) VALUES ($1)"
+    };
+    sqlx::query(note)
         .bind(bookkeeping::FORMAT)
         .execute(&mut *transaction)
         .await?;
