@@ -1,8 +1,10 @@
 //! Personal values: opened for their person and for one scope, with one query of the vault.
 
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
 
-use crate::fixture::{ADA, BOB, EVE, Fixture, moment, notes};
+use crate::fixture::{ADA, BOB, EVE, Fixture, moment, notes, send};
 
 async fn email(fixture: &Fixture, account: uuid::Uuid, scopes: &[&str], of: uuid::Uuid) -> Value {
     fixture
@@ -108,7 +110,9 @@ async fn a_whole_page_is_opened_with_one_query_of_the_vault() {
     let asks = async |scopes: &[&str]| {
         let request = Request::get("/v1/accounts");
         let request = request.header("authorization", fixture.bearer(ADA, scopes));
-        send(&app, request.body(Body::empty()).unwrap()).await.json()
+        send(&app, request.body(Body::empty()).unwrap())
+            .await
+            .json()
     };
     // Nothing to open, nothing asked.
     asks(&["read:accounts"]).await;
