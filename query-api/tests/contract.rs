@@ -14,6 +14,8 @@ mod counting;
 mod description;
 #[path = "routes/fixture.rs"]
 mod fixture;
+#[path = "routes/pages.rs"]
+mod pages;
 #[path = "routes/personal.rs"]
 mod personal;
 #[path = "routes/queries.rs"]

@@ -137,21 +137,21 @@ pub fn models() -> Vec<ReadModel> {
 }
 
 impl Fixture {
-    /// The routes of another process over the same databases.
-    pub async fn second(first: &Self) -> Router {
-        let url = format!(
-            "sqlite:{}",
-            first.folder.path().join("read-models.db").display()
-        );
-        let reader = open(&url, Options::read_only()).await.unwrap();
+    /// The routes of another process over the same databases, and its vault, which remembers no key yet.
+    pub async fn second(&self) -> (Router, Vault) {
+        let path = |name: &str| format!("sqlite:{}", self.folder.path().join(name).display());
+        let reader = open(&path("read-models.db"), Options::read_only()).await;
+        let keys = Arc::clone(&self.keys);
+        let vault = Vault::open(&path("vault.db"), keys, VaultOptions::default()).await;
+        let vault = vault.unwrap();
         let state = QueryState::new(
-            reader,
+            reader.unwrap(),
             models(),
-            first.vault.clone(),
-            Arc::clone(&first.tokens),
-            Arc::clone(&first.keys),
+            vault.clone(),
+            Arc::clone(&self.tokens),
+            Arc::clone(&self.keys),
         );
-        harden(query_api::routes(state), Limits::default())
+        (harden(query_api::routes(state), Limits::default()), vault)
     }
 
     pub async fn new() -> Self {
