@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
-use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
