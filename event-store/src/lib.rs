@@ -3,6 +3,7 @@
 
 mod backend;
 mod check;
+pub mod envelope;
 mod follow;
 mod heads;
 mod options;
@@ -15,6 +16,7 @@ mod writer;
 
 use std::sync::Arc;
 
+pub use check::{MAX_BYTES, MAX_EVENTS};
 pub use follow::follow;
 pub use options::Options;
 pub use port::{
