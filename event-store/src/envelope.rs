@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use events::{CommandId, Hash};
+use events::{CommandId, EventId, Hash};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 /// The key. Clients may use every other.
 pub const KEY: &str = "showcaller";
@@ -19,6 +20,9 @@ pub const CAUSATION: &str = "$causationId";
 /// What travels with an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
+    /// The event's id. EventStoreDB has it under another, so that what it takes for the same event has the same content
+    /// ([`Envelope::stored_id`]).
+    pub id: EventId,
     /// The schema version of the data.
     pub schema_version: u16,
     /// The hash the event has in its stream.
@@ -44,6 +48,7 @@ struct Read<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct Carried<M> {
+    id: EventId,
     schema_version: u16,
     hash: Hash,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +66,14 @@ struct Shown {
 }
 
 impl Envelope {
+    /// The id the event has in EventStoreDB: derived from its hash, hence from its content and its place. EventStoreDB
+    /// takes an append of the same ids in the same place for the same append, whatever it holds.
+    pub fn stored_id(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.hash.as_bytes()[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
     /// As user metadata: a JSON object with the envelope under its key, the correlations where EventStoreDB's tools look
     /// for them, and what a client of the served log wrote. An error says that the metadata is not JSON, or has spaces
     /// around it, which would be lost.
@@ -84,6 +97,7 @@ impl Envelope {
         let written = Written {
             others,
             showcaller: Carried {
+                id: self.id,
                 schema_version: self.schema_version,
                 hash: self.hash,
                 command_id: self.command_id,
@@ -97,12 +111,14 @@ impl Envelope {
     pub fn from_user_metadata(bytes: &[u8]) -> Option<Self> {
         let read: Read<'_> = serde_json::from_slice(bytes).ok()?;
         let Carried {
+            id,
             schema_version,
             hash,
             command_id,
             metadata,
         } = read.showcaller;
         Some(Self {
+            id,
             schema_version,
             hash,
             command_id,
@@ -114,12 +130,12 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use uuid::Uuid;
 
     use super::*;
 
     fn envelope(metadata: &str) -> Envelope {
         Envelope {
+            id: EventId(Uuid::from_u128(4)),
             schema_version: 3,
             hash: Hash::from_bytes(&[7; 32]).unwrap(),
             command_id: Some(CommandId(Uuid::from_u128(9))),

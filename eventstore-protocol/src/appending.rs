@@ -3,7 +3,7 @@
 
 use event_store::envelope::{CAUSATION, CORRELATION, Envelope, KEY};
 use event_store::{Append, AppendError, Appended, Expected};
-use events::{CommandId, EventId, Metadata, NewEvent, StreamId, Version};
+use events::{CommandId, EventId, Hash, Metadata, NewEvent, StreamId, Version};
 use futures::StreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -142,13 +142,17 @@ pub(crate) async fn carry_out(
     let state = proposal
         .expected
         .ok_or_else(|| Refusal::Invalid("the append says not what it expects".into()))?;
-    let append = parse(node, access, proposal)?;
+    let (append, hash) = parse(node, access, proposal)?;
     let (stream, ids): (_, Vec<EventId>) = (
         append.stream.clone(),
         append.events.iter().map(|event| event.id).collect(),
     );
     match node.store.append(append).await {
-        Ok(appended) if appended.repeated && !is_same(node, &stream, &ids, &appended).await? => {
+        Ok(appended)
+            if appended.repeated
+                && (hash.is_some_and(|hash| hash != appended.hash)
+                    || !is_same(node, &stream, &ids, &appended).await?) =>
+        {
             let current = node.store.stream_version(&stream).await;
             let current = current.map_err(|error| Refusal::Fault(fault(&error)))?;
             Ok(Outcome::WrongVersion(Some(revision(current)), state))
@@ -187,7 +191,12 @@ fn version_before(first: Version) -> Version {
     Version::new(first.get().saturating_sub(1))
 }
 
-fn parse(node: &Node, access: &Access, proposal: Proposal) -> Result<Append, Refusal> {
+/// The append, and the hash that its last event is said to have: with another, what stands there is not this.
+fn parse(
+    node: &Node,
+    access: &Access,
+    proposal: Proposal,
+) -> Result<(Append, Option<Hash>), Refusal> {
     let stream = stream(&proposal.stream)?;
     let decided = node.deciders.contains(stream.category());
     if decided && !access.append {
@@ -217,6 +226,8 @@ fn parse(node: &Node, access: &Access, proposal: Proposal) -> Result<Append, Ref
         })?,
     };
     let enveloped = first.envelope.is_some();
+    let last = drafts.last().and_then(|last| last.envelope.as_ref());
+    let hash = last.map(|envelope| envelope.hash);
     let mut events = Vec::with_capacity(drafts.len());
     for draft in drafts {
         if draft.envelope.is_some() != enveloped {
@@ -226,12 +237,13 @@ fn parse(node: &Node, access: &Access, proposal: Proposal) -> Result<Append, Ref
         }
         events.push(draft.finish(node, access, command_id)?);
     }
-    Ok(Append {
+    let append = Append {
         stream,
         expected: expected(proposal.expected),
         command_id,
         events,
-    })
+    };
+    Ok((append, hash))
 }
 
 fn expected(state: Option<ExpectedState>) -> Expected {
@@ -324,11 +336,11 @@ impl Draft {
         access: &Access,
         command_id: CommandId,
     ) -> Result<NewEvent, Refusal> {
-        let id = EventId(self.id);
-        let (schema_version, metadata) = match self.envelope {
-            // The hash it comes with is not believed: the store chains it anew, to the same value.
-            Some(envelope) => (envelope.schema_version, envelope.metadata),
+        let (id, schema_version, metadata) = match self.envelope {
+            // The hash it comes with is not stored: the store chains it anew, to the same value.
+            Some(envelope) => (envelope.id, envelope.schema_version, envelope.metadata),
             None => (
+                EventId(self.id),
                 1,
                 foreign_metadata(node, access, command_id, self.client.as_deref()).map_err(
                     |error| Refusal::Invalid(format!("event {}: its metadata: {error}", self.id)),

@@ -24,6 +24,7 @@ pub(crate) fn answer(node: &Node, event: RecordedEvent, id_as_text: bool) -> Rea
     let recorder: Recorder = serde_json::from_str(&event.metadata).unwrap_or_default();
     let ticks = recorder.recorded_at.map_or(0, |at| at.timestamp_micros() * 10);
     let envelope = Envelope {
+        id: event.id,
         schema_version: event.schema_version,
         hash: event.hash,
         command_id: None,
