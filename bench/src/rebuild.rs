@@ -12,7 +12,7 @@ use event_store::{EventStore, Filter};
 use events::account::{Event, ProfileChange};
 use events::{Ciphertext, DomainEvent, Personal, Position, RecordedEvent};
 use projector::Projector;
-use read_models::{ReadModel, Value};
+use read_models::{ReadModel, ReadStore, Value};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@ impl Rebuild {
         let projector = Projector::new(
             Arc::clone(&self.log),
             Arc::new(MemoryBroker::new()),
-            Arc::clone(&store),
+            Arc::<dyn ReadStore>::clone(&store),
             vec![model.clone()],
             projector::Options::default(),
         );

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chrono::{DateTime, Utc};
 use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
-    Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ReadModel, ReadStore,
-    RowKey, RowWrites, Rows, fold,
+    Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ProjectionStore,
+    ReadModel, RowKey, RowWrites, Rows, fold,
 };
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ use crate::options::{EVENTS_A_COMMIT, REASON_CHARS, ROWS_A_COMMIT};
 
 /// The table that is written to.
 pub(crate) struct Table<'a> {
-    pub(crate) store: &'a dyn ReadStore,
+    pub(crate) store: &'a dyn ProjectionStore,
     pub(crate) model: &'a ReadModel,
     pub(crate) generation: &'a Generation,
     pub(crate) partition: Partition,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::EventStore;
-use read_models::ReadStore;
+use read_models::ProjectionStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::options::Options;
@@ -14,7 +14,7 @@ use crate::options::Options;
 /// What every part of a projector stands on.
 pub(crate) struct Context {
     pub(crate) log: Arc<dyn EventStore>,
-    pub(crate) store: Arc<dyn ReadStore>,
+    pub(crate) store: Arc<dyn ProjectionStore>,
     pub(crate) options: Options,
     pub(crate) shutdown: CancellationToken,
 }

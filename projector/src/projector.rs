@@ -7,7 +7,7 @@ use std::sync::Arc;
 use broker::Broker;
 use event_store::EventStore;
 use events::Partition;
-use read_models::{Error, Generation, ReadModel, ReadStore};
+use read_models::{Error, Generation, ProjectionStore, ReadModel};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ pub struct StartError(String);
 pub struct Projector {
     log: Arc<dyn EventStore>,
     broker: Arc<dyn Broker>,
-    store: Arc<dyn ReadStore>,
+    store: Arc<dyn ProjectionStore>,
     models: Vec<ReadModel>,
     options: Options,
     status: watch::Sender<Status>,
@@ -39,7 +39,7 @@ impl Projector {
     pub fn new(
         log: Arc<dyn EventStore>,
         broker: Arc<dyn Broker>,
-        store: Arc<dyn ReadStore>,
+        store: Arc<dyn ProjectionStore>,
         models: Vec<ReadModel>,
         options: Options,
     ) -> Self {

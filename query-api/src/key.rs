@@ -70,10 +70,7 @@ mod tests {
     use super::*;
 
     fn columns(types: &[ColumnType]) -> Vec<Column> {
-        let column = |(i, t): (usize, &ColumnType)| Column {
-            name: format!("c{i}"),
-            column_type: *t,
-        };
+        let column = |(i, t): (usize, &ColumnType)| Column::new(&format!("c{i}"), *t);
         types.iter().enumerate().map(column).collect()
     }
 

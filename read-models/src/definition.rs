@@ -37,6 +37,26 @@ pub struct Column {
     /// Its type.
     #[serde(rename = "type")]
     pub column_type: ColumnType,
+    /// The scope that a caller needs to read it: for everybody without it the column does not exist. `None`: whoever
+    /// may read the row. Not part of what is stored, so it changes without building anew.
+    #[serde(skip)]
+    pub scope: Option<String>,
+}
+
+impl Column {
+    /// A column for whoever may read the row.
+    pub fn new(name: &str, column_type: ColumnType) -> Self {
+        Self {
+            name: name.to_owned(),
+            column_type,
+            scope: None,
+        }
+    }
+
+    /// Holds the same data: name and type, whoever may read it.
+    pub(crate) fn holds_like(&self, other: &Self) -> bool {
+        self.name == other.name && self.column_type == other.column_type
+    }
 }
 
 /// Who may read a read model's rows. Denied to everyone until said otherwise.
@@ -108,19 +128,23 @@ impl ReadModel {
     /// Adds a column to the key.
     #[must_use]
     pub fn key(mut self, name: &str, column_type: ColumnType) -> Self {
-        self.key.push(Column {
-            name: name.to_owned(),
-            column_type,
-        });
+        self.key.push(Column::new(name, column_type));
         self
     }
 
     /// Adds a column.
     #[must_use]
     pub fn column(mut self, name: &str, column_type: ColumnType) -> Self {
+        self.columns.push(Column::new(name, column_type));
+        self
+    }
+
+    /// Adds a column that only holders of the scope can read: see [`Column::scope`].
+    #[must_use]
+    pub fn column_with_scope(mut self, name: &str, column_type: ColumnType, scope: &str) -> Self {
         self.columns.push(Column {
-            name: name.to_owned(),
-            column_type,
+            scope: Some(scope.to_owned()),
+            ..Column::new(name, column_type)
         });
         self
     }

@@ -22,6 +22,7 @@ pub use definition::{Access, Column, ColumnType, InvalidDefinition, Projector, R
 pub use feed::ChangeFeed;
 pub use open::{Options, open};
 pub use port::{
-    Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ReadStore, RowWrites, Status,
+    Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore, ReadStore,
+    RowWrites, Status,
 };
 pub use value::Value;

@@ -100,9 +100,10 @@ pub enum CommitError {
     Fault(#[from] Error),
 }
 
-/// A database of read models.
+/// A database that projections write to: what the projector and `verify` need. Whatever only copies read models for
+/// others to read (a mirror) implements this and no more.
 #[async_trait]
-pub trait ReadStore: Send + Sync + 'static {
+pub trait ProjectionStore: Send + Sync + 'static {
     /// Makes sure that a generation for this definition exists, with its table, checkpoints at zero and (when no other is
     /// live) made live; returns it. Idempotent, safe from several processes at once.
     async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error>;
@@ -154,6 +155,13 @@ pub trait ReadStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error>;
 
+    /// Can be reached now; for `/health/ready`.
+    async fn check(&self) -> Result<(), Error>;
+}
+
+/// A database that the query API serves from: rows as readers see them, and how fresh they are.
+#[async_trait]
+pub trait ReadStore: ProjectionStore {
     /// A row of the live generation as readers see it (sums summed), with the key columns first, then the others, then
     /// `_position` and `_updated_at`.
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error>;
@@ -171,7 +179,4 @@ pub trait ReadStore: Send + Sync + 'static {
 
     /// What tells of changes: take it first, look at the checkpoints, then wait on it.
     fn changes(&self) -> ChangeFeed;
-
-    /// Can be reached now; for `/health/ready`.
-    async fn check(&self) -> Result<(), Error>;
 }

@@ -16,8 +16,8 @@ use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked, ReadModel,
-    ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
+    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
 };
 
 mod codec;
@@ -295,7 +295,7 @@ async fn show(
 }
 
 #[async_trait]
-impl ReadStore for Postgres {
+impl ProjectionStore for Postgres {
     async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
         checks::definition(model, log)?;
         within(async {
@@ -377,6 +377,17 @@ impl ReadStore for Postgres {
         within(self.scan_page(model, generation, partition, after, limit)).await
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        within(async {
+            sqlx::query("SELECT 1").execute(&self.pool).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ReadStore for Postgres {
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
         checks::key(model, key)?;
         let values: Vec<&Value> = key.iter().collect();
@@ -415,13 +426,5 @@ impl ReadStore for Postgres {
             )
         });
         ChangeFeed::new(&self.commits, FALLBACK)
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        within(async {
-            sqlx::query("SELECT 1").execute(&self.pool).await?;
-            Ok(())
-        })
-        .await
     }
 }

@@ -58,10 +58,19 @@ impl Layout {
 
     /// Says why a table of this layout cannot be read as this read model; columns too many do no harm.
     pub(crate) fn mismatch(&self, model: &ReadModel) -> Option<String> {
-        if self.key != model.key || self.summed != model.summed {
+        let same_key = self.key.len() == model.key.len()
+            && self
+                .key
+                .iter()
+                .zip(&model.key)
+                .all(|(a, b)| a.holds_like(b));
+        if !same_key || self.summed != model.summed {
             return Some("has another key".into());
         }
-        let missing = model.columns.iter().find(|c| !self.columns.contains(c))?;
+        let missing = model
+            .columns
+            .iter()
+            .find(|wanted| !self.columns.iter().any(|c| c.holds_like(wanted)))?;
         Some(format!(
             "has no column {:?} of type {:?}",
             missing.name, missing.column_type

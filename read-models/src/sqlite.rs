@@ -14,8 +14,8 @@ use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked, ReadModel,
-    ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Options, Parked,
+    ProjectionStore, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value, checks,
 };
 
 mod codec;
@@ -158,7 +158,7 @@ async fn show(
 }
 
 #[async_trait]
-impl ReadStore for Sqlite {
+impl ProjectionStore for Sqlite {
     async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
         checks::definition(model, log)?;
         let mut transaction = self.write().await?;
@@ -286,6 +286,14 @@ impl ReadStore for Sqlite {
         Ok((checkpoint, rows::stored(model, &rows)?))
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ReadStore for Sqlite {
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
         checks::key(model, key)?;
         let values: Vec<&Value> = key.iter().collect();
@@ -326,10 +334,5 @@ impl ReadStore for Sqlite {
 
     fn changes(&self) -> ChangeFeed {
         ChangeFeed::new(&self.commits, POLL)
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.readers).await?;
-        Ok(())
     }
 }

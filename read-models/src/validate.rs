@@ -52,6 +52,7 @@ impl ReadModel {
         let mut seen = HashSet::new();
         for column in self.key.iter().chain(&self.columns) {
             check_column_name(&column.name)?;
+            check_scope(column)?;
             if !seen.insert(&column.name) {
                 return Err(format!("the column {:?} is declared twice", column.name));
             }
@@ -63,6 +64,12 @@ impl ReadModel {
         {
             return Err(format!(
                 "the key column {:?} is personal; ciphertext identifies nothing",
+                column.name
+            ));
+        }
+        if let Some(column) = self.key.iter().find(|c| c.scope.is_some()) {
+            return Err(format!(
+                "the key column {:?} has a scope; who sees a row sees its key",
                 column.name
             ));
         }
@@ -113,7 +120,8 @@ impl ReadModel {
     }
 
     /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether summed, categories and revision. The
-    /// same for ever for the same definition: tables are named by its beginning. Who may read is not part of it.
+    /// same for ever for the same definition: tables are named by its beginning. Who may read rows and columns is not part
+    /// of it.
     pub fn definition_hash(&self) -> String {
         let mut hasher = Sha256::new();
         let mut part = |text: &str| {
@@ -126,9 +134,9 @@ impl ReadModel {
         part(if self.summed { "summed" } else { "plain" });
         for columns in [&self.key, &self.columns] {
             part(&columns.len().to_string());
-            for Column { name, column_type } in columns {
-                part(name);
-                part(type_name(*column_type));
+            for column in columns {
+                part(&column.name);
+                part(type_name(column.column_type));
             }
         }
         part(&self.categories.len().to_string());
@@ -201,6 +209,21 @@ fn check_column_name(name: &str) -> Result<(), String> {
     if RESERVED_COLUMNS.contains(&name) {
         return Err(format!(
             "the column {name:?} could not be filtered: {name} is a query parameter; choose another name"
+        ));
+    }
+    Ok(())
+}
+
+/// A scope as tokens carry it: RFC 6749, section 3.3.
+fn check_scope(column: &Column) -> Result<(), String> {
+    let Some(scope) = &column.scope else {
+        return Ok(());
+    };
+    let allowed = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    if scope.is_empty() || !scope.bytes().all(allowed) {
+        return Err(format!(
+            "the scope {scope:?} of the column {:?} cannot stand in a token; write visible ASCII without spaces, \" and \\",
+            column.name
         ));
     }
     Ok(())
@@ -301,10 +324,30 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_of_a_column_must_fit_into_a_token() {
+        let scoped = |scope| accounts().column_with_scope("notes", ColumnType::Text, scope);
+        scoped("read:notes").validate().unwrap();
+        for scope in ["", "read notes", "ü", "a\"b"] {
+            refused(&scoped(scope), "token");
+        }
+        let mut key = accounts();
+        key.key[0].scope = Some("read:ids".into());
+        refused(&key, "sees its key");
+    }
+
+    #[test]
     fn the_hash_of_a_definition_never_changes() {
         assert_eq!(
             accounts().definition_hash(),
             "2f136b4281bf54c2d52e23a30d0fd3ddf7558720c76ed721278061aead36be83"
+        );
+        let summed = ReadModel::new("per-day")
+            .key("day", ColumnType::Date)
+            .column("count", ColumnType::Integer)
+            .summed();
+        assert_eq!(
+            summed.definition_hash(),
+            "bc29d91f531cec37f429c1ab7d533d2bd052c2dc0569d95a24f1a5207af12d32"
         );
     }
 
@@ -324,9 +367,8 @@ mod tests {
         ];
         let hashes: HashSet<_> = others.iter().map(ReadModel::definition_hash).collect();
         assert!(hashes.len() == others.len() && !hashes.contains(&base));
-        assert_eq!(
-            accounts().readable_by(Access::Scope).definition_hash(),
-            base
-        );
+        let mut scoped = accounts().readable_by(Access::Scope);
+        scoped.columns[0].scope = Some("read:status".into());
+        assert_eq!(scoped.definition_hash(), base);
     }
 }

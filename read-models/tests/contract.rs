@@ -12,7 +12,11 @@ mod database;
 mod formats;
 #[path = "contract/generations.rs"]
 mod generations;
+#[path = "contract/live.rs"]
+mod live;
 #[path = "contract/reads.rs"]
 mod reads;
+#[path = "contract/scans.rs"]
+mod scans;
 #[path = "contract/values.rs"]
 mod values;

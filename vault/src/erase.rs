@@ -24,6 +24,10 @@ const SESSIONS_STAY: TimeDelta = TimeDelta::days(1);
 /// How many entries of the ledger are read at once.
 const LEDGER_PAGE: u32 = 1_000;
 
+/// Raises the count of changed data keys, by which others notice. First of all in a transaction that changes some: whoever
+/// changed a key before could wait for another who waits for this count.
+pub(crate) const CHANGE_KEYS: &str = "UPDATE data_key_changes SET seq = seq + 1";
+
 /// Replaces a person's key by a tombstone.
 const TOMBSTONE: &str = "INSERT INTO data_keys (person, erased_at_ms) VALUES ($1, $2) ON CONFLICT (person) DO UPDATE \
                          SET master_key = NULL, wrapped = NULL, \
@@ -168,6 +172,7 @@ impl Vault {
             let mut tx = pools.begin().await?;
             // Whoever ends sessions locks the feed before it locks them: so does this, or the two could lock each other.
             sqlx::query(LOCK_FEED).execute(&mut *tx).await?;
+            sqlx::query(CHANGE_KEYS).execute(&mut *tx).await?;
             sqlx::query(TOMBSTONE).bind(person).bind(to_ms(now)).execute(&mut *tx).await?;
             for sql in DELETE_PERSON {
                 sqlx::query(sql).bind(person).execute(&mut *tx).await?;
@@ -175,7 +180,7 @@ impl Vault {
             tx.commit().await
         })
         .await)?;
-        self.0.loader.cache.forget(person);
+        self.0.loader.forget(person);
         Ok(())
     }
 

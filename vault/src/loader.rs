@@ -1,11 +1,11 @@
-//! Unwrapped data keys: a cache that forgets within a second, and one loader that turns all lookups that wait
-//! together into one query.
+//! Unwrapped data keys: a cache that forgets within a second, behind it the wrapped rows as long as no row has changed,
+//! and one loader that turns all lookups that wait together into one query.
 //!
-//! Refuses: to give a key whose row was read more than a second ago, and to let a lookup wait without a bound.
+//! Refuses: to give a key whose row was not the vault's a second ago, and to let a lookup wait without a bound.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,11 +16,13 @@ use uuid::Uuid;
 use crate::data_key::DataKey;
 use crate::error::{Error, KeyError};
 use crate::keys::Keys;
-use crate::store::{OPERATION_TIMEOUT, Store, within};
+use crate::store::{OPERATION_TIMEOUT, Store, on, within};
 
 /// How long an unwrapped key may be used after its row was read. An erasure takes effect everywhere within it.
 pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(1);
-/// How many unwrapped keys are held at most.
+/// How old the last look at the count of changes may be before a lookup asks for another, without waiting for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How many unwrapped keys, and how many wrapped ones, are held at most.
 const CACHED_KEYS: u64 = 100_000;
 /// How many lookups may wait in line; more wait to get in line.
 const WAITING_LOOKUPS: usize = 1_024;
@@ -35,10 +37,11 @@ type Found = Result<Arc<DataKey>, KeyError>;
 
 struct Lookup {
     persons: Vec<Uuid>,
-    reply: oneshot::Sender<Result<HashMap<Uuid, Found>, Error>>,
+    /// `None`: only the count of changes is to be looked at.
+    reply: Option<oneshot::Sender<Result<HashMap<Uuid, Found>, Error>>>,
 }
 
-/// Unwrapped keys with the moment their row was read. The caller gives the time, so tests need none.
+/// Unwrapped keys with a moment at which their row was the vault's. The caller gives the time, so tests need none.
 pub(crate) struct KeyCache(moka::sync::Cache<Uuid, (Instant, Arc<DataKey>)>);
 
 impl KeyCache {
@@ -66,12 +69,95 @@ impl KeyCache {
     }
 }
 
+/// A count of changes that was read, and when the reading began.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    changes: i64,
+}
+
+/// A row of a key that is there.
+#[derive(Debug)]
+struct Wrapped {
+    /// The count of changes before the row was read.
+    changes: i64,
+    master: String,
+    bytes: Vec<u8>,
+}
+
+/// Wrapped keys, good for as long as the vault counts no change of any: changes are rare, and then all are read again.
+struct KnownRows {
+    rows: moka::sync::Cache<Uuid, Arc<Wrapped>>,
+    last: RwLock<Option<Look>>,
+    /// Another look has been asked for.
+    asked: AtomicBool,
+}
+
+impl KnownRows {
+    fn new() -> Self {
+        Self {
+            rows: moka::sync::Cache::builder()
+                .max_capacity(CACHED_KEYS)
+                .build(),
+            last: RwLock::new(None),
+            asked: AtomicBool::new(false),
+        }
+    }
+
+    /// The last look that is younger than this.
+    fn looked(&self, now: Instant, age: Duration) -> Option<Look> {
+        self.last
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .filter(|look| now.saturating_duration_since(look.at) < age)
+    }
+
+    fn note(&self, look: Look) {
+        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|before| before.changes != look.changes) {
+            self.rows.invalidate_all();
+        }
+        *last = Some(look);
+    }
+
+    /// The row, if it was the vault's when it was last looked at.
+    fn get(&self, person: Uuid, look: Look) -> Option<Arc<Wrapped>> {
+        self.rows
+            .get(&person)
+            .filter(|row| row.changes == look.changes)
+    }
+}
+
 /// The way to data keys. Its task ends with it.
 pub(crate) struct Loader {
-    pub(crate) cache: Arc<KeyCache>,
+    caches: Arc<Caches>,
     queries: Arc<AtomicU64>,
     lookups: mpsc::Sender<Lookup>,
     task: JoinHandle<()>,
+}
+
+/// What is remembered of keys.
+struct Caches {
+    keys: Arc<Keys>,
+    unwrapped: KeyCache,
+    known: KnownRows,
+}
+
+impl Caches {
+    fn get(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
+        self.unwrapped.get(person, now).or_else(|| {
+            let look = self.known.looked(now, KEY_LIFETIME)?;
+            let row = self.known.get(person, look)?;
+            // A master key that is gone is told by whoever reads the row anew.
+            let key = Arc::new(
+                self.keys
+                    .unwrap_data_key(person, &row.master, &row.bytes)
+                    .ok()?,
+            );
+            self.unwrapped.insert(person, Arc::clone(&key), look.at);
+            Some(key)
+        })
+    }
 }
 
 impl Drop for Loader {
@@ -83,20 +169,29 @@ impl Drop for Loader {
 impl Loader {
     pub(crate) fn start(store: Arc<Store>, keys: Arc<Keys>) -> Self {
         let (lookups, waiting) = mpsc::channel(WAITING_LOOKUPS);
-        let cache = Arc::new(KeyCache::new());
+        let caches = Arc::new(Caches {
+            keys,
+            unwrapped: KeyCache::new(),
+            known: KnownRows::new(),
+        });
         let queries = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             store,
-            keys,
-            cache: Arc::clone(&cache),
+            caches: Arc::clone(&caches),
             queries: Arc::clone(&queries),
         };
         Self {
-            cache,
+            caches,
             queries,
             lookups,
             task: tokio::spawn(worker.run(waiting)),
         }
+    }
+
+    /// In this process, an erased person's key is forgotten at once.
+    pub(crate) fn forget(&self, person: Uuid) {
+        self.caches.known.rows.invalidate(&person);
+        self.caches.unwrapped.forget(person);
     }
 
     /// How many queries for keys were sent.
@@ -105,7 +200,7 @@ impl Loader {
     }
 
     pub(crate) async fn key(&self, person: Uuid) -> Found {
-        if let Some(key) = self.cache.get(person, Instant::now()) {
+        if let Some(key) = self.remembered(person, Instant::now()) {
             return Ok(key);
         }
         self.ask(vec![person])
@@ -119,7 +214,7 @@ impl Loader {
         let mut found = HashMap::with_capacity(persons.len());
         let mut absent = HashSet::new();
         for &person in persons {
-            match self.cache.get(person, now) {
+            match self.remembered(person, now) {
                 Some(key) => drop(found.insert(person, Ok(key))),
                 None => drop(absent.insert(person)),
             }
@@ -130,12 +225,30 @@ impl Loader {
         Ok(found)
     }
 
+    /// A key that needs no query. While keys are asked for, the count of changes is looked at beside it.
+    fn remembered(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
+        let known = &self.caches.known;
+        if known.looked(now, LOOK_AGAIN).is_none() && !known.asked.swap(true, Ordering::AcqRel) {
+            let look = Lookup {
+                persons: Vec::new(),
+                reply: None,
+            };
+            if self.lookups.try_send(look).is_err() {
+                known.asked.store(false, Ordering::Release);
+            }
+        }
+        self.caches.get(person, now)
+    }
+
     async fn ask(&self, persons: Vec<Uuid>) -> Result<HashMap<Uuid, Found>, Error> {
         let stopped = || Error::Unavailable("it is shutting down".into());
         let (reply, answer) = oneshot::channel();
         let asking = async {
             self.lookups
-                .send(Lookup { persons, reply })
+                .send(Lookup {
+                    persons,
+                    reply: Some(reply),
+                })
                 .await
                 .map_err(|_| stopped())?;
             answer.await.map_err(|_| stopped())?
@@ -152,8 +265,7 @@ impl Loader {
 
 struct Worker {
     store: Arc<Store>,
-    keys: Arc<Keys>,
-    cache: Arc<KeyCache>,
+    caches: Arc<Caches>,
     queries: Arc<AtomicU64>,
 }
 
@@ -163,6 +275,12 @@ impl Worker {
         while waiting.recv_many(&mut batch, LOOKUPS_A_BATCH).await > 0 {
             let result = self.load(&batch).await;
             for lookup in batch.drain(..) {
+                let Some(reply) = lookup.reply else {
+                    if let Err(error) = &result {
+                        tracing::debug!(%error, "the count of changed data keys cannot be read");
+                    }
+                    continue;
+                };
                 let answer = result.as_ref().map_err(Clone::clone).map(|found| {
                     lookup
                         .persons
@@ -171,13 +289,30 @@ impl Worker {
                         .collect()
                 });
                 // Whoever no longer waits needs no answer.
-                drop(lookup.reply.send(answer));
+                drop(reply.send(answer));
             }
         }
     }
 
+    /// The count of changes, read again unless it just was.
+    async fn look(&self) -> Result<Look, Error> {
+        let (known, at) = (&self.caches.known, Instant::now());
+        known.asked.store(false, Ordering::Release);
+        if let Some(look) = known.looked(at, LOOK_AGAIN) {
+            return Ok(look);
+        }
+        let changes = on!(&*self.store, pools => within(
+            sqlx::query_scalar("SELECT seq FROM data_key_changes").fetch_one(&pools.read)
+        )
+        .await)?;
+        let look = Look { at, changes };
+        known.note(look);
+        Ok(look)
+    }
+
     /// Everything that the batch asks for, each person once.
     async fn load(&self, batch: &[Lookup]) -> Result<HashMap<Uuid, Found>, Error> {
+        let look = self.look().await?;
         let now = Instant::now();
         let mut found = HashMap::new();
         let mut absent = Vec::new();
@@ -185,8 +320,8 @@ impl Worker {
             if found.contains_key(&person) {
                 continue;
             }
-            // The batch before may have brought it.
-            let key = self.cache.get(person, now).ok_or(KeyError::Missing);
+            // The batch before may have brought it, or the look at the count has.
+            let key = self.caches.get(person, now).ok_or(KeyError::Missing);
             if key.is_err() {
                 absent.push(person);
             }
@@ -196,23 +331,41 @@ impl Worker {
             let read_at = Instant::now();
             self.queries.fetch_add(1, Ordering::Relaxed);
             for (person, master, wrapped) in within(select(&self.store, persons)).await? {
-                let key = self.unwrap(person, master.as_deref(), wrapped.as_deref());
-                if let Ok(key) = &key {
-                    self.cache.insert(person, Arc::clone(key), read_at);
-                }
-                found.insert(person, key);
+                found.insert(
+                    person,
+                    self.take_in(person, master, wrapped, read_at, look.changes),
+                );
             }
         }
         Ok(found)
     }
 
-    fn unwrap(&self, person: Uuid, master: Option<&str>, wrapped: Option<&[u8]>) -> Found {
-        let (Some(master), Some(wrapped)) = (master, wrapped) else {
+    /// Unwraps a row that was read after the count of changes, and remembers it.
+    fn take_in(
+        &self,
+        person: Uuid,
+        master: Option<String>,
+        wrapped: Option<Vec<u8>>,
+        read_at: Instant,
+        changes: i64,
+    ) -> Found {
+        let (Some(master), Some(bytes)) = (master, wrapped) else {
             return Err(KeyError::Erased);
         };
-        Ok(Arc::new(
-            self.keys.unwrap_data_key(person, master, wrapped)?,
-        ))
+        let Caches {
+            keys,
+            unwrapped,
+            known,
+        } = &*self.caches;
+        let key = Arc::new(keys.unwrap_data_key(person, &master, &bytes)?);
+        unwrapped.insert(person, Arc::clone(&key), read_at);
+        let row = Wrapped {
+            changes,
+            master,
+            bytes,
+        };
+        known.rows.insert(person, Arc::new(row));
+        Ok(key)
     }
 }
 

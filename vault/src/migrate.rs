@@ -9,13 +9,15 @@ use crate::keys::Keys;
 use crate::store::{Store, VAULT, within};
 
 /// What turns a database of format `n` into one of format `n + 1`, one entry a step; never edited once released.
-const SQLITE_STEPS: [&str; 2] = [
+const SQLITE_STEPS: [&str; 3] = [
     include_str!("migrations/1.sqlite.sql"),
     include_str!("migrations/2.sqlite.sql"),
+    include_str!("migrations/3.sqlite.sql"),
 ];
-const POSTGRES_STEPS: [&str; 2] = [
+const POSTGRES_STEPS: [&str; 3] = [
     include_str!("migrations/1.postgres.sql"),
     include_str!("migrations/2.postgres.sql"),
+    include_str!("migrations/3.postgres.sql"),
 ];
 /// Which PostgreSQL advisory lock migrations hold.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"\0\0\0vault");
@@ -149,7 +151,8 @@ mod tests {
             SQLITE_STEPS.len()
         );
         assert_eq!(steps_from(1, &SQLITE_STEPS).unwrap(), &SQLITE_STEPS[1..]);
-        assert!(steps_from(2, &SQLITE_STEPS).unwrap().is_empty());
+        let newest = SQLITE_STEPS.len() as i64;
+        assert!(steps_from(newest, &SQLITE_STEPS).unwrap().is_empty());
         let error = steps_from(7, &SQLITE_STEPS).unwrap_err().to_string();
         assert!(error.contains("knows vault format 7"), "{error}");
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::erase::CHANGE_KEYS;
 use crate::error::Error;
 use crate::keys::Wrapped;
 use crate::keys_edit::{self, KeyRing, SETTLES_WITHIN};
@@ -88,6 +89,7 @@ impl Vault {
     async fn replace(&self, anew: &[(Uuid, Vec<u8>, Wrapped)]) -> Result<u64, Error> {
         on!(&*self.0.store, pools => within(async {
             let mut tx = pools.write.begin().await?;
+            sqlx::query(CHANGE_KEYS).execute(&mut *tx).await?;
             let mut changed = 0;
             for (person, old, new) in anew {
                 changed += sqlx::query("UPDATE data_keys SET master_key = $3, wrapped = $4 WHERE person = $1 AND wrapped = $2")

@@ -10,7 +10,7 @@ mod rows;
 
 use event_store::{EventStore, Filter};
 use events::Position;
-use read_models::{ReadModel, ReadStore, Status};
+use read_models::{ProjectionStore, ReadModel, Status};
 
 use digests::Digests;
 use log::LogCheck;
@@ -55,14 +55,14 @@ pub enum Fault {
 /// everything serves. Holds the last version and hash of every stream in memory, about 150 bytes each.
 pub async fn verify(
     log: &dyn EventStore,
-    store: &dyn ReadStore,
+    store: &dyn ProjectionStore,
     models: &[ReadModel],
     rows: Rows,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Report, Fault> {
     let mut subjects = Vec::with_capacity(models.len());
     for model in models {
-        let status = store.status(&model.name).await?;
+        let status = standing(store, model).await?;
         subjects.push(Subject::new(model, status, log));
     }
     // After the checkpoints: a log that goes on meanwhile is never behind them.
@@ -79,6 +79,21 @@ pub async fn verify(
         log: log_report,
         read_models,
     })
+}
+
+/// How the live generation stands. What is parked between the two looks lies beyond the checkpoints, and is not judged.
+async fn standing(store: &dyn ProjectionStore, model: &ReadModel) -> Result<Option<Status>, Fault> {
+    let Some(generation) = store.live(&model.name).await? else {
+        return Ok(None);
+    };
+    let (log, checkpoints) = store.checkpoints(&generation).await?;
+    let parked = store.parked(&generation).await?;
+    Ok(Some(Status {
+        generation,
+        log,
+        checkpoints,
+        parked,
+    }))
 }
 
 /// A read model that is looked at.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use event_store::{EventStore, Filter};
 use events::{Partition, Position, StreamId};
-use read_models::{Checkpoint, ReadModel, ReadStore, Row, RowKey, Rows, Status, fold};
+use read_models::{Checkpoint, ProjectionStore, ReadModel, Row, RowKey, Rows, Status, fold};
 
 use super::{Fault, PAGE, Problems, Progress, Subject};
 use crate::ahead::{place, project};
@@ -16,7 +16,7 @@ const ALL: u32 = u32::MAX;
 
 pub(super) async fn compare(
     log: &dyn EventStore,
-    store: &dyn ReadStore,
+    store: &dyn ProjectionStore,
     subject: &mut Subject<'_>,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(), Fault> {
@@ -42,7 +42,7 @@ pub(super) async fn compare(
 
 async fn compare_partition(
     log: &dyn EventStore,
-    store: &dyn ReadStore,
+    store: &dyn ProjectionStore,
     model: &ReadModel,
     status: &Status,
     partition: Partition,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
-    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ReadModel,
-    ReadStore, Row, RowKey, RowWrites, Status, Value,
+    ChangeFeed, Checkpoint, CommitError, Error, Generation, ListQuery, Parked, ProjectionStore,
+    ReadModel, ReadStore, Row, RowKey, RowWrites, Status, Value,
 };
 
 pub struct Counting {
@@ -31,7 +31,7 @@ impl Counting {
 }
 
 #[async_trait]
-impl ReadStore for Counting {
+impl ProjectionStore for Counting {
     async fn prepare(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
         self.inner.prepare(model, log).await
     }
@@ -86,6 +86,13 @@ impl ReadStore for Counting {
             .scan(model, generation, partition, after, limit)
             .await
     }
+    async fn check(&self) -> Result<(), Error> {
+        self.inner.check().await
+    }
+}
+
+#[async_trait]
+impl ReadStore for Counting {
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
         self.inner.get(model, key).await
     }
@@ -101,8 +108,5 @@ impl ReadStore for Counting {
     }
     fn changes(&self) -> ChangeFeed {
         self.inner.changes()
-    }
-    async fn check(&self) -> Result<(), Error> {
-        self.inner.check().await
     }
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use events::{Partition, Position, StreamId};
 use read_models::{CommitError, Parked, RowWrites};
-use test_support::eventually;
 
 use crate::database::{
-    Database, account, accounts, at, deletes, id, on_both, prepared, row, upserts,
+    Database, account, accounts, at, deletes, id, on_every, prepared, row, upserts,
 };
 
-on_both!(
+on_every!(
     rows_and_checkpoint_are_written_together,
     a_commit_from_another_checkpoint_is_fenced_and_writes_nothing,
     two_workers_on_one_partition_double_nothing,
@@ -20,8 +19,6 @@ on_both!(
     a_commit_that_is_dropped_half_way_leaves_nothing,
     parked_streams_are_kept_with_their_first_reason,
     partitions_commit_beside_each_other,
-    waiters_hear_of_a_commit,
-    a_generation_that_is_gone_is_told,
 );
 
 async fn rows_and_checkpoint_are_written_together(database: Database) {
@@ -160,34 +157,6 @@ async fn rows_that_cannot_be_stored_are_refused_and_nothing_is_written(database:
     ));
     assert_eq!(p.stored(0, &[id(1), id(2)]).await, []);
     assert_eq!(p.checkpoint(0).await, at(0));
-    // What the database itself says of the rows is a refusal too: here an operator's own constraint.
-    p.database
-        .run(&format!(
-            "CREATE UNIQUE INDEX once ON \"{}\" (status)",
-            p.generation.table
-        ))
-        .await;
-    let twice = upserts([account(1, 1, "same"), account(2, 1, "same")]);
-    assert!(matches!(
-        p.commit(0, 1, &twice).await,
-        Err(CommitError::Refused(_))
-    ));
-    // A fault of the database is not.
-    p.database
-        .run(&format!(
-            "DROP TABLE \"{}\"{}",
-            p.generation.table,
-            if p.database.is_sqlite() {
-                ""
-            } else {
-                " CASCADE"
-            }
-        ))
-        .await;
-    assert!(matches!(
-        p.commit(0, 1, &upserts([account(1, 1, "x")])).await,
-        Err(CommitError::Fault(_))
-    ));
 }
 
 async fn a_row_of_another_partition_is_never_overwritten(database: Database) {
@@ -220,11 +189,7 @@ async fn a_commit_that_is_dropped_half_way_leaves_nothing(database: Database) {
             Err(_) => cut += 1,
             Ok(_) => break,
         }
-        let (checkpoint, rows) = p
-            .store
-            .scan(&p.model, &p.generation, Partition(0), None, 10_000)
-            .await
-            .unwrap();
+        let (checkpoint, rows) = p.scanned(0).await;
         if checkpoint == at(1) {
             // It was cut off after the commit was sent: then all of it is there.
             assert_eq!(rows.len(), 5_000);
@@ -234,12 +199,7 @@ async fn a_commit_that_is_dropped_half_way_leaves_nothing(database: Database) {
     }
     assert!(cut > 0, "nothing was cut off");
     _ = p.commit(0, 1, &writes).await;
-    assert_eq!(
-        p.database
-            .number("SELECT COUNT(*) FROM {view}accounts")
-            .await,
-        5_000
-    );
+    assert_eq!(p.scanned(0).await.1.len(), 5_000);
 }
 
 async fn parked_streams_are_kept_with_their_first_reason(database: Database) {
@@ -277,10 +237,6 @@ async fn parked_streams_are_kept_with_their_first_reason(database: Database) {
         parked("account-ü'\"", 1, "no\u{fffd} such \u{1f600}")
     );
     assert_eq!((kept.len(), kept[1].error.len()), (2, 2_000));
-    assert_eq!(
-        p.store.status("accounts").await.unwrap().unwrap().parked,
-        kept
-    );
 }
 
 async fn partitions_commit_beside_each_other(database: Database) {
@@ -319,57 +275,8 @@ async fn partitions_commit_beside_each_other(database: Database) {
         }
     };
     tokio::join!(run(0), run(1), run(2), run(3));
-    assert_eq!(
-        p.database
-            .number("SELECT COUNT(*) FROM {view}accounts")
-            .await,
-        200
-    );
-}
-
-async fn waiters_hear_of_a_commit(database: Database) {
-    let p = prepared(database, accounts()).await;
-    let reader = p.database.open_read_only().await;
-    let long = Duration::from_secs(20);
-    // A listening connection takes a moment; what comes in until then is answered by the database's own pause.
-    let mut changes = reader.changes();
-    let mut seen = 0;
-    for step in 0..5 {
-        p.commit(step, step + 1, &RowWrites::default())
-            .await
-            .unwrap();
-        let position = || async {
-            let status = reader.status("accounts").await.unwrap().unwrap();
-            status.checkpoints[0].position.get()
-        };
-        while position().await <= seen {
-            tokio::time::timeout(long, changes.changed(long))
-                .await
-                .expect("a waiter was left waiting");
-        }
-        seen = position().await;
+    for partition in 0..4 {
+        let (checkpoint, rows) = p.scanned(partition).await;
+        assert_eq!((checkpoint, rows.len()), (at(50), 50));
     }
-    assert_eq!(seen, 5);
-    eventually(long, || async {
-        reader.wait_for_change(long).await;
-        true
-    })
-    .await;
-}
-
-async fn a_generation_that_is_gone_is_told(database: Database) {
-    let p = prepared(database, accounts()).await;
-    p.database.run(&format!("DELETE FROM checkpoints WHERE generation = '{0}'; DELETE FROM generations WHERE table_name = '{0}'", p.generation.table)).await;
-    assert!(matches!(
-        p.commit(0, 1, &RowWrites::default()).await,
-        Err(CommitError::Fenced)
-    ));
-    assert!(
-        p.store
-            .checkpoints(&p.generation)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("not there any more")
-    );
 }

@@ -5,14 +5,21 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::{Digest, LogIdentity, Partition, Position};
 use read_models::{
-    Access, Checkpoint, ColumnType, CommitError, Generation, Options, ReadModel, ReadStore, Row,
-    RowKey, RowWrites, Value,
+    Access, Checkpoint, ColumnType, CommitError, Generation, Options, ProjectionStore, ReadModel,
+    ReadStore, Row, RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use test_support::{Postgres, TempDir, temp_dir};
 use uuid::Uuid;
 
-/// Makes a test of each function for each database.
+/// Makes a test of each function for each database that projections can write to. A mirror adds its own line, and passes
+/// all of it without any reading side.
+macro_rules! on_every {
+    ($($test:ident),* $(,)?) => { crate::database::on_both!($($test),*); };
+}
+pub(crate) use on_every;
+
+/// Makes a test of each function for each database that the query API can serve from.
 macro_rules! on_both {
     ($($test:ident),* $(,)?) => {
         mod sqlite {
@@ -33,7 +40,8 @@ pub(crate) use on_both;
 
 pub struct Database {
     pub url: String,
-    _folder: Option<TempDir>,
+    /// Kept as long as anybody uses the database.
+    folder: Option<Arc<TempDir>>,
 }
 
 impl Database {
@@ -45,14 +53,22 @@ impl Database {
         );
         Self {
             url,
-            _folder: Some(folder),
+            folder: Some(Arc::new(folder)),
         }
     }
 
     pub async fn postgres() -> Self {
         Self {
             url: Postgres::shared().await.fresh_database().await,
-            _folder: None,
+            folder: None,
+        }
+    }
+
+    /// The same database once more.
+    pub fn share(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            folder: self.folder.clone(),
         }
     }
 
@@ -60,7 +76,13 @@ impl Database {
         self.url.starts_with("sqlite")
     }
 
-    pub async fn open(&self) -> Arc<dyn ReadStore> {
+    /// What a projection needs, and no more.
+    pub async fn open(&self) -> Arc<dyn ProjectionStore> {
+        self.open_to_read().await
+    }
+
+    /// To write to and to read from.
+    pub async fn open_to_read(&self) -> Arc<dyn ReadStore> {
         read_models::open(&self.url, Options::default())
             .await
             .unwrap()
@@ -199,9 +221,9 @@ pub fn deletes(keys: impl IntoIterator<Item = RowKey>) -> RowWrites {
 }
 
 /// A store with one prepared read model.
-pub struct Prepared {
+pub struct Prepared<S: ?Sized = dyn ProjectionStore> {
     pub database: Database,
-    pub store: Arc<dyn ReadStore>,
+    pub store: Arc<S>,
     pub model: ReadModel,
     pub generation: Generation,
 }
@@ -217,7 +239,24 @@ pub async fn prepared(database: Database, model: ReadModel) -> Prepared {
     }
 }
 
-impl Prepared {
+pub async fn prepared_to_read(database: Database, model: ReadModel) -> Prepared<dyn ReadStore> {
+    let store = database.open_to_read().await;
+    let generation = store.prepare(&model, log(1)).await.unwrap();
+    Prepared {
+        database,
+        store,
+        model,
+        generation,
+    }
+}
+
+impl Prepared<dyn ReadStore> {
+    pub async fn get(&self, key: &RowKey) -> Option<Vec<Value>> {
+        self.store.get(&self.model, key).await.unwrap()
+    }
+}
+
+impl<S: ProjectionStore + ?Sized> Prepared<S> {
     /// Commits to partition 0.
     pub async fn commit(&self, from: u64, to: u64, writes: &RowWrites) -> Result<(), CommitError> {
         self.commit_to(0, from, to, writes).await
@@ -242,10 +281,6 @@ impl Prepared {
             .await
     }
 
-    pub async fn get(&self, key: &RowKey) -> Option<Vec<Value>> {
-        self.store.get(&self.model, key).await.unwrap()
-    }
-
     pub async fn stored(&self, partition: u16, keys: &[RowKey]) -> Vec<(RowKey, Row)> {
         let loaded = self
             .store
@@ -254,6 +289,15 @@ impl Prepared {
         let mut rows = loaded.unwrap();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         rows
+    }
+
+    /// Everything stored of one partition, with the checkpoint beside it.
+    pub async fn scanned(&self, partition: u16) -> (Checkpoint, Vec<(RowKey, Row)>) {
+        let (model, generation) = (&self.model, &self.generation);
+        self.store
+            .scan(model, generation, Partition(partition), None, u32::MAX)
+            .await
+            .unwrap()
     }
 
     pub async fn checkpoint(&self, partition: usize) -> Checkpoint {

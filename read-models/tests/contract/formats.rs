@@ -5,7 +5,9 @@ use std::time::Duration;
 use read_models::{CommitError, Error, ListQuery, Options, RowWrites, open};
 use test_support::{Postgres, free_port};
 
-use crate::database::{Database, account, accounts, at, id, log, on_both, prepared, upserts};
+use crate::database::{
+    Database, account, accounts, at, id, log, on_both, prepared_to_read, upserts,
+};
 
 on_both!(
     a_reader_may_start_before_anything_is_built,
@@ -29,7 +31,7 @@ async fn a_reader_may_start_before_anything_is_built(database: Database) {
     ));
     reader.wait_for_change(Duration::from_secs(20)).await;
     // The same store sees what is built later on.
-    let p = prepared(database, accounts()).await;
+    let p = prepared_to_read(database, accounts()).await;
     assert_eq!(reader.get(&p.model, &id(1)).await.unwrap(), None);
     p.commit(0, 1, &upserts([account(1, 1, "open")]))
         .await
@@ -42,7 +44,7 @@ async fn a_reader_may_start_before_anything_is_built(database: Database) {
 }
 
 async fn a_read_only_store_writes_nothing(database: Database) {
-    let p = prepared(database, accounts()).await;
+    let p = prepared_to_read(database, accounts()).await;
     let reader = p.database.open_read_only().await;
     assert!(matches!(
         reader.prepare(&accounts().revision(2), log(1)).await,
@@ -70,7 +72,7 @@ async fn a_read_only_store_writes_nothing(database: Database) {
 }
 
 async fn a_reader_notices_that_everything_was_dropped(database: Database) {
-    let p = prepared(database, accounts()).await;
+    let p = prepared_to_read(database, accounts()).await;
     let reader = p.database.open_read_only().await;
     assert_eq!(reader.get(&p.model, &id(1)).await.unwrap(), None);
     p.database
@@ -85,7 +87,7 @@ async fn a_reader_notices_that_everything_was_dropped(database: Database) {
 
 async fn a_newer_format_is_refused_by_writers_and_readers(database: Database) {
     let early = database.open_read_only().await;
-    let p = prepared(database, accounts()).await;
+    let p = prepared_to_read(database, accounts()).await;
     p.database.run("UPDATE format SET version = 7").await;
     for read_only in [false, true] {
         let refused = open(&p.database.url, Options { read_only })
@@ -105,12 +107,12 @@ async fn a_newer_format_is_refused_by_writers_and_readers(database: Database) {
 }
 
 async fn opening_again_finds_what_was_written(database: Database) {
-    let p = prepared(database, accounts()).await;
+    let p = prepared_to_read(database, accounts()).await;
     p.commit(0, 1, &upserts([account(1, 1, "open")]))
         .await
         .unwrap();
     drop(p.store);
-    let store = p.database.open().await;
+    let store = p.database.open_to_read().await;
     assert_eq!(
         store.get(&p.model, &id(1)).await.unwrap().unwrap()[1],
         "open".into()

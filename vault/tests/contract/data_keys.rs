@@ -108,6 +108,30 @@ on_both! {
         assert_eq!(asked, 0);
     }
 
+    async fn a_row_is_read_again_only_after_some_key_has_changed(place: Place) {
+        let (vault, other) = (place.open().await, place.open().await);
+        for person in 1..=3 {
+            other.create_data_key(id(person)).await.unwrap();
+        }
+        vault.data_key(id(1)).await.unwrap();
+        let began = tokio::time::Instant::now();
+        eventually(Duration::from_secs(10), || async {
+            vault.data_key(id(1)).await.unwrap();
+            (began.elapsed() > 2 * Duration::from_secs(1)).then_some(())
+        })
+        .await;
+        assert_eq!(vault.key_queries(), 1, "it outlives its second, for nothing has changed");
+
+        other.erase_person(id(3), at(1)).await.unwrap();
+        eventually(Duration::from_secs(10), || async {
+            vault.data_key(id(1)).await.unwrap();
+            (vault.key_queries() > 1).then_some(())
+        })
+        .await;
+        assert!(vault.data_key(id(2)).await.is_ok());
+        assert!(matches!(vault.data_key(id(3)).await, Err(KeyError::Erased)));
+    }
+
     async fn lookups_that_wait_together_are_few_queries(place: Place) {
         let vault = place.open().await;
         for person in 0..200 {
