@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 
 use crate::secret_url::Url;
+use crate::served_log::ServedLog;
 use crate::telemetry;
 use crate::verbs::Verb;
 
@@ -238,17 +239,6 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// How the log is served to EventStoreDB's clients.
-#[derive(Debug, Clone)]
-pub struct ServedLog {
-    /// Where.
-    pub listen: SocketAddr,
-    /// Certificate and key.
-    pub tls: Option<(PathBuf, PathBuf)>,
-    /// Nobody is asked who they are.
-    pub insecure: bool,
-}
-
 impl CommandLine {
     /// Checks what was given and fills in the defaults.
     pub fn settings(&self) -> Result<Settings> {
@@ -328,31 +318,18 @@ fn address(name: &str, text: &str) -> Result<SocketAddr> {
     })
 }
 
-/// Credentials cross no network readable, and without any the log is served to this machine alone.
 fn served_log(flags: &Flags) -> Result<ServedLog> {
     let listen = flags.event_store_listen.as_deref();
-    let listen = address("event-store-listen", listen.unwrap_or(EVENT_STORE_LISTEN))?;
-    if flags.insecure && !listen.ip().is_loopback() {
-        bail!(
-            "--insecure serves the log to everybody, so only on this machine: write --event-store-listen 127.0.0.1:{}, or leave --insecure out",
-            listen.port()
-        );
-    }
-    let tls = flags
-        .event_store_certificate
-        .clone()
-        .zip(flags.event_store_key.clone());
-    if tls.is_none() && !listen.ip().is_loopback() && flags.role == Some(Role::EventStore) {
-        bail!(
-            "serving the log on {listen} needs TLS, since clients send credentials: write --event-store-certificate FILE --event-store-key FILE, or --event-store-listen 127.0.0.1:{}",
-            listen.port()
-        );
-    }
-    Ok(ServedLog {
-        listen,
-        tls,
+    let served = ServedLog {
+        listen: address("event-store-listen", listen.unwrap_or(EVENT_STORE_LISTEN))?,
+        tls: flags
+            .event_store_certificate
+            .clone()
+            .zip(flags.event_store_key.clone()),
         insecure: flags.insecure,
-    })
+    };
+    served.check(flags.role == Some(Role::EventStore))?;
+    Ok(served)
 }
 
 fn app_url(text: &str) -> Result<String> {

@@ -1,8 +1,10 @@
 //! The role that serves the log over EventStoreDB's protocol: who may, with what certificate, on which socket.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +26,39 @@ const WRITE: &str = "log:write";
 /// The scope that lets callers append to every category.
 const APPEND: &str = "log:append";
 
+/// How the log is served to EventStoreDB's clients.
+#[derive(Debug, Clone)]
+pub struct ServedLog {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Nobody is asked who they are.
+    pub insecure: bool,
+}
+
+impl ServedLog {
+    /// Credentials cross no network readable, and without any the log is served to this machine alone.
+    pub fn check(&self, is_served: bool) -> Result<()> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        let port = self.listen.port();
+        if self.insecure {
+            bail!(
+                "--insecure serves the log to everybody, so only on this machine: write --event-store-listen 127.0.0.1:{port}, or leave --insecure out"
+            );
+        }
+        if self.tls.is_none() && is_served {
+            bail!(
+                "serving the log on {} needs TLS, since clients send credentials: write --event-store-certificate FILE --event-store-key FILE, or --event-store-listen 127.0.0.1:{port}",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+}
+
 /// Lets in whoever the APIs would let in: by API key or access token, as a bearer or as the password of any user, since
 /// that is what EventStoreDB's clients can send.
 struct TokenGate(Arc<Tokens>);
@@ -33,7 +68,8 @@ impl Gate for TokenGate {
     async fn admit(&self, authorization: Option<&str>) -> Result<Access, Denied> {
         let advice = || {
             Denied::Unauthenticated(
-                "send an API key as the password (esdb://key:sck_…@HOST:2113), or a bearer token".into(),
+                "send an API key as the password (esdb://key:sck_…@HOST:2113), or a bearer token"
+                    .into(),
             )
         };
         let credential = authorization.and_then(credential).ok_or_else(advice)?;
@@ -89,9 +125,8 @@ pub async fn start(
     };
     let tls = match &served.tls {
         Some((certificates, key)) => Some(Identity {
-            certificates: std::fs::read(certificates).with_context(|| {
-                format!("{} cannot be read", certificates.display())
-            })?,
+            certificates: std::fs::read(certificates)
+                .with_context(|| format!("{} cannot be read", certificates.display()))?,
             key: std::fs::read(key).with_context(|| format!("{} cannot be read", key.display()))?,
         }),
         None => None,

@@ -168,7 +168,11 @@ mod tests {
         let there = envelope(&metadata.to_string()).to_user_metadata().unwrap();
         let seen: Value = serde_json::from_slice(&there).unwrap();
         assert_eq!(
-            (&seen["$correlationId"], &seen["$causationId"], &seen["tenant"]),
+            (
+                &seen["$correlationId"],
+                &seen["$causationId"],
+                &seen["tenant"]
+            ),
             (&json!("c"), &json!("theirs"), &json!(5))
         );
         assert_eq!(seen["showcaller"]["metadata"], metadata);
@@ -176,8 +180,19 @@ mod tests {
 
     #[test]
     fn anything_else_carries_no_envelope() {
-        for other in ["", "{}", "[]", "not json", "{\"showcaller\":{}}", "{\"showcaller\":7}"] {
-            assert_eq!(Envelope::from_user_metadata(other.as_bytes()), None, "{other}");
+        for other in [
+            "",
+            "{}",
+            "[]",
+            "not json",
+            "{\"showcaller\":{}}",
+            "{\"showcaller\":7}",
+        ] {
+            assert_eq!(
+                Envelope::from_user_metadata(other.as_bytes()),
+                None,
+                "{other}"
+            );
         }
     }
 }

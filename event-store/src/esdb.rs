@@ -4,6 +4,7 @@
 
 mod append;
 mod connection;
+mod lanes;
 mod lease;
 mod read;
 mod records;
@@ -127,9 +128,15 @@ fn check(append: &Append) -> Result<(), Error> {
         )));
     }
     let ids = (0..).map(|index| append.command_id.event_id(index));
-    if !append.events.iter().map(|event| event.id).eq(ids.take(append.events.len())) {
+    if !append
+        .events
+        .iter()
+        .map(|event| event.id)
+        .eq(ids.take(append.events.len()))
+    {
         return Err(Error::Invalid(
-            "in EventStoreDB the ids of an append's events must be those that its command derives".into(),
+            "in EventStoreDB the ids of an append's events must be those that its command derives"
+                .into(),
         ));
     }
     Ok(())

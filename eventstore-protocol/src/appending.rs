@@ -86,9 +86,8 @@ impl From<Refusal> for Status {
                     event_store::MAX_EVENTS,
                     event_store::MAX_BYTES
                 ));
-                let exception = tonic::metadata::MetadataValue::from_static(
-                    "maximum-append-size-exceeded",
-                );
+                let exception =
+                    tonic::metadata::MetadataValue::from_static("maximum-append-size-exceeded");
                 status.metadata_mut().insert("exception", exception);
                 status
                     .metadata_mut()
@@ -258,8 +257,8 @@ fn expected(state: Option<ExpectedState>) -> Expected {
 /// The stream of this name, if the log can hold it.
 fn stream(name: &[u8]) -> Result<StreamId, Refusal> {
     let invalid = |why: String| Refusal::Invalid(why);
-    let name = std::str::from_utf8(name)
-        .map_err(|_| invalid("the stream's name is not UTF-8".into()))?;
+    let name =
+        std::str::from_utf8(name).map_err(|_| invalid("the stream's name is not UTF-8".into()))?;
     if name.starts_with('$') {
         return Err(invalid(format!(
             "{name} is a system stream; those are not served"
@@ -305,8 +304,8 @@ impl Draft {
                 "its data is {form}; the log holds {JSON} only: write binary data as base64 in JSON"
             )));
         }
-        let data = String::from_utf8(event.data)
-            .map_err(|_| invalid("its data is not UTF-8".into()))?;
+        let data =
+            String::from_utf8(event.data).map_err(|_| invalid("its data is not UTF-8".into()))?;
         if event.metadata.is_empty() {
             return Ok(Self {
                 id,
@@ -360,8 +359,8 @@ impl Draft {
 /// A client's own metadata: a JSON object that leaves the envelope's key alone.
 fn client_metadata(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|_| "its metadata is not UTF-8".to_owned())?;
-    let object: Map<String, Value> = serde_json::from_str(&text)
-        .map_err(|_| "its metadata is not a JSON object".to_owned())?;
+    let object: Map<String, Value> =
+        serde_json::from_str(&text).map_err(|_| "its metadata is not a JSON object".to_owned())?;
     if object.contains_key(KEY) {
         return Err(format!(
             "its metadata has the key {KEY:?} without a whole envelope under it"

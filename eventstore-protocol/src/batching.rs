@@ -67,9 +67,8 @@ pub(crate) fn batch_append(
 impl Session {
     async fn next(&mut self) -> Option<Result<BatchAnswer, Status>> {
         loop {
-            let room = self.open
-                && self.under_way.len() < MOST_UNDER_WAY
-                && self.bytes < MOST_BYTES;
+            let room =
+                self.open && self.under_way.len() < MOST_UNDER_WAY && self.bytes < MOST_BYTES;
             tokio::select! {
                 biased;
                 Some((answer, bytes)) = self.under_way.next() => {
@@ -116,7 +115,9 @@ impl Session {
         }
         if !request.last {
             if self.unfinished.len() >= MOST_UNFINISHED {
-                return Err(Status::resource_exhausted("too many appends are unfinished"));
+                return Err(Status::resource_exhausted(
+                    "too many appends are unfinished",
+                ));
             }
             self.unfinished.insert(correlation, proposal);
             return Ok(None);

@@ -22,7 +22,9 @@ struct Recorder {
 pub(crate) fn answer(node: &Node, event: RecordedEvent, id_as_text: bool) -> ReadAnswer {
     let position = node.on_wire(event.position);
     let recorder: Recorder = serde_json::from_str(&event.metadata).unwrap_or_default();
-    let ticks = recorder.recorded_at.map_or(0, |at| at.timestamp_micros() * 10);
+    let ticks = recorder
+        .recorded_at
+        .map_or(0, |at| at.timestamp_micros() * 10);
     let envelope = Envelope {
         id: event.id,
         schema_version: event.schema_version,

@@ -178,7 +178,10 @@ impl Subscription {
             let answer = form::answer(&self.node, event, self.id_as_text);
             self.ready.push_back(answer);
         }
-        let due = self.filter.as_ref().map(|filter| filter.checkpoint_interval);
+        let due = self
+            .filter
+            .as_ref()
+            .map(|filter| filter.checkpoint_interval);
         let catching_up = at_end && !self.caught_up;
         if due.is_some_and(|due| self.unheard >= due || (catching_up && self.unheard > 0)) {
             self.unheard = 0;

@@ -21,6 +21,7 @@ mod commands;
 mod crashes;
 mod docs;
 mod embedded;
+mod eventstore;
 mod fixture;
 mod keys;
 mod operators;

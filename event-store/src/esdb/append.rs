@@ -4,22 +4,20 @@
 //! batch. It refuses to guess: whatever is not answered with success is read back.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use ::eventstore::{BatchAppendClient, BatchWriteResult, EventData, StreamState};
 use async_trait::async_trait;
-use bytes::Bytes;
 use events::{CommandId, Position, StreamId, Version};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use serde_json::value::RawValue;
-use std::sync::Arc;
 use uuid::Uuid;
 
 use super::connection::{Connection, Trouble, in_time};
+use super::lanes::{Lane, lanes, state};
 use super::read;
 use super::records::{self, Claim, Kind};
-use crate::backend::{Backend, Batch, Failure, Known, Landed, Outcome, Row};
-use crate::envelope::Envelope;
+use crate::backend::{Backend, Batch, Failure, Known, Landed, Outcome};
 use crate::tails::Tail;
 
 /// How many reads are under way at once.
@@ -43,24 +41,6 @@ impl From<Trouble> for Failure {
 pub(super) struct EsdbBackend {
     connection: Arc<Connection>,
     session: Option<(u64, BatchAppendClient)>,
-}
-
-/// One command's events on their way.
-struct Sending<'a> {
-    command: usize,
-    /// The revision its stream must have, as a version.
-    after: Version,
-    rows: Vec<&'a Row<'a>>,
-    position: Option<Position>,
-}
-
-/// What is to be appended to one stream, in this order.
-struct Lane<'a> {
-    claim: usize,
-    stream: &'a StreamId,
-    sendings: Vec<Sending<'a>>,
-    /// It has another tail than it was planned on, or something of it was refused.
-    over: bool,
 }
 
 impl EsdbBackend {
@@ -95,10 +75,12 @@ impl EsdbBackend {
         let Some((_, session)) = &self.session else {
             return Ok(vec![]);
         };
-        let sent = appends.into_iter().map(|(stream, state, events)| async move {
-            let answer = in_time(session.append_to_stream(stream, state, events)).await;
-            answer.map_err(Trouble::from)
-        });
+        let sent = appends
+            .into_iter()
+            .map(|(stream, state, events)| async move {
+                let answer = in_time(session.append_to_stream(stream, state, events)).await;
+                answer.map_err(Trouble::from)
+            });
         let answers = join_all(sent).await;
         let failures = || answers.iter().filter_map(|answer| answer.as_ref().err());
         if failures().next().is_some() {
@@ -215,77 +197,6 @@ impl EsdbBackend {
     }
 }
 
-impl Lane<'_> {
-    /// Finds out what of it is in, by what stands in its place.
-    fn compare(&mut self, stored: &[::eventstore::RecordedEvent]) {
-        let mut rest = stored;
-        for sending in &mut self.sendings {
-            let here = &rest[..rest.len().min(sending.rows.len())];
-            let same = here
-                .iter()
-                .zip(&sending.rows)
-                .all(|(stored, row)| {
-                    read::recorded(stored).is_some_and(|stored| stored.hash == row.hash)
-                });
-            if !same {
-                self.over = true;
-                return;
-            }
-            let Some(last) = here.last().filter(|_| here.len() == sending.rows.len()) else {
-                // Nothing has taken its place yet.
-                return;
-            };
-            sending.position = Some(Position::new(last.position.commit));
-            rest = &rest[here.len()..];
-        }
-    }
-}
-
-impl Sending<'_> {
-    fn events(&self) -> Result<Vec<EventData>, Failure> {
-        self.rows.iter().map(|row| event(row)).collect()
-    }
-
-    /// Whether this is the answer to the append itself, with everything in it.
-    fn is_in_place(&self, result: &BatchWriteResult) -> bool {
-        let last = self.after.plus(self.rows.len() as u64);
-        result.current_revision() == Some(last.get() - 1)
-            && result
-                .current_position()
-                .is_some_and(|position| position.commit > 0)
-    }
-}
-
-/// The state of a stream at a version.
-fn state(version: Version) -> StreamState {
-    match version.get() {
-        0 => StreamState::NoStream,
-        version => StreamState::StreamRevision(version - 1),
-    }
-}
-
-fn event(row: &Row<'_>) -> Result<EventData, Failure> {
-    let refused = |why: String| Failure::Refused(format!("{} cannot be stored: {why}", row.event.type_name));
-    let envelope = Envelope {
-        id: row.event.id,
-        schema_version: row.event.schema_version,
-        hash: row.hash,
-        command_id: row.command.map(|(command, _)| CommandId(command)),
-        metadata: row.event.metadata.clone(),
-    };
-    let metadata = envelope.to_user_metadata().map_err(refused)?;
-    let data: Box<RawValue> = serde_json::from_str(&row.event.data)
-        .map_err(|error| refused(format!("its data is not JSON: {error}")))?;
-    if data.get().len() != row.event.data.len() {
-        return Err(refused("its data has spaces around it".into()));
-    }
-    let event = EventData::json(&row.event.type_name, &data)
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(event
-        .id(envelope.stored_id())
-        .metadata(Bytes::from(metadata)))
-}
-
 #[async_trait]
 impl Backend for EsdbBackend {
     async fn tails(&mut self, streams: &[StreamId]) -> Result<Vec<Tail>, Failure> {
@@ -329,7 +240,9 @@ impl Backend for EsdbBackend {
         let settled: HashSet<usize> = known.iter().map(|known| known.command).collect();
         let open = |command: &usize| landed[*command].is_none() && !settled.contains(command);
         let open: Vec<usize> = (0..batch.commands.len()).filter(open).collect();
-        let ids = open.iter().map(|command| CommandId(batch.commands[*command].0));
+        let ids = open
+            .iter()
+            .map(|command| CommandId(batch.commands[*command].0));
         let claims = self.standing(ids.collect()).await?;
         let claims = open.into_iter().zip(claims);
         let claims = claims.filter_map(|(command, claim)| Some((command, claim?)));
@@ -348,7 +261,10 @@ impl EsdbBackend {
     fn claims(batch: &Batch<'_>, lanes: &[Lane<'_>]) -> HashMap<usize, (CommandId, Claim)> {
         let mut claims = HashMap::new();
         for lane in lanes {
-            let after = lane.sendings.first().map_or(Version::ZERO, |first| first.after);
+            let after = lane
+                .sendings
+                .first()
+                .map_or(Version::ZERO, |first| first.after);
             for sending in &lane.sendings {
                 let claim = Claim {
                     stream: lane.stream.clone(),
@@ -396,10 +312,7 @@ async fn together<T>(reads: Vec<BoxFuture<'_, Result<T, Trouble>>>) -> Result<Ve
     stream::iter(reads).buffered(READS).try_collect().await
 }
 
-async fn standing(
-    connection: &Connection,
-    command: CommandId,
-) -> Result<Option<Claim>, Trouble> {
+async fn standing(connection: &Connection, command: CommandId) -> Result<Option<Claim>, Trouble> {
     let newest = records::newest(connection, &records::claim_of(command)).await?;
     Ok(newest.map(|(_, claim)| claim))
 }
@@ -433,40 +346,4 @@ fn elsewhere(command: usize, stream: StreamId) -> Known {
         last: Tail::EMPTY,
         position: Position::ZERO,
     }
-}
-
-/// The batch's rows by stream and command, in their order.
-fn lanes<'a>(batch: &'a Batch<'a>) -> Vec<Lane<'a>> {
-    let commands: HashMap<Uuid, usize> = batch
-        .commands
-        .iter()
-        .enumerate()
-        .map(|(index, (id, _))| (*id, index))
-        .collect();
-    let mut by_claim: HashMap<usize, usize> = HashMap::new();
-    let mut lanes: Vec<Lane<'a>> = vec![];
-    for row in &batch.rows {
-        let lane = *by_claim.entry(row.claim).or_insert_with(|| {
-            lanes.push(Lane {
-                claim: row.claim,
-                stream: batch.claims[row.claim].stream,
-                sendings: vec![],
-                over: false,
-            });
-            lanes.len() - 1
-        });
-        let sendings = &mut lanes[lane].sendings;
-        if let Some((command, _)) = row.command {
-            sendings.push(Sending {
-                command: commands[&command],
-                after: Version::new(row.version.get() - 1),
-                rows: vec![],
-                position: None,
-            });
-        }
-        if let Some(sending) = sendings.last_mut() {
-            sending.rows.push(row);
-        }
-    }
-    lanes
 }

@@ -119,7 +119,8 @@ impl Connection {
         let mut settings: ClientSettings = url.parse().map_err(|_| invalid())?;
         let single = url.replacen(',', "/", usize::MAX);
         let parsed = Url::parse(&single).map_err(|_| invalid())?;
-        let prefers = |(name, _): (std::borrow::Cow<'_, str>, _)| name.eq_ignore_ascii_case("nodePreference");
+        let prefers =
+            |(name, _): (std::borrow::Cow<'_, str>, _)| name.eq_ignore_ascii_case("nodePreference");
         if !parsed.query_pairs().any(prefers) {
             // Only the leader knows everything that was acknowledged.
             let separator = if parsed.query().is_some() { '&' } else { '?' };

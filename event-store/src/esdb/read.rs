@@ -1,9 +1,9 @@
 //! Reading streams and the log. It refuses to take an event without an envelope for one of the log's.
 
-use ::eventstore::{Position as LogPosition, RecordedEvent as Stored, StreamPosition, SubscriptionFilter};
-use events::{
-    CommandId, Partition, Position, RecordedEvent, StreamId, Version, partition_of,
+use ::eventstore::{
+    Position as LogPosition, RecordedEvent as Stored, StreamPosition, SubscriptionFilter,
 };
+use events::{CommandId, Partition, Position, RecordedEvent, StreamId, Version, partition_of};
 
 use super::connection::{Connection, Trouble, in_time};
 use super::records::{self, Claim};
@@ -121,9 +121,8 @@ fn log_filter(filter: &Filter) -> SubscriptionFilter {
     if filter.categories.is_empty() {
         return streams.regex(records::NOT_A_RECORD);
     }
-    let add = |streams: SubscriptionFilter, category: &String| {
-        streams.add_prefix(format!("{category}-"))
-    };
+    let add =
+        |streams: SubscriptionFilter, category: &String| streams.add_prefix(format!("{category}-"));
     filter.categories.iter().fold(streams, add)
 }
 
@@ -276,7 +275,9 @@ pub(super) async fn search(
         };
         at = last.version;
         for event in page {
-            let index = found.as_ref().map_or(0, |found| found.last.get() + 1 - found.first.get());
+            let index = found
+                .as_ref()
+                .map_or(0, |found| found.last.get() + 1 - found.first.get());
             if event.id == command.event_id(index as usize) {
                 let first = found.as_ref().map_or(event.version, |found| found.first);
                 found = Some(Appended {

@@ -23,7 +23,10 @@ pub(super) async fn watch(connection: Arc<Connection>, heads: Arc<Heads>, stop: 
         loop {
             heads.someone_waits().await;
             if let Err(trouble) = listen(&connection, &heads).await {
-                tracing::warn!(?trouble, "EventStoreDB's appends cannot be heard of; trying again");
+                tracing::warn!(
+                    ?trouble,
+                    "EventStoreDB's appends cannot be heard of; trying again"
+                );
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -69,7 +72,9 @@ async fn listen(connection: &Connection, heads: &Heads) -> Result<(), Trouble> {
             }
             Err(_) => {
                 connection.broken(number);
-                return Err(Trouble::Passing("the subscription was not confirmed".into()));
+                return Err(Trouble::Passing(
+                    "the subscription was not confirmed".into(),
+                ));
             }
         }
     }

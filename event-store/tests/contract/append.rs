@@ -269,7 +269,10 @@ pub async fn hostile_and_unicode_stream_ids_are_only_names(log: Log) {
             .append(append(&stream(name), exactly(0), 2))
             .await
             .unwrap();
-        assert!(is_nth(&*store, answer.position, 2 * index as u64 + 2), "{name}");
+        assert!(
+            is_nth(&*store, answer.position, 2 * index as u64 + 2),
+            "{name}"
+        );
     }
     let again = log.open().await;
     for name in names {

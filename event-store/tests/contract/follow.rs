@@ -17,12 +17,7 @@ pub async fn following_catches_up_and_then_hears_of_other_processes(log: Log) {
     let thing = stream("thing-1");
     here.append(append(&thing, exactly(0), 250)).await.unwrap();
     let tenth = here.read_stream(&thing, Version::new(9), 1).await.unwrap()[0].position;
-    let mut pages = Box::pin(follow(
-        Arc::clone(&here),
-        tenth,
-        Filter::default(),
-        100,
-    ));
+    let mut pages = Box::pin(follow(Arc::clone(&here), tenth, Filter::default(), 100));
     let mut next = 11;
     let mut until = async |last: u64| {
         while next <= last {
@@ -92,7 +87,10 @@ pub async fn waiting_ends_with_an_append_or_with_patience(log: Log) {
     }
     // What is there already needs no wake-up.
     let last = there.read_stream(&thing, Version::new(2), 1).await.unwrap()[0].position;
-    timeout(SOON, there.wait_beyond(Position::new(last.get() - 1), 10 * SOON))
-        .await
-        .unwrap();
+    timeout(
+        SOON,
+        there.wait_beyond(Position::new(last.get() - 1), 10 * SOON),
+    )
+    .await
+    .unwrap();
 }

@@ -177,7 +177,10 @@ pub async fn a_url_that_names_no_store_says_what_to_write() {
     for (url, needle) in [
         ("mysql://root:secret@host/db", "sqlite:data/events.db"),
         ("data/events.db", "sqlite:data/events.db"),
-        ("esdb://admin:secret@host:notaport", "esdb://USER:PASSWORD@HOST:2113"),
+        (
+            "esdb://admin:secret@host:notaport",
+            "esdb://USER:PASSWORD@HOST:2113",
+        ),
         ("sqlite::memory:", "file"),
         ("sqlite:", "file"),
         (

@@ -140,4 +140,3 @@ impl From<ExpectedState> for DetailExpected {
         }
     }
 }
-

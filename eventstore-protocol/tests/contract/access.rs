@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use events::Actor;
 use eventstore::{
     BatchAppendOptions, Client, Error, ReadStreamOptions, StreamState, SubscribeToStreamOptions,
@@ -41,7 +43,10 @@ impl Gate for Names {
 }
 
 fn as_user(served: &Served, user: &str) -> Client {
-    client(&format!("esdb://{user}:x@127.0.0.1:{}?tls=false", served.port))
+    client(&format!(
+        "esdb://{user}:x@127.0.0.1:{}?tls=false",
+        served.port
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +80,10 @@ async fn each_caller_may_do_what_the_gate_says() {
         }
         let seen = read(&client).await;
         assert_eq!(seen.is_ok(), reads, "{user} reads: {seen:?}");
-        assert!(reads || matches!(seen, Err(Error::AccessDenied)), "{seen:?}");
+        assert!(
+            reads || matches!(seen, Err(Error::AccessDenied)),
+            "{seen:?}"
+        );
     }
     let denied = as_user(&served, "writer")
         .batch_append(&BatchAppendOptions::default())
@@ -129,27 +137,40 @@ async fn a_credential_that_is_taken_back_ends_its_subscription() {
     assert!(matches!(ended, Err(Error::AccessDenied)), "{ended:?}");
 }
 
+/// As a PEM file has it.
+fn pem(label: &str, der: &[u8]) -> String {
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        STANDARD.encode(der)
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_is_spoken_and_a_certificate_of_somebody_else_is_refused() {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let identity = Identity {
-        certificates: made.cert.pem().into_bytes(),
-        key: made.signing_key.serialize_pem().into_bytes(),
+        certificates: pem("CERTIFICATE", made.cert.der()).into_bytes(),
+        key: pem("PRIVATE KEY", &made.signing_key.serialize_der()).into_bytes(),
     };
     let served = Served::start(Arc::new(OpenGate), Some(identity)).await;
     let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    for (name, pem, trusted) in [
-        ("ours.pem", made.cert.pem(), true),
-        ("theirs.pem", other.cert.pem(), false),
+    for (name, certificate, trusted) in [
+        ("ours.pem", &made.cert, true),
+        ("theirs.pem", &other.cert, false),
     ] {
         let file = served.folder.path().join(name);
-        std::fs::write(&file, pem).unwrap();
+        std::fs::write(&file, pem("CERTIFICATE", certificate.der())).unwrap();
         let url = format!(
             "esdb://127.0.0.1:{}?tlsCaFile={}&maxDiscoverAttempts=1",
             served.port,
             file.display()
         );
-        let appended = append(&client(&url), "seats-1", StreamState::Any, vec![event("SeatTaken")]);
+        let appended = append(
+            &client(&url),
+            "seats-1",
+            StreamState::Any,
+            vec![event("SeatTaken")],
+        );
         let appended = appended.await;
         assert_eq!(appended.is_ok(), trusted, "{name}: {appended:?}");
     }

@@ -1,10 +1,10 @@
 //! What the log cannot hold is refused, and what is not served says so.
 
 use bytes::Bytes;
+use events::{StreamId, Version};
 use eventstore::{
     BatchAppendOptions, DeleteStreamOptions, Error, EventData, ReadStreamOptions, StreamState,
 };
-use events::{StreamId, Version};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -16,18 +16,33 @@ async fn what_the_log_cannot_hold_is_refused() {
     let client = served.client();
     let reserved = json!({"showcaller": {"hash": "mine"}});
     for (stream, event) in [
-        ("seats-1", EventData::binary("SeatTaken", Bytes::from_static(b"\x00\x01"))),
+        (
+            "seats-1",
+            EventData::binary("SeatTaken", Bytes::from_static(b"\x00\x01")),
+        ),
         ("seats-1", event("Seat.Taken")),
         ("seats-1", event("$metadata")),
-        ("seats-1", event("SeatTaken").metadata(Bytes::from_static(b"not json"))),
-        ("seats-1", event("SeatTaken").metadata_as_json(&json!([1])).unwrap()),
-        ("seats-1", event("SeatTaken").metadata_as_json(&reserved).unwrap()),
+        (
+            "seats-1",
+            event("SeatTaken").metadata(Bytes::from_static(b"not json")),
+        ),
+        (
+            "seats-1",
+            event("SeatTaken").metadata_as_json(&json!([1])).unwrap(),
+        ),
+        (
+            "seats-1",
+            event("SeatTaken").metadata_as_json(&reserved).unwrap(),
+        ),
         ("seats", event("SeatTaken")),
         ("$$seats-1", event("SeatTaken")),
         ("seats-", event("SeatTaken")),
     ] {
         let refused = append(&client, stream, StreamState::Any, vec![event]).await;
-        assert!(matches!(refused, Err(Error::Grpc { .. })), "{stream}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Grpc { .. })),
+            "{stream}: {refused:?}"
+        );
     }
     let nothing = append(&client, "seats-1", StreamState::Any, vec![]).await;
     assert!(matches!(nothing, Err(Error::Grpc { .. })), "{nothing:?}");
@@ -38,13 +53,21 @@ async fn what_the_log_cannot_hold_is_refused() {
 async fn what_is_not_served_answers_unimplemented() {
     let served = Served::open().await;
     let client = served.client();
-    append(&client, "seats-1", StreamState::NoStream, vec![event("SeatTaken")])
-        .await
-        .unwrap();
+    append(
+        &client,
+        "seats-1",
+        StreamState::NoStream,
+        vec![event("SeatTaken")],
+    )
+    .await
+    .unwrap();
     let deleted = client
         .delete_stream("seats-1", &DeleteStreamOptions::default())
         .await;
-    assert!(matches!(deleted, Err(Error::UnsupportedFeature)), "{deleted:?}");
+    assert!(
+        matches!(deleted, Err(Error::UnsupportedFeature)),
+        "{deleted:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +84,10 @@ async fn a_foreign_event_gets_an_envelope() {
     let stored = served.store.read_stream(&stream, Version::ZERO, 10).await;
     let stored = stored.unwrap().remove(0);
     let envelope = stored.parse_metadata().unwrap();
-    assert_eq!((envelope.correlation_id, envelope.recorded_at), (correlation, now()));
+    assert_eq!(
+        (envelope.correlation_id, envelope.recorded_at),
+        (correlation, now())
+    );
     assert_eq!(envelope.actor.to_string(), "system:eventstore-protocol");
     assert_eq!(stored.hash, stored.expected_hash(&events::Hash::ZERO));
 
@@ -71,7 +97,10 @@ async fn a_foreign_event_gets_an_envelope() {
         .unwrap();
     let seen = read.next().await.unwrap().unwrap();
     let seen = seen.get_original_event();
-    assert_eq!((seen.revision, seen.created.timestamp()), (0, now().timestamp()));
+    assert_eq!(
+        (seen.revision, seen.created.timestamp()),
+        (0, now().timestamp())
+    );
     let shown: Value = serde_json::from_slice(&seen.custom_metadata).unwrap();
     assert_eq!(shown["tenant"], "grand");
     assert_eq!(shown["showcaller"]["hash"], stored.hash.to_string());
@@ -88,8 +117,14 @@ async fn events_appended_again_are_found_and_others_in_their_place_are_a_conflic
     let first = append(&client, "seats-1", StreamState::NoStream, some(&ids[..2]))
         .await
         .unwrap();
-    for state in [StreamState::NoStream, StreamState::Any, StreamState::StreamRevision(1)] {
-        let again = append(&client, "seats-1", state, some(&ids[..2])).await.unwrap();
+    for state in [
+        StreamState::NoStream,
+        StreamState::Any,
+        StreamState::StreamRevision(1),
+    ] {
+        let again = append(&client, "seats-1", state, some(&ids[..2]))
+            .await
+            .unwrap();
         assert_eq!(again.position, first.position);
     }
     for other in [&ids[..1], &ids[..], &[ids[0], ids[2]][..]] {
@@ -110,9 +145,14 @@ async fn events_appended_again_are_found_and_others_in_their_place_are_a_conflic
 async fn a_conflict_in_a_batch_leaves_the_others_alone() {
     let served = Served::open().await;
     let client = served.client();
-    append(&client, "seats-0", StreamState::NoStream, vec![event("SeatTaken")])
-        .await
-        .unwrap();
+    append(
+        &client,
+        "seats-0",
+        StreamState::NoStream,
+        vec![event("SeatTaken")],
+    )
+    .await
+    .unwrap();
     let session = client
         .batch_append(&BatchAppendOptions::default())
         .await

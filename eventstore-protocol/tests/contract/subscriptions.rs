@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eventstore::{
-    Client, Position, StreamPosition, StreamState, SubscribeToAllOptions,
-    SubscribeToStreamOptions, Subscription, SubscriptionEvent, SubscriptionFilter,
+    Client, Position, StreamPosition, StreamState, SubscribeToAllOptions, SubscribeToStreamOptions,
+    Subscription, SubscriptionEvent, SubscriptionFilter,
 };
 
 use crate::server::{STRIDE, Served, append, event};
@@ -40,7 +40,9 @@ async fn told(subscription: &mut Subscription) -> String {
 
 async fn take(client: &Client, stream: &str, events: usize) {
     let events = (0..events).map(|_| event("SeatTaken")).collect();
-    append(client, stream, StreamState::Any, events).await.unwrap();
+    append(client, stream, StreamState::Any, events)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +53,12 @@ async fn a_stream_is_caught_up_with_and_then_followed() {
     take(&client, "rows-1", 1).await;
     let after = SubscribeToStreamOptions::default().start_from(StreamPosition::Position(0));
     let mut subscription = client.subscribe_to_stream("seats-1", &after).await;
-    for expected in ["confirmed", "seats-1 1", "seats-1 2", "caught up Some(2) None"] {
+    for expected in [
+        "confirmed",
+        "seats-1 1",
+        "seats-1 2",
+        "caught up Some(2) None",
+    ] {
         assert_eq!(told(&mut subscription).await, expected);
     }
     take(&client, "rows-1", 1).await;
@@ -64,7 +71,11 @@ async fn a_stream_is_caught_up_with_and_then_followed() {
     assert_eq!(told(&mut early).await, "confirmed");
     assert_eq!(told(&mut early).await, "caught up None None");
     take(&client, "seats-2", 1).await;
-    assert_eq!(told(&mut early).await, "seats-2 0", "before there was such a stream");
+    assert_eq!(
+        told(&mut early).await,
+        "seats-2 0",
+        "before there was such a stream"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,15 +84,23 @@ async fn a_filter_leaves_out_the_rest_and_checkpoints_tell_how_far() {
     let client = served.client();
     take(&client, "seats-1", 2).await;
     take(&client, "rows-1", 40).await;
-    let seats = SubscriptionFilter::on_stream_name().regex("^seats-").max(10);
-    let options = SubscribeToAllOptions::default()
-        .filter(seats)
-        .position(StreamPosition::Position(Position {
-            commit: STRIDE,
-            prepare: STRIDE,
-        }));
+    let seats = SubscriptionFilter::on_stream_name()
+        .regex("^seats-")
+        .max(10);
+    let options =
+        SubscribeToAllOptions::default()
+            .filter(seats)
+            .position(StreamPosition::Position(Position {
+                commit: STRIDE,
+                prepare: STRIDE,
+            }));
     let mut subscription = client.subscribe_to_all(&options).await;
-    for expected in ["confirmed", "seats-1 1", "checkpoint 42", "caught up None Some(42)"] {
+    for expected in [
+        "confirmed",
+        "seats-1 1",
+        "checkpoint 42",
+        "caught up None Some(42)",
+    ] {
         assert_eq!(told(&mut subscription).await, expected);
     }
     take(&client, "rows-1", 10).await;
