@@ -181,6 +181,9 @@ async fn is_same(
     appended: &Appended,
 ) -> Result<bool, Refusal> {
     let before = version_before(appended.first);
+    if appended.last.get() - before.get() != ids.len() as u64 {
+        return Ok(false);
+    }
     let stored = node.store.read_stream(stream, before, ids.len()).await;
     let stored = stored.map_err(|error| Refusal::Fault(fault(&error)))?;
     Ok(stored.iter().map(|event| event.id).eq(ids.iter().copied()))

@@ -161,12 +161,13 @@ async fn tls_is_spoken_and_a_certificate_of_somebody_else_is_refused() {
         let file = served.folder.path().join(name);
         std::fs::write(&file, pem("CERTIFICATE", certificate.der())).unwrap();
         let url = format!(
-            "esdb://127.0.0.1:{}?tlsCaFile={}&maxDiscoverAttempts=1",
+            "esdb://127.0.0.1:{}?tlsCaFile={}&maxDiscoverAttempts=2",
             served.port,
             file.display()
         );
+        let client = client(&url);
         let appended = append(
-            &client(&url),
+            &client,
             "seats-1",
             StreamState::Any,
             vec![event("SeatTaken")],
