@@ -24,7 +24,7 @@ use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSett
 
 use crate::app::App;
 use crate::config::{Role, Settings};
-use crate::open;
+use crate::{open, served_log};
 
 /// API keys, looked up where they are kept.
 struct VaultKeys(Vault);
@@ -162,6 +162,9 @@ async fn start(
         let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
         let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
         let tokens = Arc::new(tokens.with_revocations(revocations));
+        process
+            .serve_log(&app, settings, roles, Some(&tokens), shutdown)
+            .await?;
         if let Some(events) = opened
             .events
             .as_ref()
@@ -207,6 +210,10 @@ async fn start(
                 .with_schemas(query_api::schemas(&state));
             process.router = process.router.merge(query_api::routes(state));
         }
+    } else {
+        process
+            .serve_log(&app, settings, roles, None, shutdown)
+            .await?;
     }
     Ok(process)
 }
@@ -258,6 +265,26 @@ impl Process {
                 tracing::error!(%error, "the projector cannot go on");
             }
         });
+    }
+
+    /// Serves the log to EventStoreDB's clients, if that is a role of this process.
+    async fn serve_log(
+        &mut self,
+        app: &App,
+        settings: &Settings,
+        roles: &BTreeSet<Role>,
+        tokens: Option<&Arc<Tokens>>,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        if let Some(events) = &self.events
+            && roles.contains(&Role::EventStore)
+        {
+            let (events, tokens) = (Arc::clone(events), tokens.cloned());
+            let serving =
+                served_log::start(app, settings, events, tokens, shutdown.clone()).await?;
+            self.tasks.spawn(serving);
+        }
+        Ok(())
     }
 
     /// Keeps data keys wrapped by the current master key.
@@ -333,12 +360,19 @@ async fn open_stores(settings: &Settings, roles: &BTreeSet<Role>) -> Result<Open
         keys: None,
         vault: None,
     };
-    if needed(&[Role::CommandApi, Role::QueryApi]) {
+    let served_with_credentials =
+        roles.contains(&Role::EventStore) && !settings.served_log.insecure;
+    if needed(&[Role::CommandApi, Role::QueryApi]) || served_with_credentials {
         let keys = open::keys(settings)?;
         opened.vault = Some(open::vault(settings, &keys).await?);
         opened.keys = Some(keys);
     }
-    if needed(&[Role::CommandApi, Role::Relay, Role::Projector]) {
+    if needed(&[
+        Role::CommandApi,
+        Role::Relay,
+        Role::Projector,
+        Role::EventStore,
+    ]) {
         opened.events = Some(open::events(settings).await?);
     }
     if needed(&[Role::Relay, Role::Projector]) {

@@ -22,6 +22,7 @@ mod crashes;
 mod description;
 mod docs;
 mod embedded;
+mod eventstore;
 mod fixture;
 mod keys;
 mod operators;

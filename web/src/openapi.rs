@@ -150,8 +150,11 @@ pub const BAD_BODY: [Refusal; 4] = [
     (422, codes::INVALID),
 ];
 
-/// Headers of answers: name, schema, meaning.
-pub const HEADERS: [(&str, fn() -> Value, &str); 9] = [
+/// A header of an answer: name, schema, meaning.
+pub type Header = (&'static str, fn() -> Value, &'static str);
+
+/// Headers of answers.
+pub const HEADERS: [Header; 9] = [
     (
         "ETag",
         || json!({"type": "string", "pattern": "^\"[^\"]+\"$", "examples": ["\"3\""]}),
