@@ -56,21 +56,20 @@ impl EsdbBackend {
         &mut self,
         appends: Vec<(String, StreamState, Vec<EventData>)>,
     ) -> Result<Vec<Result<BatchWriteResult, Trouble>>, Failure> {
-        let number = match &self.session {
-            Some((number, _)) => *number,
-            None => {
-                let (number, client) = self.connection.client()?;
-                let options = self.connection.batch_options();
-                let session = match in_time(client.batch_append(&options)).await {
-                    Ok(session) => session,
-                    Err(error) => {
-                        self.connection.broken(number);
-                        return Err(Trouble::from(error).into());
-                    }
-                };
-                self.session = Some((number, session));
-                number
-            }
+        let number = if let Some((number, _)) = &self.session {
+            *number
+        } else {
+            let (number, client) = self.connection.client()?;
+            let options = self.connection.batch_options();
+            let session = match in_time(client.batch_append(&options)).await {
+                Ok(session) => session,
+                Err(error) => {
+                    self.connection.broken(number);
+                    return Err(Trouble::from(error).into());
+                }
+            };
+            self.session = Some((number, session));
+            number
         };
         let Some((_, session)) = &self.session else {
             return Ok(vec![]);
