@@ -14,17 +14,15 @@ use crate::node::{Node, revision};
 
 /// What of the metadata is shown outside of it.
 #[derive(Default, Deserialize)]
-struct Recorder {
+struct Shown {
     recorded_at: Option<DateTime<Utc>>,
 }
 
 /// An event as an answer. Ids are sent as the client asked for them.
 pub(crate) fn answer(node: &Node, event: RecordedEvent, id_as_text: bool) -> ReadAnswer {
     let position = node.on_wire(event.position);
-    let recorder: Recorder = serde_json::from_str(&event.metadata).unwrap_or_default();
-    let ticks = recorder
-        .recorded_at
-        .map_or(0, |at| at.timestamp_micros() * 10);
+    let shown: Shown = serde_json::from_str(&event.metadata).unwrap_or_default();
+    let ticks = shown.recorded_at.map_or(0, |at| at.timestamp_micros() * 10);
     let envelope = Envelope {
         id: event.id,
         schema_version: event.schema_version,

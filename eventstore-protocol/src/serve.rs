@@ -98,7 +98,7 @@ pub async fn serve(
         subscriptions: AtomicU64::new(1),
     });
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let served = server
+    let calls = server
         .add_routes(Routes::from(routes(node)))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let late = async {
@@ -106,7 +106,7 @@ pub async fn serve(
         tokio::time::sleep(SHUTDOWN_TIME).await;
     };
     tokio::select! {
-        served = served => served.map_err(|error| ServeError::Transport(causes(&error))),
+        ended = calls => ended.map_err(|error| ServeError::Transport(causes(&error))),
         () = late => {
             tracing::warn!("calls for the served log were cut off at shutdown");
             Ok(())

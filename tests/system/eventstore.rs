@@ -51,8 +51,8 @@ async fn commands_reach_their_rows_through_eventstoredb_though_its_server_dies_i
             .folder(folder.path())
             .env("SHOWCALLER_EVENTS", &served.url)
     };
-    let server = on_eventstore().start().await;
-    let client = Client::new(&server.url());
+    let roles = on_eventstore().start().await;
+    let client = Client::new(&roles.url());
 
     let ada = client.person("ada@example.org").await;
     for round in 0..10 {
@@ -83,6 +83,6 @@ async fn commands_reach_their_rows_through_eventstoredb_though_its_server_dies_i
     let grace = client.person("grace@example.org").await;
     client.read(ME, &grace, &grace.token).await;
 
-    assert_eq!(server.terminate().await, 0);
+    assert_eq!(roles.terminate().await, 0);
     assert_clean(&on_eventstore().args(["verify", "--rows"]).finish().await);
 }

@@ -21,7 +21,8 @@ pub struct Log {
     /// The database that holds it in the end.
     database: String,
     _folder: Option<TempDir>,
-    _server: Option<JoinSet<()>>,
+    /// What serves it, for as long as this lives.
+    server: Option<JoinSet<()>>,
 }
 
 /// What positions are multiplied by where EventStoreDB's protocol is served, so that they are as sparse as its own.
@@ -41,7 +42,7 @@ impl Log {
             database: url.clone(),
             url,
             _folder: Some(folder),
-            _server: None,
+            server: None,
         }
     }
 
@@ -51,7 +52,7 @@ impl Log {
             database: url.clone(),
             url,
             _folder: None,
-            _server: None,
+            server: None,
         }
     }
 
@@ -68,13 +69,13 @@ impl Log {
             tls: None,
             stride: STRIDE,
         };
-        let mut server = JoinSet::new();
-        server.spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let served =
                 eventstore_protocol::serve(listener, store, options, CancellationToken::new());
             served.await.expect("the log is served");
         });
-        log._server = Some(server);
+        log.server = Some(tasks);
         log
     }
 
@@ -84,7 +85,7 @@ impl Log {
             url: other.url.clone(),
             database: other.database.clone(),
             _folder: None,
-            _server: None,
+            server: None,
         }
     }
 

@@ -122,12 +122,10 @@ async fn a_credential_that_is_taken_back_ends_its_subscription() {
     let mut subscription = reader
         .subscribe_to_stream("seats-1", &SubscribeToStreamOptions::default())
         .await;
-    loop {
-        match subscription.next_subscription_event().await.unwrap() {
-            SubscriptionEvent::CaughtUp(_) => break,
-            _ => continue,
-        }
-    }
+    while !matches!(
+        subscription.next_subscription_event().await.unwrap(),
+        SubscriptionEvent::CaughtUp(_)
+    ) {}
     gate.closed.store(true, Ordering::Relaxed);
     let ended = tokio::time::timeout(
         std::time::Duration::from_secs(5),
