@@ -326,7 +326,7 @@ fn me(model: &ReadModel) -> Operation {
         "Get one's own account".to_owned(),
         answer,
     );
-    operation.description = "An API key needs the scope `self:read`.".to_owned();
+    operation.description = String::from("An API key needs the scope `self:read`.");
     operation.problems.push((404, codes::NOT_FOUND));
     operation
 }

@@ -43,7 +43,6 @@ pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
     pub counting: Arc<Counting>,
     pub vault: Vault,
-    pub state: QueryState,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
     pub app: Router,
