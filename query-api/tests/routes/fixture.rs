@@ -45,6 +45,7 @@ pub struct Fixture {
     pub vault: Vault,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
+    pub state: QueryState,
     pub app: Router,
     folder: TempDir,
 }
