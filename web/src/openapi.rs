@@ -150,10 +150,10 @@ pub const BAD_BODY: [Refusal; 4] = [
     (422, codes::INVALID),
 ];
 
-/// A header of an answer: name, schema, meaning.
+/// A header of answers: its name, the JSON Schema of its value, its meaning.
 pub type Header = (&'static str, fn() -> Value, &'static str);
 
-/// Headers of answers.
+/// The headers that answers may be said to carry.
 pub const HEADERS: [Header; 9] = [
     (
         "ETag",

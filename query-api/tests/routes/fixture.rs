@@ -43,9 +43,9 @@ pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
     pub counting: Arc<Counting>,
     pub vault: Vault,
-    pub state: QueryState,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
+    pub state: QueryState,
     pub app: Router,
     folder: TempDir,
 }
