@@ -19,6 +19,7 @@ const BROKER: &str = "memory:";
 const KEYS: &str = "data/keys.json";
 const LISTEN: &str = "127.0.0.1:8080";
 const ISSUER: &str = "showcaller";
+const QUERY_CACHE_MB: u32 = 64;
 const LEDGER: &str = "sqlite:data/erasure-ledger.db";
 const MAIL: &str = "folder:data/mail";
 const MAIL_FROM: &str = "Showcaller <no-reply@localhost>";
@@ -155,6 +156,15 @@ struct Flags {
     /// The issuer and audience of access tokens [default: showcaller]
     #[arg(long, global = true, env = "SHOWCALLER_ISSUER", value_name = "NAME")]
     issuer: Option<String>,
+    /// Memory for hot rows and lists of the query API, in MiB; 0: none
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_QUERY_CACHE_MB",
+        value_name = "MIB",
+        default_value_t = QUERY_CACHE_MB
+    )]
+    query_cache_mb: u32,
     /// What to log, like info or projector=debug
     #[arg(
         long,
@@ -198,6 +208,8 @@ pub struct Settings {
     pub role: Option<Role>,
     /// The issuer and audience of access tokens.
     pub issuer: String,
+    /// Memory for hot rows and lists of the query API, in MiB; 0: none.
+    pub query_cache_mb: u32,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -259,6 +271,7 @@ impl CommandLine {
             listen,
             role: flags.role,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
+            query_cache_mb: flags.query_cache_mb,
             log: flags.log.clone(),
             log_format: flags.log_format,
         };

@@ -13,7 +13,7 @@ use command_api::accounts::AccountSettings;
 use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
-use query_api::QueryState;
+use query_api::{QuerySettings, QueryState};
 use read_models::{ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -186,7 +186,13 @@ async fn start(
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
             process.watch_read_models("read-models", &store);
-            let state = QueryState::new(store, app.models, vault.clone(), tokens, Arc::clone(keys));
+            let query_settings = QuerySettings {
+                cache_bytes: u64::from(settings.query_cache_mb) << 20,
+                shutdown: shutdown.clone(),
+                ..QuerySettings::default()
+            };
+            let (vault, keys) = (vault.clone(), Arc::clone(keys));
+            let state = QueryState::new(store, app.models, vault, tokens, keys, query_settings);
             process.router = process.router.merge(query_api::routes(state));
         }
     }

@@ -6,11 +6,17 @@
 
 mod access;
 mod answer;
+mod cache;
+mod changes;
 mod csv;
 mod cursor;
+mod event;
 mod grammar;
+mod hub;
 mod key;
+mod listeners;
 mod lists;
+mod live;
 mod negotiation;
 mod parameters;
 mod routes;
@@ -22,5 +28,6 @@ mod values;
 mod waiting;
 
 pub use access::Allowed;
+pub use cache::CacheCounts;
 pub use routes::{routes, rules};
-pub use state::QueryState;
+pub use state::{QuerySettings, QueryState};

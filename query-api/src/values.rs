@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 use read_models::{ColumnType, Decimal, Value};
+use serde::{Serialize, Serializer};
 
 use crate::scan::Scan;
 
@@ -61,6 +62,14 @@ pub(crate) fn text(value: &Value) -> Option<String> {
         Value::Decimal(number) => number.to_string(),
         Value::List(texts) => array_text(texts),
     })
+}
+
+/// A value as JSON has it in every answer.
+pub(crate) fn serialize<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Value::Timestamp(moment) => serializer.serialize_str(&moment_text(*moment)),
+        value => value.serialize(serializer),
+    }
 }
 
 /// Texts in braces, as PostgreSQL writes arrays: `{a,"b, c"}`.

@@ -23,6 +23,7 @@ mod docs;
 mod embedded;
 mod fixture;
 mod keys;
+mod live;
 mod operators;
 mod pairs;
 mod postgrest;

@@ -22,7 +22,9 @@ async fn the_client_library_of_postgrest_is_served_and_the_pages_examples_work()
     let mut token = person.token.clone();
     for n in 0..6 {
         let body = json!({ "given_name": format!("Name {n}") });
-        let command = client.command(&person, "update-profile", &body).after(&token);
+        let command = client
+            .command(&person, "update-profile", &body)
+            .after(&token);
         token = command.expect(200).await.token().to_owned();
     }
     let page = include_str!("../../docs/queries.md");
@@ -31,7 +33,11 @@ async fn the_client_library_of_postgrest_is_served_and_the_pages_examples_work()
     for path in examples {
         let path = path.replace('"', "%22");
         let answer = client.read(&path, &person, &token).await;
-        assert!(answer.text.len() > 2, "{path} finds nothing: {}", answer.text);
+        assert!(
+            answer.text.len() > 2,
+            "{path} finds nothing: {}",
+            answer.text
+        );
         tried += 1;
     }
     assert!(tried >= 5, "the page has examples");
@@ -44,5 +50,8 @@ async fn the_client_library_of_postgrest_is_served_and_the_pages_examples_work()
     let done = done.await.expect("it ran").expect("node is installed");
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{told}");
-    assert_eq!(String::from_utf8_lossy(&done.stdout), "postgrest-js is served\n");
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout),
+        "postgrest-js is served\n"
+    );
 }

@@ -235,7 +235,8 @@ async fn only_authenticated_callers_learn_which_read_models_there_are() {
     let fixture = filled().await;
     let told = fixture.get_as(BOB, &[], "/v1/nothing").await;
     assert!(
-        told.text.contains("accounts, notes, prices, takings"),
+        told.text
+            .contains("accounts, devices, notes, prices, takings"),
         "{}",
         told.text
     );
