@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vault::{Keys, Vault};
+use web::openapi::Description;
 use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSettings, Tokens};
 
 use crate::app::App;
@@ -85,13 +86,21 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
     let Process {
         mut tasks,
         health,
+        description,
         router,
         events,
     } = tokio::select! {
         started = started => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let router = web::harden(router.merge(health.routes()), Limits::default());
+    // A process without either API has nothing to describe.
+    let described = if roles.contains(&Role::CommandApi) || roles.contains(&Role::QueryApi) {
+        description.with(web::health::operations()).routes()
+    } else {
+        Router::new()
+    };
+    let router = router.merge(health.routes()).merge(described);
+    let router = web::harden(router, Limits::default());
     let stop = shutdown.clone();
     tasks.spawn(async move {
         if let Err(error) = web::serve(listener, router, stop).await {
@@ -117,6 +126,7 @@ async fn start(
     let mut process = Process {
         tasks: JoinSet::new(),
         health: Health::new(),
+        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION")),
         router: Router::new(),
         events: opened.events.clone(),
     };
@@ -180,20 +190,30 @@ async fn start(
             )?;
             let housekeeping = state.housekeeping();
             process.tasks.spawn(housekeeping.run(shutdown.clone()));
+            process.description = process
+                .description
+                .with(command_api::describe(&state))
+                .with_schemas(command_api::schemas());
             process.router = process.router.merge(command_api::routes(state));
             process.rewrap(vault, shutdown);
         }
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
-            process.watch_read_models("read-models", &store);
             let query_settings = QuerySettings {
                 cache_bytes: u64::from(settings.query_cache_mb) << 20,
                 shutdown: shutdown.clone(),
                 ..QuerySettings::default()
             };
             let (vault, keys) = (vault.clone(), Arc::clone(keys));
-            let state = QueryState::new(store, app.models, vault, tokens, keys, query_settings);
-            process.router = process.router.merge(query_api::routes(state));
+            process.watch_read_models("read-models", &store);
+            process.query_api(QueryState::new(
+                store,
+                app.models,
+                vault,
+                tokens,
+                keys,
+                query_settings,
+            ));
         }
     }
     Ok(process)
@@ -203,6 +223,7 @@ async fn start(
 struct Process {
     tasks: JoinSet<()>,
     health: Health,
+    description: Description,
     router: Router,
     events: Option<Arc<dyn EventStore>>,
 }
@@ -245,6 +266,14 @@ impl Process {
                 tracing::error!(%error, "the projector cannot go on");
             }
         });
+    }
+
+    fn query_api(&mut self, state: QueryState) {
+        let description = std::mem::take(&mut self.description);
+        self.description = description
+            .with(query_api::describe(&state))
+            .with_schemas(query_api::schemas(&state));
+        self.router = std::mem::take(&mut self.router).merge(query_api::routes(state));
     }
 
     /// Keeps data keys wrapped by the current master key.

@@ -17,7 +17,12 @@ pub trait Aggregate:
     /// The commands that `POST /v1/{COLLECTION}/{id}/{command}` gives, in kebab case.
     const COMMANDS: &'static [&'static str];
 
-    /// Takes a command's fields from its body; `None` for a name that is not known. Problems go to the form.
+    /// Every code that [`code`](Self::code) gives, for the description of the API; empty: it leaves them open.
+    const CODES: &'static [&'static str] = &[];
+
+    /// Takes a command's fields from its body; `None` for a name that is not known. Problems go to the form. The
+    /// description of the API is made by running this over an empty body: which fields it takes must not depend on what
+    /// stands in them.
     fn parse(name: &str, form: &mut Form) -> Option<Self::Command>;
 
     /// Whether the holder of this token may give this command to the stream with this id.

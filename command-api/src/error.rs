@@ -125,7 +125,13 @@ impl CommandError {
         reason = "it goes where errors are mapped"
     )]
     pub(crate) fn refused<A: crate::Aggregate>(refusal: A::Refusal) -> Self {
-        match A::code(&refusal) {
+        let code = A::code(&refusal);
+        debug_assert!(
+            A::CODES.is_empty() || A::CODES.contains(&code),
+            "{code:?} is missing in the CODES of {}",
+            A::COLLECTION
+        );
+        match code {
             // One code has one status, whoever says it.
             codes::ERASED => Self::Erased,
             code => Self::Refused {

@@ -1,22 +1,23 @@
 //! Parses a command's JSON body into typed fields and collects every problem, each with its JSON pointer (RFC 6901).
 //! Getters return a harmless value after a problem, so that the rest is still checked; the driver looks at the problems
 //! before it uses the command.
+//!
+//! The same parsing function describes the body: run over a form that only listens, it names every field it would take.
+//! So it must not make the taking of one field depend on what another holds.
 
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use web::FieldError;
 
-use crate::CommandError;
+use crate::shape::{self, Shape};
+use crate::{CommandError, Rule};
 
 /// A problem of one field: its stable code and a sentence that says what to write.
 pub type Problem = (&'static str, String);
-
-/// Checks a text and brings it into its canonical form.
-pub type Rule = fn(&str) -> Result<String, Problem>;
 
 /// A body being parsed.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Form {
     errors: Vec<FieldError>,
     now: DateTime<Utc>,
     account: Option<Uuid>,
+    /// What is said of the body; `None` while one is parsed.
+    shape: Option<Shape>,
 }
 
 impl Form {
@@ -39,18 +42,25 @@ impl Form {
             errors: Vec::new(),
             now,
             account,
+            shape: None,
         }
     }
 
-    /// A body of one text alone, which must never be shown.
-    pub(crate) fn only_secret(mut self, name: &'static str) -> Result<SecretString, CommandError> {
-        let secret = self.password(name);
-        self.whole(secret)
+    /// The JSON Schema of the bodies that a function parses.
+    pub(crate) fn describe<T>(parse: impl FnOnce(&mut Self) -> T) -> Value {
+        let mut form = Self::new(Map::new(), DateTime::UNIX_EPOCH, None);
+        form.shape = Some(Shape::default());
+        parse(&mut form);
+        form.shape.unwrap_or_default().schema()
     }
 
-    /// A body without fields.
-    pub(crate) fn nothing(self) -> Result<(), CommandError> {
-        self.whole(Some(()))
+    /// What a function parses, if nothing at all is wrong with the body.
+    pub(crate) fn parse<T>(
+        mut self,
+        parse: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Result<T, CommandError> {
+        let parsed = parse(&mut self);
+        self.whole(parsed)
     }
 
     /// When the command was accepted: the only time a decider may know, so commands that need it carry it.
@@ -65,7 +75,9 @@ impl Form {
 
     /// A required text.
     pub fn text(&mut self, name: &'static str, rule: Rule) -> String {
-        self.optional_text(name, rule).unwrap_or_else(|| {
+        let value = self.take(name, true, || rule.schema());
+        let text = value.and_then(|value| self.checked(name, rule, value));
+        text.flatten().unwrap_or_else(|| {
             self.require(name);
             String::new()
         })
@@ -78,9 +90,25 @@ impl Form {
 
     /// A text that may be left out (`None`) or cleared with `null` (`Some(None)`).
     pub fn nullable_text(&mut self, name: &'static str, rule: Rule) -> Option<Option<String>> {
-        match self.take(name)? {
+        let value = self.take(name, false, || shape::or_null(rule.schema()))?;
+        self.checked(name, rule, value)
+    }
+
+    /// A text that may be left out but never cleared.
+    pub fn kept_text(&mut self, name: &'static str, rule: Rule) -> Option<String> {
+        let value = self.take(name, false, || rule.schema())?;
+        let text = self.checked(name, rule, value)?;
+        if text.is_none() {
+            self.refuse(name, "required", "this can be changed but not cleared");
+        }
+        text
+    }
+
+    #[expect(clippy::option_option, reason = "wrong, null and set are three things")]
+    fn checked(&mut self, name: &'static str, rule: Rule, value: Value) -> Option<Option<String>> {
+        match value {
             Value::Null => Some(None),
-            Value::String(text) => match rule(&text) {
+            Value::String(text) => match rule.check(&text) {
                 Ok(text) => Some(Some(text)),
                 Err((code, detail)) => {
                     self.refuse(name, code, detail);
@@ -88,11 +116,49 @@ impl Form {
                 }
             },
             other => {
-                self.refuse(
-                    name,
-                    "wrong_type",
-                    format!("write a text, not {}", kind(&other)),
-                );
+                self.mistyped(name, "a text", &other);
+                None
+            }
+        }
+    }
+
+    /// One of a few texts, which must be there.
+    pub fn choice(&mut self, name: &'static str, code: &'static str, of: &[&str]) -> String {
+        let value = self.take(name, true, || json!({"type": "string", "enum": of}));
+        let text = value.and_then(|value| self.chosen(name, code, of, value));
+        text.unwrap_or_else(|| {
+            self.require(name);
+            String::new()
+        })
+    }
+
+    /// One of a few texts, that may be left out; `null` counts as left out.
+    pub fn optional_choice(
+        &mut self,
+        name: &'static str,
+        code: &'static str,
+        of: &[&str],
+    ) -> Option<String> {
+        let value = self.take(name, false, || shape::one_of_or_null(of))?;
+        self.chosen(name, code, of, value)
+    }
+
+    fn chosen(
+        &mut self,
+        name: &'static str,
+        code: &'static str,
+        of: &[&str],
+        value: Value,
+    ) -> Option<String> {
+        match value {
+            Value::Null => None,
+            Value::String(text) if of.contains(&text.as_str()) => Some(text),
+            Value::String(_) => {
+                self.refuse(name, code, format!("write one of: {}", of.join(", ")));
+                None
+            }
+            other => {
+                self.mistyped(name, "a text", &other);
                 None
             }
         }
@@ -100,48 +166,100 @@ impl Form {
 
     /// A required text that must never be shown.
     pub fn password(&mut self, name: &'static str) -> Option<SecretString> {
-        match self.take(name) {
+        self.secret(name, shape::secret)
+    }
+
+    /// A required text that must never be shown, described by a schema.
+    pub(crate) fn secret(
+        &mut self,
+        name: &'static str,
+        schema: impl FnOnce() -> Value,
+    ) -> Option<SecretString> {
+        match self.take(name, true, schema) {
             None | Some(Value::Null) => {
                 self.require(name);
                 None
             }
             Some(Value::String(text)) => Some(text.into()),
             Some(other) => {
-                self.refuse(
-                    name,
-                    "wrong_type",
-                    format!("write a text, not {}", kind(&other)),
-                );
+                self.mistyped(name, "a text", &other);
                 None
             }
         }
     }
 
+    /// A required list of at least one text, each brought into its form by `accept`, which says why not.
+    pub fn texts(
+        &mut self,
+        name: &'static str,
+        example: &str,
+        accept: impl Fn(&str) -> Result<String, Problem>,
+    ) -> Vec<String> {
+        let list = match self.take(name, true, || shape::texts(example)) {
+            Some(Value::Array(list)) if !list.is_empty() => list,
+            _ => {
+                let detail = format!("write a list, for example [{example:?}]");
+                self.refuse(name, "required", detail);
+                return Vec::new();
+            }
+        };
+        let mut texts = Vec::with_capacity(list.len());
+        for value in &list {
+            match value.as_str().map(&accept) {
+                Some(Ok(text)) => texts.push(text),
+                Some(Err((code, detail))) => self.refuse(name, code, detail),
+                None => self.mistyped(name, "a list of texts", value),
+            }
+        }
+        texts
+    }
+
     /// A required integer within a range.
     pub fn integer(&mut self, name: &'static str, range: RangeInclusive<i64>) -> i64 {
-        let Some(value) = self.take(name).filter(|v| !v.is_null()) else {
+        let (least, most) = (*range.start(), *range.end());
+        let schema = || json!({"type": "integer", "minimum": least, "maximum": most});
+        let Some(value) = self.take(name, true, schema).filter(|v| !v.is_null()) else {
             self.require(name);
-            return *range.start();
+            return least;
         };
         match value.as_i64() {
             Some(number) if range.contains(&number) => return number,
             Some(_) => self.refuse(
                 name,
                 "out_of_range",
-                format!("write a number from {} to {}", range.start(), range.end()),
+                format!("write a number from {least} to {most}"),
             ),
-            None => self.refuse(
-                name,
-                "wrong_type",
-                format!("write an integer, not {}", kind(&value)),
-            ),
+            None => self.mistyped(name, "an integer", &value),
         }
-        *range.start()
+        least
     }
 
     /// A JSON value of any type that may be left out.
     pub fn value(&mut self, name: &'static str) -> Option<Value> {
-        self.take(name)
+        self.take(name, false, || json!({}))
+    }
+
+    /// An object of at most so many fields, whatever these are, that may be left out; `null` counts as left out.
+    pub fn optional_map(
+        &mut self,
+        name: &'static str,
+        most_fields: usize,
+    ) -> Option<Map<String, Value>> {
+        match self.take(name, false, || shape::map_or_null(most_fields))? {
+            Value::Null => None,
+            Value::Object(fields) => {
+                let found = fields.len();
+                if found > most_fields {
+                    let detail = format!("write at most {most_fields} fields; these are {found}");
+                    self.refuse(name, "too_many", detail);
+                }
+                Some(fields)
+            }
+            other => {
+                self.mistyped(name, "an object", &other);
+                None
+            }
+        }
     }
 
     /// A required object with fields of its own.
@@ -150,29 +268,24 @@ impl Form {
         name: &'static str,
         parse: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
-        let value = self.take(name);
-        let fields = match value {
+        if let Some(shape) = &mut self.shape {
+            shape.add(name, true, Self::describe(parse));
+            return None;
+        }
+        let fields = match self.take(name, true, Value::default) {
             Some(Value::Object(fields)) => fields,
             None | Some(Value::Null) => {
                 self.require(name);
                 return None;
             }
             Some(other) => {
-                self.refuse(
-                    name,
-                    "wrong_type",
-                    format!("write an object, not {}", kind(&other)),
-                );
+                self.mistyped(name, "an object", &other);
                 return None;
             }
         };
         let mut inner = Self {
             pointer: format!("{}/{name}", self.pointer),
-            fields,
-            known: Vec::new(),
-            errors: Vec::new(),
-            now: self.now,
-            account: self.account,
+            ..Self::new(fields, self.now, self.account)
         };
         let parsed = parse(&mut inner);
         self.errors.append(&mut inner.finish());
@@ -197,9 +310,13 @@ impl Form {
         });
     }
 
-    /// Nothing is wrong so far and no unknown field is left.
-    pub fn is_clean(&self) -> bool {
-        self.fields.is_empty() && self.errors.is_empty()
+    /// Refuses a body that says nothing, if nothing else is wrong with it: `said` is whether it said anything.
+    pub fn at_least_one(&mut self, said: bool, detail: &str) {
+        if let Some(shape) = &mut self.shape {
+            shape.at_least_one();
+        } else if !said && self.fields.is_empty() && self.errors.is_empty() {
+            self.refuse_whole("empty", detail);
+        }
     }
 
     /// Every problem, unknown fields included; empty when the command may be used.
@@ -235,7 +352,20 @@ impl Form {
         }
     }
 
-    fn take(&mut self, name: &'static str) -> Option<Value> {
+    fn mistyped(&mut self, name: &'static str, wanted: &str, found: &Value) {
+        let detail = format!("write {wanted}, not {}", kind(found));
+        self.refuse(name, "wrong_type", detail);
+    }
+
+    fn take(
+        &mut self,
+        name: &'static str,
+        required: bool,
+        schema: impl FnOnce() -> Value,
+    ) -> Option<Value> {
+        if let Some(shape) = &mut self.shape {
+            shape.add(name, required, schema());
+        }
         self.known.push(name);
         self.fields.remove(name)
     }
@@ -261,59 +391,5 @@ fn kind(value: &Value) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn form(body: Value) -> Form {
-        let Value::Object(fields) = body else {
-            panic!("a body is an object")
-        };
-        Form::new(fields, DateTime::UNIX_EPOCH, None)
-    }
-
-    fn any(text: &str) -> Result<String, Problem> {
-        if text.is_empty() {
-            Err(("too_short", "write something".into()))
-        } else {
-            Ok(text.to_owned())
-        }
-    }
-
-    fn found(errors: &[FieldError]) -> Vec<(&str, &str)> {
-        errors
-            .iter()
-            .map(|error| (error.pointer.as_str(), error.code))
-            .collect()
-    }
-
-    #[test]
-    fn every_problem_is_reported_at_once_with_its_pointer() {
-        let mut form = form(serde_json::json!({
-            "seats": 0, "name": "", "profile": {"given": 3, "odd/~": 1}, "more": true
-        }));
-        form.integer("seats", 1..=10);
-        form.text("name", any);
-        form.text("missing", any);
-        form.object("profile", |profile| profile.optional_text("given", any));
-        assert_eq!(
-            found(&form.finish()),
-            [
-                ("/seats", "out_of_range"),
-                ("/name", "too_short"),
-                ("/missing", "required"),
-                ("/profile/given", "wrong_type"),
-                ("/profile/odd~1~0", "unknown_field"),
-                ("/more", "unknown_field"),
-            ]
-        );
-    }
-
-    #[test]
-    fn absent_null_and_set_are_three_things() {
-        let mut form = form(serde_json::json!({"cleared": null, "set": "x"}));
-        assert_eq!(form.nullable_text("absent", any), None);
-        assert_eq!(form.nullable_text("cleared", any), Some(None));
-        assert_eq!(form.nullable_text("set", any), Some(Some("x".into())));
-        assert!(form.finish().is_empty());
-    }
-}
+#[path = "form_tests.rs"]
+mod tests;

@@ -40,6 +40,17 @@ impl From<Outcome> for Answered {
     }
 }
 
+/// What the description of the API says of a team's own aggregate. Commands come with the schemas of their bodies.
+pub(crate) struct Hosted {
+    pub collection: &'static str,
+    pub begins: Option<(&'static str, Value)>,
+    pub commands: Vec<(&'static str, Value)>,
+    /// The codes of its refusals; empty where they are not listed.
+    pub codes: &'static [&'static str],
+    /// Its streams can be forgotten.
+    pub personal: bool,
+}
+
 /// A kind of aggregate that takes commands over HTTP.
 #[async_trait]
 pub(crate) trait Host: Send + Sync {
@@ -56,6 +67,11 @@ pub(crate) trait Host: Send + Sync {
 
     /// The category of streams that are a person's, one each, under the person's id.
     fn personal(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What the description says of it; `None` where that is said elsewhere.
+    fn describe(&self) -> Option<Hosted> {
         None
     }
 
@@ -120,6 +136,17 @@ impl<A: Aggregate> Host for TypedHost<A> {
     fn personal(&self) -> Option<&'static str> {
         let anybody = Uuid::nil();
         (A::person(&anybody.to_string()) == Some(anybody)).then_some(A::CATEGORY)
+    }
+
+    fn describe(&self) -> Option<Hosted> {
+        let body = |name| (name, Form::describe(|form| _ = A::parse(name, form)));
+        Some(Hosted {
+            collection: A::COLLECTION,
+            begins: A::BEGINS.map(body),
+            commands: A::COMMANDS.iter().copied().map(body).collect(),
+            codes: A::CODES,
+            personal: A::person(&Uuid::nil().to_string()).is_some(),
+        })
     }
 
     async fn begin(

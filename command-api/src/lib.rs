@@ -6,6 +6,7 @@ mod aggregate;
 pub mod api_key;
 mod clock;
 mod decider;
+mod describe;
 mod drill;
 mod error;
 mod executor;
@@ -16,13 +17,16 @@ mod order;
 pub mod policy;
 mod request;
 mod routes;
+mod rule;
 pub mod rules;
 mod seal;
 pub mod session;
+mod shape;
 
 pub use aggregate::Aggregate;
 pub use clock::{Clock, SystemClock};
 pub use decider::{Decider, Given, When, given};
+pub use describe::{describe, schemas};
 #[doc(hidden)]
 pub use drill::CRASH_POINTS;
 #[cfg(debug_assertions)]
@@ -30,8 +34,9 @@ pub use drill::CRASH_POINTS;
 pub use drill::crash_at;
 pub use error::{CommandError, codes};
 pub use executor::{Executor, Loaded, Stores};
-pub use form::{Form, Problem as FieldProblem, Rule};
+pub use form::{Form, Problem as FieldProblem};
 pub use in_flight::{InFlight, InFlightGuard};
 pub use order::{Order, Origin, Outcome};
 pub use request::content;
 pub use routes::{CommandState, DuplicateCollection, HostBox, Registration, hosted, routes};
+pub use rule::{Check, Rule};

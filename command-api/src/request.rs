@@ -10,7 +10,8 @@ use crate::Origin;
 use crate::routes::CommandState;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const IDEMPOTENCY_KEY_CHARS: usize = 255;
+/// Most characters of an Idempotency-Key.
+pub(crate) const IDEMPOTENCY_KEY_CHARS: usize = 255;
 /// How much of a client's name is kept.
 const DEVICE_CHARS: usize = 200;
 

@@ -1,6 +1,6 @@
 //! The command routes: a request becomes an order, an outcome becomes an answer. Nothing is decided here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::extract::{FromRef, Path, State};
@@ -27,6 +27,9 @@ use crate::in_flight::InFlight;
 use crate::order::Outcome;
 use crate::request::CommandRequest;
 use crate::{Aggregate, CommandError, policy};
+
+/// Where the public keys of access tokens are.
+pub(crate) const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// What the command routes share.
 #[derive(Clone)]
@@ -168,6 +171,12 @@ impl CommandState {
         &self.0.in_flight
     }
 
+    /// What takes commands here, by the name in the URL.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &dyn Host> {
+        let names: BTreeSet<_> = self.0.hosts.keys().copied().collect();
+        names.into_iter().map(|name| &*self.0.hosts[name])
+    }
+
     /// Accounts and what belongs to them.
     pub(crate) fn people(&self) -> &People {
         &self.0.people
@@ -220,7 +229,7 @@ pub fn routes(state: CommandState) -> Router {
     router
         .route("/v1/{collection}", post(begin))
         .route("/v1/{collection}/{id}/{command}", post(act))
-        .route("/.well-known/jwks.json", get(jwks))
+        .route(JWKS_PATH, get(jwks))
         .with_state(state)
 }
 

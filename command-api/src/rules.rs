@@ -1,4 +1,4 @@
-//! Rules for single fields. Each returns the canonical form, or a code and a sentence that says what to write.
+//! Rules for single texts: each brings one into its canonical form, or says why not and what to write.
 
 mod countries;
 mod text;
@@ -7,15 +7,66 @@ use chrono::NaiveDate;
 use icu_locale_core::Locale;
 use unicode_normalization::UnicodeNormalization;
 
-pub use self::text::{name, postal_address};
+use self::text::{name, postal_address};
+use crate::Rule;
 use crate::form::Problem;
 
 const EMAIL_BYTES: usize = 254;
 const LOCALE_BYTES: usize = 35;
 
+/// A name: NFC, one line, 1 to 100 characters as people count them (grapheme clusters, UAX 29).
+pub const NAME: Rule = Rule::new(name)
+    .of_length(1, text::NAME_CHARS)
+    .example("Ada Lovelace")
+    .meaning("One line of 1 to 100 characters as people count them, in any script; brought to NFC and trimmed.");
+
+/// A postal address: NFC, 1 to 500 characters as people count them; line breaks are allowed.
+pub const POSTAL_ADDRESS: Rule = Rule::new(postal_address)
+    .of_length(1, text::POSTAL_ADDRESS_CHARS)
+    .example("12 St James's Square\nLondon")
+    .meaning("1 to 500 characters as people count them; line breaks are allowed.");
+
 /// An e-mail address: one `@`, something on both sides, no spaces, at most 254 bytes (RFC 5321, 4.5.3.1.3), and a domain
 /// whose ASCII form (IDNA) has the lengths that DNS allows: 63 bytes a label.
-pub fn email(text: &str) -> Result<String, Problem> {
+pub const EMAIL: Rule = Rule::new(email)
+    .of_length(0, EMAIL_BYTES)
+    .format("idn-email")
+    .example("ada@example.org");
+
+/// A telephone number in E.164: `+`, then 7 to 15 digits, the first of them not 0. Spaces and hyphens are dropped.
+pub const PHONE: Rule = Rule::new(phone)
+    .pattern("^[ -]*\\+[ -]*[1-9]([ -]*[0-9]){6,14}[ -]*$")
+    .example("+4930123456")
+    .meaning("A number in international form (E.164); spaces and hyphens are dropped.");
+
+/// A birth date as `YYYY-MM-DD`. That it lies in a lifetime is checked where the time is known.
+pub const BIRTH_DATE: Rule = Rule::new(birth_date)
+    .format("date")
+    .example("1990-12-10")
+    .meaning("Not in the future, and less than 150 years ago.");
+
+/// A country by its code of ISO 3166-1 alpha-2, upper-cased.
+pub const COUNTRY: Rule = Rule::new(country)
+    .pattern("^[A-Za-z]{2}$")
+    .example("GB")
+    .meaning("A code of ISO 3166-1 alpha-2; brought to upper case.");
+
+/// A language tag that is well-formed by BCP 47 (RFC 5646, 2.1): language, then script, region, variants, and what
+/// follows `x`, each at most once. Other extensions are refused: settings say such things in fields of their own.
+pub const LOCALE: Rule = Rule::new(locale)
+    .pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")
+    .example("de-CH")
+    .meaning("A language tag (BCP 47).");
+
+/// A time zone of the IANA database.
+pub const TIME_ZONE: Rule = Rule::new(time_zone)
+    .example("Europe/Berlin")
+    .meaning("A time zone of the IANA database.");
+
+/// Any text.
+pub const ANY: Rule = Rule::new(any);
+
+fn email(text: &str) -> Result<String, Problem> {
     let text: String = text.nfc().collect::<String>().trim().to_owned();
     let invalid = || {
         (
@@ -42,8 +93,7 @@ pub fn email(text: &str) -> Result<String, Problem> {
     Ok(text)
 }
 
-/// A telephone number in E.164: `+`, then 7 to 15 digits, the first of them not 0. Spaces and hyphens are dropped.
-pub fn phone(text: &str) -> Result<String, Problem> {
+fn phone(text: &str) -> Result<String, Problem> {
     let text: String = text.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
     let digits = text.strip_prefix('+').unwrap_or("");
     let fits = (7..=15).contains(&digits.len())
@@ -59,16 +109,14 @@ pub fn phone(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// A birth date as `YYYY-MM-DD`. That it lies in a lifetime is checked where the time is known.
-pub fn birth_date(text: &str) -> Result<String, Problem> {
+fn birth_date(text: &str) -> Result<String, Problem> {
     match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         Ok(date) if text.len() == 10 && date.to_string() == text => Ok(text.to_owned()),
         _ => Err(("invalid_date", "write a date as YYYY-MM-DD".into())),
     }
 }
 
-/// A country by its code of ISO 3166-1 alpha-2, upper-cased.
-pub fn country(text: &str) -> Result<String, Problem> {
+fn country(text: &str) -> Result<String, Problem> {
     let code = text.to_ascii_uppercase();
     if countries::CODES.binary_search(&code.as_str()).is_ok() {
         Ok(code)
@@ -80,9 +128,7 @@ pub fn country(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// A language tag that is well-formed by BCP 47 (RFC 5646, 2.1): language, then script, region, variants, and what
-/// follows `x`, each at most once. Other extensions are refused: settings say such things in fields of their own.
-pub fn locale(text: &str) -> Result<String, Problem> {
+fn locale(text: &str) -> Result<String, Problem> {
     let invalid = || {
         (
             "invalid_locale",
@@ -110,8 +156,7 @@ pub fn locale(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// A time zone of the IANA database.
-pub fn time_zone(text: &str) -> Result<String, Problem> {
+fn time_zone(text: &str) -> Result<String, Problem> {
     text.parse::<chrono_tz::Tz>()
         .map(|zone| zone.name().to_owned())
         .map_err(|_| {
@@ -122,8 +167,8 @@ pub fn time_zone(text: &str) -> Result<String, Problem> {
         })
 }
 
-/// One word of a fixed list is checked where it is parsed; this lets any text through.
-pub fn word(text: &str) -> Result<String, Problem> {
+#[expect(clippy::unnecessary_wraps, reason = "every check has this form")]
+fn any(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
@@ -224,6 +269,28 @@ mod tests {
             "en-GB-oxendict-x-12345678-12345678-1",
         ] {
             assert_eq!(locale(bad).unwrap_err().0, "invalid_locale", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_rule_says_of_itself_is_so() {
+        for rule in [
+            NAME,
+            POSTAL_ADDRESS,
+            EMAIL,
+            PHONE,
+            BIRTH_DATE,
+            COUNTRY,
+            LOCALE,
+            TIME_ZONE,
+        ] {
+            let schema = rule.schema();
+            let example = schema["examples"][0].as_str().unwrap();
+            assert!(rule.check(example).is_ok(), "{schema}");
+            if let Some(most) = schema["maxLength"].as_u64() {
+                let longer = "x".repeat(most as usize + 1);
+                assert_eq!(rule.check(&longer).unwrap_err().0, "too_long", "{schema}");
+            }
         }
     }
 }

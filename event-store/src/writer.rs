@@ -144,8 +144,6 @@ impl<B: Backend> Task<B> {
             }
             let rest = waiting.split_off(self.fitting(&waiting));
             self.carry_out(std::mem::replace(&mut waiting, rest)).await;
-            // Those just answered get the chance to hand over their next append before the next batch is cut.
-            tokio::task::yield_now().await;
         }
     }
 
@@ -245,12 +243,16 @@ impl<B: Backend> Task<B> {
         let attempts: Vec<&[Hash]> = items.iter().map(|item| item.attempts.as_slice()).collect();
         let (answers, head): (Vec<Answer>, _) =
             plan.settle(&appends, &attempts, outcome, &mut self.tails);
-        for (item, answer) in items.iter_mut().zip(answers) {
+        self.heads.raise(head);
+        let half = items.len() / 2;
+        for (index, (item, answer)) in items.iter_mut().zip(answers).enumerate() {
+            if index == half && half > 0 {
+                tokio::task::yield_now().await;
+            }
             if let Some(answer) = answer {
                 item.answer(answer);
             }
         }
-        self.heads.raise(head);
         Ok(())
     }
 }

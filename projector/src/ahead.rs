@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
     Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ProjectionStore,
-    ReadModel, RowKey, RowWrites, Rows, fold,
+    ROWS_A_CHANGE, ReadModel, Row, RowKey, RowWrites, Rows, Search, fold,
 };
 use serde::Deserialize;
 
@@ -37,6 +37,8 @@ pub(crate) struct Ahead {
     parked: HashMap<StreamId, Position>,
     to_park: Vec<Parked>,
     rows: Rows,
+    /// What was looked for since the last commit: every stored row that is found stands in `rows`.
+    found: HashSet<Search>,
     cache: Cache,
     events: usize,
 }
@@ -51,6 +53,7 @@ impl Ahead {
             parked: parked.into_iter().map(|p| (p.stream, p.position)).collect(),
             to_park: Vec::new(),
             rows: Rows::new(),
+            found: HashSet::new(),
             // Before the first event the table is empty.
             cache: Cache::new(cached_rows, stored == Checkpoint::default()),
             events: 0,
@@ -60,6 +63,11 @@ impl Ahead {
     /// Something waits for a commit.
     pub(crate) fn is_ahead(&self) -> bool {
         self.reached != self.stored
+    }
+
+    /// What waits is more than a checkpoint.
+    pub(crate) fn changes_rows(&self) -> bool {
+        !(self.rows.is_empty() && self.to_park.is_empty())
     }
 
     /// As much waits for a commit as may.
@@ -186,7 +194,45 @@ impl Ahead {
             self.rows
                 .extend(found.into_iter().map(|(key, row)| (key, Some(row))));
         }
+        for search in changes.iter().flat_map(|(_, made)| made.searches()) {
+            self.find(table, search, &mut unseen).await?;
+        }
         Ok(unseen)
+    }
+
+    /// Brings every stored row that a change looks for. The rows named by key, and those that earlier changes look for, are
+    /// here before: what the table knows better than memory is therefore as it will be when the change is folded. So if
+    /// more come than a change may find, that is how many it finds, and the fold refuses it.
+    async fn find(
+        &mut self,
+        table: &Table<'_>,
+        search: &Search,
+        unseen: &mut HashSet<RowKey>,
+    ) -> Result<(), Error> {
+        if self.found.contains(search) {
+            return Ok(());
+        }
+        // Any row in memory may be found in the table as it no longer is.
+        let limit = ROWS_A_CHANGE + self.rows.len() + 1;
+        let Table {
+            store,
+            model,
+            generation,
+            partition,
+        } = *table;
+        let stored: Vec<(RowKey, Row)> = store
+            .find_rows(model, generation, partition, search, limit as u32)
+            .await?;
+        if stored.len() < limit {
+            self.found.insert(search.clone());
+        }
+        for (key, row) in stored {
+            if !self.rows.contains_key(&key) || unseen.remove(&key) {
+                self.cache.take(&key);
+                self.rows.insert(key, Some(row));
+            }
+        }
+        Ok(())
     }
 
     /// Commits what was taken in: rows, parked streams and checkpoint in one fenced transaction. After an error this
@@ -199,6 +245,7 @@ impl Ahead {
             park: std::mem::take(&mut self.to_park),
             ..RowWrites::default()
         };
+        self.found.clear();
         for (key, row) in self.rows.drain() {
             match row {
                 Some(row) => writes.upserts.push((key, row)),
@@ -272,3 +319,6 @@ pub(crate) fn place(partition: Partition, event: &RecordedEvent) -> EventPlace {
         recorded_at: time.map(|Time { recorded_at }| recorded_at),
     }
 }
+
+#[cfg(test)]
+mod tests;

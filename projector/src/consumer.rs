@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
 use crate::context::Context;
-use crate::healing::{following, heal, sort_out};
+use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Pace, Taken};
-use crate::options::{LOG_PAUSE, Pauses, SILENCE};
+use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
 
@@ -32,6 +32,7 @@ impl Consumer {
         while let Some(subscription) = self.subscribe().await {
             self.report(true);
             let end = self.consume(subscription).await;
+            flush(&self.lanes).await;
             self.report(false);
             match end {
                 Ok(()) => return,
@@ -80,20 +81,33 @@ impl Consumer {
     /// Ok at shutdown.
     async fn consume(&self, mut subscription: Box<dyn Subscription>) -> Result<(), broker::Error> {
         let mut complaints = Complaints::default();
+        let mut heard = Instant::now();
+        // When checkpoints that moved past events which change no row are due.
+        let mut due: Option<Instant> = None;
         loop {
+            let silent = heard + SILENCE;
+            let patience = due.map_or(silent, |due| due.min(silent)) - Instant::now();
             let deliveries = tokio::select! {
                 () = self.context.shutdown.cancelled() => return Ok(()),
-                deliveries = subscription.next_batch(self.context.options.batch, SILENCE) => deliveries?,
+                deliveries = subscription.next_batch(self.context.options.batch, patience) => deliveries?,
             };
-            let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() else {
+            if let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() {
+                heard = Instant::now();
+                if !self.project(&deliveries, &mut complaints).await {
+                    return Ok(());
+                }
+                subscription.acknowledge(last).await?;
+            } else if Instant::now() >= silent {
                 // Not even a heartbeat: the relay may be down.
+                heard = Instant::now();
                 heal(&self.context, &self.lanes, Position::ZERO).await;
-                continue;
-            };
-            if !self.project(&deliveries, &mut complaints).await {
-                return Ok(());
             }
-            subscription.acknowledge(last).await?;
+            if due.is_some_and(|due| Instant::now() >= due) {
+                flush(&self.lanes).await;
+                due = None;
+            } else if due.is_none() && self.lanes.iter().any(|lane| lane.waits()) {
+                due = Some(Instant::now() + CHECKPOINT_PAUSE);
+            }
         }
     }
 

@@ -15,6 +15,20 @@ use crate::options::{HEALING_PAGES, Pauses};
 /// Takes the log into those lanes of a partition that follow it, at least up to `target` and in any case to the log's
 /// head. False when the projector is to stop.
 pub(crate) async fn heal(context: &Context, lanes: &[Arc<Lane>], target: Position) -> bool {
+    let goes_on = read_on(context, lanes, target).await;
+    flush(lanes).await;
+    goes_on
+}
+
+/// Commits what waits in lanes that follow. What could not be committed is read again, as soon as it is missed.
+pub(crate) async fn flush(lanes: &[Arc<Lane>]) {
+    let mut waiting = following(lanes);
+    waiting.retain(|lane| lane.waits());
+    let outcomes = join_all(waiting.iter().map(|lane| lane.flush())).await;
+    sort_out(&waiting, &outcomes);
+}
+
+async fn read_on(context: &Context, lanes: &[Arc<Lane>], target: Position) -> bool {
     let mut target = target;
     for attempt in 0..HEALING_PAGES {
         let following = following(lanes);

@@ -12,6 +12,9 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a subscription may be silent, heartbeats included, before the log is looked at; and how often the log is
 /// looked at while the broker is down.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+/// How long a checkpoint may wait whose events changed no row: readers that name such an event wait for it that long, and
+/// a read model that few events concern costs little.
+pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_millis(25);
 /// How many pages a partition heals in place before it counts as far behind.
 pub(crate) const HEALING_PAGES: usize = 5;
 /// How many slices of pages may wait for one partition while a read model catches up.

@@ -22,11 +22,10 @@ pub(crate) fn line(to: &mut String, cells: impl Iterator<Item = Cell>) {
         }
         match cell {
             Cell::Empty => {}
-            Cell::Exact(text) => field(to, &text),
             Cell::Text(text) if text.starts_with(FORMULA) => field(to, &format!("'{text}")),
             // Quoted, so that it differs from a value that is not there.
             Cell::Text(text) if text.is_empty() => to.push_str("\"\""),
-            Cell::Text(text) => field(to, &text),
+            Cell::Exact(text) | Cell::Text(text) => field(to, &text),
         }
     }
     to.push_str("\r\n");

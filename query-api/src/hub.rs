@@ -4,7 +4,9 @@
 //! It refuses to hold more than a bounded number of changes for anybody: who falls behind reads the journal alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::Duration;
 
 use read_models::{Changed, Error, Page, Place, ReadModel, ReadStore};
@@ -29,7 +31,7 @@ const HELD: usize = 64;
 /// Follows one read model. Its task ends with it.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: OnceLock<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -49,7 +51,7 @@ struct Shared {
 /// How far the journal has been followed, everything before it invalidated.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    pub(crate) place: Place,
+    place: Arc<Place>,
     /// When the look began: everything committed before that was seen.
     at: Instant,
     /// Raised when what was cached before says nothing any more.
@@ -103,7 +105,7 @@ impl Hub {
                 first_look: Notify::new(),
                 forget: Box::new(forget),
             }),
-            task: Mutex::new(None),
+            task: OnceLock::new(),
         }
     }
 
@@ -152,18 +154,16 @@ impl Hub {
         self.shared.told().place.clone()
     }
 
+    /// The task begins with the first who needs it: only then is there sure to be a runtime.
     fn start(&self) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.is_none() {
-            *task = Some(tokio::spawn(Arc::clone(&self.shared).run()));
-        }
+        self.task
+            .get_or_init(|| tokio::spawn(Arc::clone(&self.shared).run()));
     }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = task {
+        if let Some(task) = self.task.get() {
             task.abort();
         }
     }
@@ -224,9 +224,9 @@ impl Shared {
         match self.store.changes_since(&self.model, &seen.place).await? {
             None => self.begin(at).await,
             Some(changed) => {
-                if changed.place != seen.place {
+                if changed.place != *seen.place {
                     self.take_in(changed, &seen, at).await;
-                } else if let Some(seen) = &mut *self.seen_mut() {
+                } else if let Some(seen) = self.seen_mut().as_mut() {
                     seen.at = at;
                 }
                 Ok(())
@@ -242,7 +242,7 @@ impl Shared {
         told.era += 1;
         told.place.clone_from(&place);
         *self.seen_mut() = place.map(|place| Seen {
-            place,
+            place: Arc::new(place),
             at,
             era: told.era,
             changes: 0,
@@ -255,7 +255,7 @@ impl Shared {
     /// Tells of what changed: first the cache, then those who listen.
     async fn take_in(&self, changed: Changed, before: &Seen, at: Instant) {
         let next = Seen {
-            place: changed.place.clone(),
+            place: Arc::new(changed.place.clone()),
             at,
             era: before.era,
             changes: before.changes + u64::from(!changed.rows.is_empty()),
@@ -267,7 +267,7 @@ impl Shared {
             *seen = Some(next);
         }
         let mut batch = Batch {
-            since: before.place.clone(),
+            since: (*before.place).clone(),
             place: changed.place,
             changed: changed.rows.into_iter().collect(),
             read: None,
@@ -315,7 +315,7 @@ impl Shared {
         self.seen.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen_mut(&self) -> std::sync::RwLockWriteGuard<'_, Option<Seen>> {
+    fn seen_mut(&self) -> RwLockWriteGuard<'_, Option<Seen>> {
         self.seen.write().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,7 +2,6 @@
 //! as the caller may see them. It refuses to tell of rows outside the caller's reach, to hold more for a slow client than one
 //! batch, and to outlive the credential that it was begun with.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,20 +9,18 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use futures::stream;
-use read_models::{Field, Filter, Place, Query, ReadModel, RowKey, Value};
+use read_models::{Place, Query, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use uuid::Uuid;
-use web::{Caller, Problem};
+use web::Problem;
 
-use crate::access::Reach;
 use crate::changes::{self, Batch, Rows};
 use crate::event::{self, Events};
-use crate::grammar::Output;
 use crate::hub::{News, Subscription};
 use crate::listeners::Listening;
 use crate::rows;
-use crate::state::{Hosted, QueryState};
+use crate::state::QueryState;
+use crate::subject::Subject;
 
 /// How long a stream waits for the read model to be there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,58 +32,6 @@ const HEARTBEAT: u32 = 30;
 const PAGE: u32 = 500;
 /// The id of the last event that the client has taken in.
 const LAST_EVENT_ID: &str = "last-event-id";
-
-/// What a stream is of.
-pub(crate) struct Subject {
-    pub(crate) hosted: Arc<Hosted>,
-    /// Which rows; what the caller may reach is part of it.
-    pub(crate) filter: Filter,
-    pub(crate) outputs: Vec<Output>,
-    pub(crate) caller: Caller,
-    /// The owner's column and the caller, where the caller sees its own rows alone.
-    owner: Option<(Field, Uuid)>,
-}
-
-impl Subject {
-    /// The rows of `filter` that the caller may reach.
-    pub(crate) fn new(
-        hosted: &Arc<Hosted>,
-        reach: &Reach<'_>,
-        filter: Filter,
-        outputs: Vec<Output>,
-        caller: Caller,
-    ) -> Self {
-        let model = &hosted.model;
-        let owner = match reach {
-            Reach::Every => None,
-            Reach::Own { column, account } => model.field(column).map(|field| (field, *account)),
-        };
-        Self {
-            filter: reach.condition(model).and(filter),
-            hosted: Arc::clone(hosted),
-            outputs,
-            caller,
-            owner,
-        }
-    }
-
-    fn model(&self) -> &ReadModel {
-        &self.hosted.model
-    }
-
-    /// Whether a row that is not shown may be told of by its key: it is, or was when it was removed, within reach, and with
-    /// this key it could have been shown.
-    fn may_tell(&self, key: &RowKey, row: Option<&Vec<Value>>, former_owners: &[Uuid]) -> bool {
-        let within = match &self.owner {
-            Some((field, account)) if !field.is_key() => {
-                former_owners.contains(account)
-                    || row.is_some_and(|row| row[field.index()] == Value::Uuid(*account))
-            }
-            _ => true,
-        };
-        within && self.filter.may_match(key)
-    }
-}
 
 /// Begins a stream; 503 if the read model cannot be followed.
 pub(crate) async fn answer(

@@ -15,13 +15,13 @@ use crate::access::{self, Allowed};
 use crate::answer::Answer;
 use crate::cache::Question;
 use crate::lists::Listing;
-use crate::live::{self, Subject};
 use crate::negotiation::Form;
 use crate::state::{Hosted, QueryState};
-use crate::{grammar, key, negotiation, rows, sessions};
+use crate::subject::Subject;
+use crate::{grammar, key, live, negotiation, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
-const ACCOUNTS: &str = "accounts";
+pub(crate) const ACCOUNTS: &str = "accounts";
 /// The column that holds the version of a row's stream, where a read model has one.
 const VERSION: &str = "version";
 /// Collections that the command routes name literally. Where both APIs share a process a router prefers a literal path to

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::{OriginalUri, Path, State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::OpenSession;
 use web::{After, Authenticated, Caller, Problem};
@@ -27,6 +28,28 @@ pub(crate) struct JsonSession {
     address: Option<String>,
     /// The one whose token asks.
     current: bool,
+}
+
+/// The JSON Schema of the answer.
+pub(crate) fn schema() -> Value {
+    let moment = json!({ "type": "string", "format": "date-time" });
+    let known = json!({ "type": ["string", "null"], "format": "date-time" });
+    let personal = json!({ "type": ["string", "null"] });
+    let session = json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string", "format": "uuid" },
+            "started_at": known, "last_seen_at": known, "expires_at": moment,
+            "second_factor": { "type": "boolean" },
+            "device": personal, "address": personal,
+            "current": { "type": "boolean", "description": "The one whose token asks." },
+        },
+        "required": [
+            "id", "started_at", "last_seen_at", "expires_at", "second_factor", "device", "address", "current",
+        ],
+        "additionalProperties": false,
+    });
+    json!({ "type": "array", "items": session })
 }
 
 /// The account's open sessions, the newest first; at most 100. What is fresh is after any position, so the token of a

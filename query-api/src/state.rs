@@ -107,6 +107,11 @@ impl QueryState {
         }))
     }
 
+    /// What is served here, in the order of names.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &ReadModel> {
+        self.0.hosted.values().map(|hosted| &*hosted.model)
+    }
+
     /// How often the cache knew the answer since the process began.
     pub fn cache_counts(&self) -> CacheCounts {
         self.0.cache.counts()

@@ -12,6 +12,8 @@ mod api_keys;
 mod caching;
 #[path = "routes/counting.rs"]
 mod counting;
+#[path = "routes/description.rs"]
+mod description;
 #[path = "routes/fixture.rs"]
 mod fixture;
 #[path = "routes/listener.rs"]

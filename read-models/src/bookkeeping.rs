@@ -160,7 +160,7 @@ macro_rules! bookkeeping {
                     Some(stored) => stored.generation,
                     None => create(connection, model, hash, log).await?,
                 };
-                if let Some(index) = sql::owner_index(model, &generation.table) {
+                for index in sql::indexes(model, &generation) {
                     sqlx::query(built(index)).execute(&mut *connection).await?;
                 }
                 // Another log's rows say nothing of this one: they are not shown as if they did.

@@ -2,7 +2,7 @@
 
 use events::LogIdentity;
 
-use crate::{Column, CommitError, Error, ReadModel, RowKey, RowWrites, Value};
+use crate::{Column, CommitError, Error, ReadModel, RowKey, RowWrites, Search, Value};
 
 /// The most text of an error kept with a parked stream, in bytes.
 const PARKED_ERROR_BYTES: usize = 2_000;
@@ -70,6 +70,21 @@ pub(crate) fn key(model: &ReadModel, key: &RowKey) -> Result<(), Error> {
         Err(Error::Invalid(format!(
             "the key does not fit the read model {}",
             model.name
+        )))
+    }
+}
+
+/// What rows are looked for by fits the definition.
+pub(crate) fn search(model: &ReadModel, search: &Search) -> Result<(), Error> {
+    let mut columns = model.key.iter().chain(&model.columns);
+    let column = columns.find(|column| column.name == search.column);
+    let fits = column.is_some_and(|column| column.check_storable(&search.value).is_ok());
+    if fits && search.value != Value::Null {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!(
+            "rows of the read model {} cannot be looked for by the column {:?}",
+            model.name, search.column
         )))
     }
 }

@@ -36,7 +36,7 @@ impl Decimal {
             assert!(
                 SCALE <= MAX_SCALE,
                 "a decimal has at most 9 digits after the point"
-            )
+            );
         };
         Self {
             units,

@@ -141,6 +141,9 @@ pub struct ReadModel {
     /// the key as it declares ([`Column::merge`]). A column then takes the operation of its merge and no other, and rows
     /// are only upserted.
     pub shared: bool,
+    /// Indexes beside the key's and the owner's, each on these columns in order. They can be added at any time; one that
+    /// is taken away stays until the read model is built anew.
+    pub indexes: Vec<Vec<String>>,
     /// Who may read.
     pub access: Access,
     /// The projection.
@@ -158,6 +161,7 @@ impl ReadModel {
             columns: Vec::new(),
             categories: Vec::new(),
             shared: false,
+            indexes: Vec::new(),
             access: Access::Scope,
             project: Arc::new(|_, _| Ok(())),
         }
@@ -185,6 +189,22 @@ impl ReadModel {
             ..Column::new(name, column_type)
         });
         self
+    }
+
+    /// Adds an index: queries that filter or order by these columns are quick, and changes can look for rows by the first
+    /// of them ([`Changes::update_where`]).
+    #[must_use]
+    pub fn index(mut self, columns: &[&str]) -> Self {
+        self.indexes
+            .push(columns.iter().map(|&name| name.to_owned()).collect());
+        self
+    }
+
+    /// Rows are found by this column without a look at all of them: the key or an index begins with it.
+    pub(crate) fn is_indexed(&self, column: &str) -> bool {
+        let key = self.key.first().map(|first| first.name.as_str());
+        let mut indexes = self.indexes.iter().filter_map(|columns| columns.first());
+        key == Some(column) || indexes.any(|first| first == column)
     }
 
     /// Takes the events of this category (call again for more).

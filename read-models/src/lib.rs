@@ -17,10 +17,13 @@ mod query;
 mod rows;
 mod sql;
 mod sqlite;
+pub mod testing;
 mod validate;
 mod value;
 
-pub use algebra::{Changes, EventPlace, FoldError, Op, Row, RowKey, Rows, fold};
+pub use algebra::{
+    Changes, EventPlace, FoldError, Op, ROWS_A_CHANGE, Row, RowKey, Rows, Search, fold,
+};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
-use crate::{ChangeFeed, Changed, Page, Place, Query, ReadModel, Row, RowKey, Value, checks};
+use crate::{
+    ChangeFeed, Changed, Page, Place, Query, ReadModel, Row, RowKey, Search, Value, checks,
+};
 
 /// A table of a read model: the definition it was built for, and which build of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,6 +124,16 @@ pub trait ProjectionStore: Send + Sync + 'static {
         generation: &Generation,
         partition: Partition,
         keys: &[RowKey],
+    ) -> Result<Vec<(RowKey, Row)>, Error>;
+
+    /// Up to `limit` rows of one partition that a change looks for, in no order.
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error>;
 
     /// One transaction: moves the checkpoint from `from` to `to` (else [`CommitError::Fenced`], nothing written), then

@@ -18,12 +18,14 @@ use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, checks,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
 mod listen;
 mod numeric;
+#[cfg(test)]
+pub(crate) mod plan;
 mod pool;
 mod schema;
 
@@ -354,6 +356,25 @@ impl ProjectionStore for Postgres {
         if model.shared {
             query = query.bind(codec::small(partition)?);
         }
+        rows::stored(
+            model,
+            &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
+        )
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(codec::small(partition)?)
+            .bind(i64::from(limit));
         rows::stored(
             model,
             &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,

@@ -1,25 +1,27 @@
 //! The SQL that both adapters share. Every identifier in it comes from a validated definition or from the table of
-//! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names, tables and
-//! views; beside it: rows, and the queries of readers.
+//! generations, and is quoted all the same; every value is a parameter. It runs nothing itself. Here: names and tables;
+//! beside it: rows, what readers see of them, and what they ask.
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sqlx::AssertSqlSafe;
 
 use crate::decimal::DIGITS;
-use crate::{Access, Column, ColumnType, Merge, ReadModel};
+use crate::{Access, Column, ColumnType, Generation, ReadModel};
 
+mod conditions;
 mod query;
 mod rows;
+mod views;
 
 pub(crate) use query::page;
 pub(crate) use rows::*;
+pub(crate) use views::*;
 
 /// The PostgreSQL schema of tables and bookkeeping.
 pub(crate) const SCHEMA: &str = "showcaller_read_models";
-/// The PostgreSQL schema of views for people and their tools.
-pub(crate) const VIEWS: &str = "dashboards";
 
 /// Hands built SQL to sqlx. The one door, and why it is safe: identifiers went through [`quote`], literals through
 /// [`literal`], values are bound; nothing else that comes from outside is ever part of a statement.
@@ -172,15 +174,6 @@ pub(crate) fn table_name(model: &ReadModel, definition_hash: &str, number: u32) 
     )
 }
 
-/// The name of a read model's view.
-fn view_name(dialect: Dialect, model: &str) -> String {
-    let view = quote(&model.replace('-', "_"));
-    match dialect {
-        Dialect::Postgres => format!("{VIEWS}.{view}"),
-        Dialect::Sqlite => view,
-    }
-}
-
 /// Makes a generation's table; on PostgreSQL with its comments.
 pub(crate) fn create_table(dialect: Dialect, model: &ReadModel, table: &str) -> Vec<String> {
     let mut sql = format!("CREATE TABLE {} (", quote(table));
@@ -251,132 +244,48 @@ fn comments(model: &ReadModel, table: &str) -> Vec<String> {
     statements
 }
 
-/// An index on the owner's column, where the primary key does not begin with it.
-pub(crate) fn owner_index(model: &ReadModel, table: &str) -> Option<String> {
-    let Access::Owner { column } = &model.access else {
-        return None;
+/// The statements that make whatever index is missing: on the owner's column, where the primary key does not begin with
+/// it, and those that the definition declares.
+pub(crate) fn indexes(model: &ReadModel, generation: &Generation) -> Vec<String> {
+    let table = &generation.table;
+    let owner = match &model.access {
+        Access::Owner { column } => Shape::from(model).all().position(|c| c.name == *column),
+        Access::Scope | Access::Authenticated => None,
     };
-    let index = Shape::from(model).all().position(|c| c.name == *column)?;
-    (index > 0).then(|| {
-        format!(
-            "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
-            quote(&format!("{table}_i{index}")),
-            quote(table),
-            quote(column)
-        )
-    })
-}
-
-/// For whom the rows of a table are put into their visible form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Audience {
-    /// The query API: every column, in its stored form.
-    Program,
-    /// SQL: no personal columns, since without the vault they are ciphertext; decimals as numbers.
-    People,
-}
-
-/// What readers see of a table: partial rows merged. `condition` restricts the stored rows.
-fn visible(
-    dialect: Dialect,
-    shape: Shape<'_>,
-    table: &str,
-    condition: &str,
-    audience: Audience,
-) -> String {
-    let (key, table) = (names(shape.key.iter()).join(", "), quote(table));
-    let keys = shape.key.iter().map(|c| (c, quote(&c.name)));
-    let columns = shape
-        .columns
-        .iter()
-        .filter(|c| audience == Audience::Program || c.column_type != ColumnType::Personal)
-        .map(|c| {
-            (
-                c,
-                if shape.shared {
-                    merged(dialect, c)
-                } else {
-                    quote(&c.name)
-                },
+    let owner = owner.filter(|place| *place > 0).and_then(|place| {
+        let column = Shape::from(model).all().nth(place)?;
+        Some((format!("{table}_i{place}"), quote(&column.name)))
+    });
+    let declared = model.indexes.iter().map(|index| {
+        let columns: Vec<String> = index.iter().map(|name| quote(name)).collect();
+        (index_name(model, generation, index), columns.join(", "))
+    });
+    owner
+        .into_iter()
+        .chain(declared)
+        .map(|(name, columns)| {
+            format!(
+                "CREATE INDEX IF NOT EXISTS {} ON {} ({columns})",
+                quote(&name),
+                quote(table)
             )
+        })
+        .collect()
+}
+
+/// `{name}_g{number}_x{12 digits of a hash over table and columns}`: at most 62 of the 63 bytes that PostgreSQL takes.
+fn index_name(model: &ReadModel, generation: &Generation, columns: &[String]) -> String {
+    let text = format!("{} {}", generation.table, columns.join(" "));
+    let hash = Sha256::digest(text)
+        .iter()
+        .take(6)
+        .fold(String::new(), |mut hex, byte| {
+            _ = write!(hex, "{byte:02x}");
+            hex
         });
-    let mut selected: Vec<String> = keys
-        .chain(columns)
-        .map(
-            |(column, sql)| match (dialect, audience, column.column_type) {
-                (Dialect::Sqlite, Audience::People, ColumnType::Decimal { scale }) => {
-                    let name = quote(&column.name);
-                    format!("{sql} / {}.0 AS {name}", 10_u64.pow(scale.into()))
-                }
-                _ if shape.shared => format!("{sql} AS {}", quote(&column.name)),
-                _ => sql,
-            },
-        )
-        .collect();
-    selected.extend(HIDDEN[1..].iter().map(|name| {
-        if shape.shared {
-            format!("MAX({name}) AS {name}")
-        } else {
-            (*name).to_owned()
-        }
-    }));
-    let mut sql = format!("SELECT {} FROM {table}{condition}", selected.join(", "));
-    if shape.shared {
-        _ = write!(sql, " GROUP BY {key}");
-    }
-    sql
-}
-
-/// The value that partial rows make together.
-fn merged(dialect: Dialect, column: &Column) -> String {
-    let name = quote(&column.name);
-    let function = match (column.merge(), dialect, column.column_type) {
-        (Merge::Sum, Dialect::Postgres, ColumnType::Decimal { .. }) => "SUM",
-        (Merge::Sum, ..) => return format!("CAST(SUM({name}) AS bigint)"),
-        // PostgreSQL has no order of booleans to aggregate by: false comes before true.
-        (Merge::Min, Dialect::Postgres, ColumnType::Boolean) => "bool_and",
-        (Merge::Max, Dialect::Postgres, ColumnType::Boolean) => "bool_or",
-        (Merge::Min, ..) => "MIN",
-        (Merge::Max, ..) => "MAX",
-    };
-    match (dialect, column.column_type) {
-        // Nor of UUIDs, before version 18; their texts have the same order.
-        (Dialect::Postgres, ColumnType::Uuid) => {
-            format!("CAST({function}(CAST({name} AS text) COLLATE \"C\") AS uuid)")
-        }
-        _ => format!("{function}({name})"),
-    }
-}
-
-/// The statements that make the view of a read model show this table: first drop, then create.
-pub(crate) fn create_view(
-    dialect: Dialect,
-    model: &str,
-    layout: &Layout,
-    table: &str,
-) -> [String; 2] {
-    let view = view_name(dialect, model);
-    let replace = if dialect == Dialect::Postgres {
-        "OR REPLACE "
-    } else {
-        ""
-    };
-    [
-        format!("DROP VIEW IF EXISTS {view}"),
-        format!(
-            "CREATE {replace}VIEW {view} AS {}",
-            visible(dialect, layout.shape(), table, "", Audience::People)
-        ),
-    ]
-}
-
-/// The comment of a view, PostgreSQL only.
-pub(crate) fn view_comment(model: &str) -> String {
-    let text =
-        format!("The read model {model}, as the query API shows it, without personal columns.");
     format!(
-        "COMMENT ON VIEW {} IS {}",
-        view_name(Dialect::Postgres, model),
-        literal(&text)
+        "{}_g{}_x{hash}",
+        model.name.replace('-', "_"),
+        generation.number
     )
 }

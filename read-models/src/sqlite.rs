@@ -16,10 +16,12 @@ use crate::rows;
 use crate::sql::{self, Dialect, Layout, built};
 use crate::{
     ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Status, checks,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
 };
 
 mod codec;
+#[cfg(test)]
+mod plan;
 mod pool;
 
 bookkeeping!(
@@ -252,6 +254,22 @@ impl ProjectionStore for Sqlite {
             )?);
         }
         Ok(loaded)
+    }
+
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        checks::search(model, search)?;
+        let sql = sql::find(model.into(), &generation.table, &search.column);
+        let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.readers).await?)
     }
 
     async fn commit(

@@ -12,6 +12,8 @@ mod database;
 mod formats;
 #[path = "contract/generations.rs"]
 mod generations;
+#[path = "contract/given.rs"]
+mod given;
 #[path = "contract/journal.rs"]
 mod journal;
 #[path = "contract/live.rs"]

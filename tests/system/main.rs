@@ -19,6 +19,7 @@ mod canary;
 mod cluster;
 mod commands;
 mod crashes;
+mod description;
 mod docs;
 mod embedded;
 mod fixture;

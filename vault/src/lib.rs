@@ -49,7 +49,9 @@ pub use keys_edit::{KeyRing, RingState, Rotation};
 pub use keys_rings::{SigningKey, SigningRing};
 pub use ledger::{Entry, ErasureLedger};
 pub use outbox::{DueMail, Enqueued, Outgoing};
-pub use password::{PasswordProblem, needs_rehash, password_policy};
+pub use password::{
+    LONGEST_PASSWORD, PasswordProblem, SHORTEST_PASSWORD, needs_rehash, password_policy,
+};
 pub use random::random_uuid;
 pub use rewrap::Rewrapped;
 pub use second_factor::{EnrollError, Factor};

@@ -1,7 +1,8 @@
-//! Unwrapped data keys: a cache that forgets within a second, behind it the wrapped rows as long as no row has changed,
-//! and one loader that turns all lookups that wait together into one query.
+//! Data keys: their wrapped rows are remembered as long as no row has changed, and one loader turns all lookups that wait
+//! together into one query.
 //!
-//! Refuses: to give a key whose row was not the vault's a second ago, and to let a lookup wait without a bound.
+//! Refuses: to remember an unwrapped key, to give one whose row was not the vault's a second ago, and to let a lookup wait
+//! without a bound.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,12 +19,13 @@ use crate::error::{Error, KeyError};
 use crate::keys::Keys;
 use crate::store::{OPERATION_TIMEOUT, Store, on, within};
 
-/// How long an unwrapped key may be used after its row was read. An erasure takes effect everywhere within it.
-pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(1);
+/// How old the last look at the count of changes may be for a remembered row to be used. An erasure takes effect
+/// everywhere within it.
+const ROW_LIFETIME: Duration = Duration::from_secs(1);
 /// How old the last look at the count of changes may be before a lookup asks for another, without waiting for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How many unwrapped keys, and how many wrapped ones, are held at most.
-const CACHED_KEYS: u64 = 100_000;
+/// How many wrapped keys are remembered at most.
+const KNOWN_ROWS: u64 = 100_000;
 /// How many lookups may wait in line; more wait to get in line.
 const WAITING_LOOKUPS: usize = 1_024;
 /// How many lookups are answered together at most.
@@ -39,34 +41,6 @@ struct Lookup {
     persons: Vec<Uuid>,
     /// `None`: only the count of changes is to be looked at.
     reply: Option<oneshot::Sender<Result<HashMap<Uuid, Found>, Error>>>,
-}
-
-/// Unwrapped keys with a moment at which their row was the vault's. The caller gives the time, so tests need none.
-pub(crate) struct KeyCache(moka::sync::Cache<Uuid, (Instant, Arc<DataKey>)>);
-
-impl KeyCache {
-    pub(crate) fn new() -> Self {
-        // Moka counts from the insert and wipes unused keys in time; `get` counts from the reading, and decides.
-        Self(
-            moka::sync::Cache::builder()
-                .max_capacity(CACHED_KEYS)
-                .time_to_live(KEY_LIFETIME)
-                .build(),
-        )
-    }
-
-    pub(crate) fn get(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
-        let (read_at, key) = self.0.get(&person)?;
-        (now.saturating_duration_since(read_at) < KEY_LIFETIME).then_some(key)
-    }
-
-    fn insert(&self, person: Uuid, key: Arc<DataKey>, read_at: Instant) {
-        self.0.insert(person, (read_at, key));
-    }
-
-    pub(crate) fn forget(&self, person: Uuid) {
-        self.0.invalidate(&person);
-    }
 }
 
 /// A count of changes that was read, and when the reading began.
@@ -85,6 +59,16 @@ struct Wrapped {
     bytes: Vec<u8>,
 }
 
+impl Wrapped {
+    fn unwrap(&self, keys: &Keys, person: Uuid) -> Found {
+        Ok(Arc::new(keys.unwrap_data_key(
+            person,
+            &self.master,
+            &self.bytes,
+        )?))
+    }
+}
+
 /// Wrapped keys, good for as long as the vault counts no change of any: changes are rare, and then all are read again.
 struct KnownRows {
     rows: moka::sync::Cache<Uuid, Arc<Wrapped>>,
@@ -97,7 +81,7 @@ impl KnownRows {
     fn new() -> Self {
         Self {
             rows: moka::sync::Cache::builder()
-                .max_capacity(CACHED_KEYS)
+                .max_capacity(KNOWN_ROWS)
                 .build(),
             last: RwLock::new(None),
             asked: AtomicBool::new(false),
@@ -120,8 +104,9 @@ impl KnownRows {
         *last = Some(look);
     }
 
-    /// The row, if it was the vault's when it was last looked at.
-    fn get(&self, person: Uuid, look: Look) -> Option<Arc<Wrapped>> {
+    /// The row, if it was the vault's within the last second.
+    fn get(&self, person: Uuid, now: Instant) -> Option<Arc<Wrapped>> {
+        let look = self.looked(now, ROW_LIFETIME)?;
         self.rows
             .get(&person)
             .filter(|row| row.changes == look.changes)
@@ -130,34 +115,11 @@ impl KnownRows {
 
 /// The way to data keys. Its task ends with it.
 pub(crate) struct Loader {
-    caches: Arc<Caches>,
+    keys: Arc<Keys>,
+    known: Arc<KnownRows>,
     queries: Arc<AtomicU64>,
     lookups: mpsc::Sender<Lookup>,
     task: JoinHandle<()>,
-}
-
-/// What is remembered of keys.
-struct Caches {
-    keys: Arc<Keys>,
-    unwrapped: KeyCache,
-    known: KnownRows,
-}
-
-impl Caches {
-    fn get(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
-        self.unwrapped.get(person, now).or_else(|| {
-            let look = self.known.looked(now, KEY_LIFETIME)?;
-            let row = self.known.get(person, look)?;
-            // A master key that is gone is told by whoever reads the row anew.
-            let key = Arc::new(
-                self.keys
-                    .unwrap_data_key(person, &row.master, &row.bytes)
-                    .ok()?,
-            );
-            self.unwrapped.insert(person, Arc::clone(&key), look.at);
-            Some(key)
-        })
-    }
 }
 
 impl Drop for Loader {
@@ -169,19 +131,17 @@ impl Drop for Loader {
 impl Loader {
     pub(crate) fn start(store: Arc<Store>, keys: Arc<Keys>) -> Self {
         let (lookups, waiting) = mpsc::channel(WAITING_LOOKUPS);
-        let caches = Arc::new(Caches {
-            keys,
-            unwrapped: KeyCache::new(),
-            known: KnownRows::new(),
-        });
+        let known = Arc::new(KnownRows::new());
         let queries = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             store,
-            caches: Arc::clone(&caches),
+            keys: Arc::clone(&keys),
+            known: Arc::clone(&known),
             queries: Arc::clone(&queries),
         };
         Self {
-            caches,
+            keys,
+            known,
             queries,
             lookups,
             task: tokio::spawn(worker.run(waiting)),
@@ -190,8 +150,7 @@ impl Loader {
 
     /// In this process, an erased person's key is forgotten at once.
     pub(crate) fn forget(&self, person: Uuid) {
-        self.caches.known.rows.invalidate(&person);
-        self.caches.unwrapped.forget(person);
+        self.known.rows.invalidate(&person);
     }
 
     /// How many queries for keys were sent.
@@ -227,7 +186,7 @@ impl Loader {
 
     /// A key that needs no query. While keys are asked for, the count of changes is looked at beside it.
     fn remembered(&self, person: Uuid, now: Instant) -> Option<Arc<DataKey>> {
-        let known = &self.caches.known;
+        let known = &self.known;
         if known.looked(now, LOOK_AGAIN).is_none() && !known.asked.swap(true, Ordering::AcqRel) {
             let look = Lookup {
                 persons: Vec::new(),
@@ -237,7 +196,9 @@ impl Loader {
                 known.asked.store(false, Ordering::Release);
             }
         }
-        self.caches.get(person, now)
+        let row = known.get(person, now)?;
+        // A master key that is gone is told by whoever reads the row anew.
+        row.unwrap(&self.keys, person).ok()
     }
 
     async fn ask(&self, persons: Vec<Uuid>) -> Result<HashMap<Uuid, Found>, Error> {
@@ -265,7 +226,8 @@ impl Loader {
 
 struct Worker {
     store: Arc<Store>,
-    caches: Arc<Caches>,
+    keys: Arc<Keys>,
+    known: Arc<KnownRows>,
     queries: Arc<AtomicU64>,
 }
 
@@ -296,7 +258,7 @@ impl Worker {
 
     /// The count of changes, read again unless it just was.
     async fn look(&self) -> Result<Look, Error> {
-        let (known, at) = (&self.caches.known, Instant::now());
+        let (known, at) = (&self.known, Instant::now());
         known.asked.store(false, Ordering::Release);
         if let Some(look) = known.looked(at, LOOK_AGAIN) {
             return Ok(look);
@@ -321,51 +283,33 @@ impl Worker {
                 continue;
             }
             // The batch before may have brought it, or the look at the count has.
-            let key = self.caches.get(person, now).ok_or(KeyError::Missing);
-            if key.is_err() {
+            let row = self.known.get(person, now);
+            if row.is_none() {
                 absent.push(person);
             }
+            let key = row.map_or(Err(KeyError::Missing), |row| row.unwrap(&self.keys, person));
             found.insert(person, key);
         }
         for persons in absent.chunks(KEYS_A_QUERY) {
-            let read_at = Instant::now();
             self.queries.fetch_add(1, Ordering::Relaxed);
             for (person, master, wrapped) in within(select(&self.store, persons)).await? {
-                found.insert(
-                    person,
-                    self.take_in(person, master, wrapped, read_at, look.changes),
-                );
+                let (Some(master), Some(bytes)) = (master, wrapped) else {
+                    found.insert(person, Err(KeyError::Erased));
+                    continue;
+                };
+                let row = Wrapped {
+                    changes: look.changes,
+                    master,
+                    bytes,
+                };
+                let key = row.unwrap(&self.keys, person);
+                if key.is_ok() {
+                    self.known.rows.insert(person, Arc::new(row));
+                }
+                found.insert(person, key);
             }
         }
         Ok(found)
-    }
-
-    /// Unwraps a row that was read after the count of changes, and remembers it.
-    fn take_in(
-        &self,
-        person: Uuid,
-        master: Option<String>,
-        wrapped: Option<Vec<u8>>,
-        read_at: Instant,
-        changes: i64,
-    ) -> Found {
-        let (Some(master), Some(bytes)) = (master, wrapped) else {
-            return Err(KeyError::Erased);
-        };
-        let Caches {
-            keys,
-            unwrapped,
-            known,
-        } = &*self.caches;
-        let key = Arc::new(keys.unwrap_data_key(person, &master, &bytes)?);
-        unwrapped.insert(person, Arc::clone(&key), read_at);
-        let row = Wrapped {
-            changes,
-            master,
-            bytes,
-        };
-        known.rows.insert(person, Arc::new(row));
-        Ok(key)
     }
 }
 
@@ -399,22 +343,42 @@ async fn select(store: &Store, persons: &[Uuid]) -> Result<Vec<Row>, sqlx::Error
 mod tests {
     use super::*;
 
+    const PERSON: Uuid = Uuid::from_u128(1);
+
+    fn row(changes: i64) -> Arc<Wrapped> {
+        Arc::new(Wrapped {
+            changes,
+            master: "m".into(),
+            bytes: vec![],
+        })
+    }
+
     #[test]
-    fn a_key_is_used_for_less_than_a_second_after_its_row_was_read() {
-        let (cache, person, read_at) = (KeyCache::new(), Uuid::from_u128(1), Instant::now());
-        cache.insert(person, Arc::new(DataKey::new(person, &[7; 32])), read_at);
-        assert!(cache.get(person, read_at).is_some());
-        assert!(
-            cache
-                .get(person, read_at + Duration::from_millis(999))
-                .is_some()
-        );
-        assert!(
-            cache
-                .get(person, read_at + Duration::from_secs(1))
-                .is_none()
-        );
-        cache.forget(person);
-        assert!(cache.get(person, read_at).is_none());
+    fn a_row_is_used_for_less_than_a_second_after_a_look() {
+        let (known, at) = (KnownRows::new(), Instant::now());
+        known.rows.insert(PERSON, row(7));
+        assert!(known.get(PERSON, at).is_none(), "nobody has looked");
+        known.note(Look { at, changes: 7 });
+        let after = |ms| at + Duration::from_millis(ms);
+        assert!(known.get(PERSON, after(999)).is_some());
+        assert!(known.get(PERSON, after(1_000)).is_none());
+        let again = Look {
+            at: after(1_000),
+            changes: 7,
+        };
+        known.note(again);
+        assert!(known.get(PERSON, after(1_999)).is_some());
+    }
+
+    #[test]
+    fn a_row_read_before_a_change_is_not_used_after_it() {
+        let (known, at) = (KnownRows::new(), Instant::now());
+        known.note(Look { at, changes: 7 });
+        known.note(Look { at, changes: 8 });
+        // Its query began before the change, and its answer comes after.
+        known.rows.insert(PERSON, row(7));
+        assert!(known.get(PERSON, at).is_none());
+        known.rows.insert(PERSON, row(8));
+        assert!(known.get(PERSON, at).is_some());
     }
 }

@@ -16,9 +16,9 @@ use crate::error::Error;
 use crate::random::random_bytes;
 
 /// The shortest password allowed, in Unicode scalar values after NFC.
-const SHORTEST: usize = 8;
+pub const SHORTEST_PASSWORD: usize = 8;
 /// The longest password allowed, counted likewise.
-const LONGEST: usize = 128;
+pub const LONGEST_PASSWORD: usize = 128;
 /// Argon2id's memory, in KiB.
 const MEMORY_KIB: u32 = 19_456;
 /// Argon2id's passes.
@@ -39,10 +39,10 @@ static COMMON: LazyLock<HashSet<&str>> =
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordProblem {
     /// Fewer than 8 characters.
-    #[error("a password has at least {SHORTEST} characters")]
+    #[error("a password has at least {SHORTEST_PASSWORD} characters")]
     TooShort,
     /// More than 128 characters.
-    #[error("a password has at most {LONGEST} characters")]
+    #[error("a password has at most {LONGEST_PASSWORD} characters")]
     TooLong,
     /// On the list of those that everybody tries first.
     #[error("this password is one of the first that anybody would try")]
@@ -52,11 +52,11 @@ pub enum PasswordProblem {
 /// Checks a new password: 8 to 128 Unicode characters (counted after NFC), and not a common one. Nothing else.
 pub fn password_policy(password: &str) -> Result<(), PasswordProblem> {
     // Counted lazily, so that a huge text costs no more than a long one.
-    let length = password.nfc().take(LONGEST + 1).count();
-    if length < SHORTEST {
+    let length = password.nfc().take(LONGEST_PASSWORD + 1).count();
+    if length < SHORTEST_PASSWORD {
         return Err(PasswordProblem::TooShort);
     }
-    if length > LONGEST {
+    if length > LONGEST_PASSWORD {
         return Err(PasswordProblem::TooLong);
     }
     let lower: Zeroizing<String> =
@@ -211,7 +211,7 @@ mod tests {
             let form: String = entry.nfc().flat_map(char::to_lowercase).collect();
             assert_eq!(form, *entry);
             assert!(
-                entry.chars().count() >= SHORTEST,
+                entry.chars().count() >= SHORTEST_PASSWORD,
                 "{entry:?} is refused for its length already"
             );
         }

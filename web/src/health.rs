@@ -15,6 +15,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use crate::codes;
+use crate::openapi::{Answer, Method, Operation, Security};
+
+const LIVE: &str = "/health/live";
+const READY: &str = "/health/ready";
+
 /// How long one check may take; a slower dependency counts as down.
 const CHECK_TIME: Duration = Duration::from_secs(2);
 /// How long an answer is good for, so that many probes cost one round of checks.
@@ -64,11 +70,8 @@ impl Health {
             last: Arc::default(),
         };
         Router::new()
-            .route(
-                "/health/live",
-                get(async || Json(json!({ "status": "up" }))),
-            )
-            .route("/health/ready", get(readiness))
+            .route(LIVE, get(async || Json(json!({ "status": "up" }))))
+            .route(READY, get(readiness))
             .with_state(ready)
     }
 }
@@ -113,6 +116,53 @@ async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
         json!({ "status": word(up), "dependencies": dependencies }),
         up,
     )
+}
+
+/// What the health routes say of themselves.
+pub fn operations() -> Vec<Operation> {
+    let states = |states: &[&str]| json!({ "enum": states });
+    let dependency = json!({ "type": "object", "properties": { "status": states(&["up", "down"]) }, "required": ["status"] });
+    let readiness = |state: &str| {
+        json!({
+            "type": "object",
+            "properties": {
+                "status": states(&[state]),
+                "dependencies": { "type": "object", "additionalProperties": dependency },
+            },
+            "required": ["status", "dependencies"],
+        })
+    };
+    let alive = json!({ "type": "object", "properties": { "status": states(&["up"]) }, "required": ["status"] });
+    let probe = |path: &str, id: &str, summary: &str, answers| Operation {
+        method: Method::Get,
+        path: path.to_owned(),
+        tag: "health".to_owned(),
+        id: format!("health.{id}"),
+        summary: summary.to_owned(),
+        description: String::new(),
+        security: Security::Open,
+        parameters: Vec::new(),
+        body: None,
+        answers,
+        problems: vec![(500, codes::INTERNAL)],
+    };
+    vec![
+        probe(
+            LIVE,
+            "live",
+            "Whether the process answers.",
+            vec![Answer::json(200, "It does.", alive)],
+        ),
+        probe(
+            READY,
+            "ready",
+            "Whether the process can serve.",
+            vec![
+                Answer::json(200, "It can.", readiness("up")),
+                Answer::json(503, "A dependency is down.", readiness("down")),
+            ],
+        ),
+    ]
 }
 
 impl fmt::Debug for Health {

@@ -10,6 +10,7 @@ pub mod codes;
 mod harden;
 pub mod health;
 mod json;
+pub mod openapi;
 mod position;
 mod problem;
 mod revocations;

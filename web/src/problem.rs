@@ -42,6 +42,38 @@ struct Parts {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// The JSON Schema of problem details. `message`, `details` and `hint` are in answers to queries alone.
+pub(crate) fn schema() -> Value {
+    let text = |meaning: &str| json!({ "type": "string", "description": meaning });
+    let error = json!({
+        "type": "object",
+        "properties": {
+            "pointer": text("JSON Pointer (RFC 6901) to the field, or the name of a query parameter."),
+            "code": text("Stable, like `required` or `too_long`."),
+            "detail": text("What is wrong and what to write instead."),
+        },
+        "required": ["pointer", "code", "detail"],
+    });
+    json!({
+        "type": "object",
+        "description": "Problem details (RFC 9457).",
+        "properties": {
+            "type": text("The code as a relative reference: a name, not an address."),
+            "title": text("For people; may change."),
+            "status": { "type": "integer" },
+            "detail": text("For people; may change."),
+            "code": text("Stable: programs decide by it."),
+            "instance": text("The path of the request."),
+            "trace_id": text("Finds the request in the server's log."),
+            "errors": { "type": "array", "items": error, "description": "All that is wrong at once." },
+            "message": text("As `detail`, for PostgREST's clients; on queries."),
+            "details": { "type": ["string", "null"], "description": "For PostgREST's clients; on queries." },
+            "hint": { "type": ["string", "null"], "description": "For PostgREST's clients; on queries." },
+        },
+        "required": ["type", "title", "status", "detail", "code", "instance", "trace_id"],
+    })
+}
+
 /// What is known of the request that a problem answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct About<'a> {

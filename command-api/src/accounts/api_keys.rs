@@ -8,18 +8,17 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use web::Caller;
 
+use super::bodies::{self, NewApiKey};
 use super::people::People;
 use super::{Account, Refusal, Status, stream_of};
 use crate::api_key::{ApiKey, Command};
-use crate::form::Form;
+use crate::form::{Form, Problem};
 use crate::host::Answered;
 use crate::order::Order;
 use crate::policy::{SELF_READ, SELF_WRITE};
 use crate::request::{CommandRequest, content};
-use crate::{CommandError, Decider, rules};
+use crate::{CommandError, Decider};
 
-/// How long a key may last.
-const DAYS: std::ops::RangeInclusive<i64> = 1..=366;
 /// How many keys an account may have at once.
 const KEYS: usize = 50;
 
@@ -32,11 +31,9 @@ impl People {
     ) -> Result<Answered, CommandError> {
         let content = content("create-api-key", &body);
         let origin = &request.origin;
-        let mut form = Form::new(body, origin.now, Some(caller.account));
-        let name = form.text("name", rules::name);
-        let days = form.integer("expires_in_days", DAYS);
-        let scopes = wanted_scopes(&mut form, caller);
-        let scopes = form.whole(Some(scopes))?;
+        let form = Form::new(body, origin.now, Some(caller.account));
+        let wanted = form.parse(|form| bodies::api_key(form, |scope| held(caller, scope)))?;
+        let NewApiKey { name, days, scopes } = wanted;
 
         let account = caller.account;
         self.may_have(account, &scopes).await?;
@@ -111,37 +108,15 @@ impl People {
     }
 }
 
-/// What the key is to allow: never more than its owner may do.
-fn wanted_scopes(form: &mut Form, caller: &Caller) -> Vec<String> {
-    let wanted = match form.value("scopes") {
-        Some(Value::Array(list)) if !list.is_empty() => list,
-        _ => {
-            form.refuse(
-                "scopes",
-                "required",
-                format!("write a list, for example [\"{SELF_READ}\"]"),
-            );
-            return Vec::new();
-        }
-    };
-    let mut scopes = Vec::with_capacity(wanted.len());
-    for value in &wanted {
-        match value.as_str() {
-            Some(scope)
-                if scope == SELF_READ || scope == SELF_WRITE || caller.has_exact_scope(scope) =>
-            {
-                scopes.push(scope.to_owned());
-            }
-            _ => form.refuse(
-                "scopes",
-                "scope_not_held",
-                format!(
-                    "a key may allow {SELF_READ}, {SELF_WRITE}, and what its owner may do: {value} is not among it"
-                ),
-            ),
-        }
+/// Lets a scope into a key: never more than its owner may do.
+fn held(caller: &Caller, scope: &str) -> Result<String, Problem> {
+    if scope == SELF_READ || scope == SELF_WRITE || caller.has_exact_scope(scope) {
+        return Ok(scope.to_owned());
     }
-    scopes.sort_unstable();
-    scopes.dedup();
-    scopes
+    Err((
+        "scope_not_held",
+        format!(
+            "a key may allow {SELF_READ}, {SELF_WRITE}, and what its owner may do: {scope:?} is not among it"
+        ),
+    ))
 }

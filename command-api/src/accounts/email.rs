@@ -16,12 +16,12 @@ use vault::{Challenge, ChallengeError, Purpose, Settled, normalise_email};
 
 use super::errands::{Errand, intent};
 use super::people::{Given, People};
-use super::{Account, Command};
+use super::{Account, Command, bodies};
 use crate::drill::crash_point;
 use crate::form::Form;
 use crate::order::{Origin, Outcome};
 use crate::request::{CommandRequest, content};
-use crate::{CommandError, Decider, rules};
+use crate::{CommandError, Decider};
 
 /// How many codes and links one address is sent in an hour, whoever asks.
 const CHALLENGES_AN_HOUR: u32 = 10;
@@ -152,7 +152,7 @@ impl People {
         purpose: Purpose,
         form: Form,
     ) -> Result<Outcome, CommandError> {
-        let code = form.only_secret("code")?;
+        let code = form.parse(bodies::code)?;
         if let Some(outcome) = self.answered(given).await? {
             return Ok(outcome);
         }
@@ -173,7 +173,7 @@ impl People {
         body: Map<String, Value>,
     ) -> Result<Outcome, CommandError> {
         let content = content(name, &body);
-        let token = Form::new(body, request.origin.now, None).only_secret("token")?;
+        let token = Form::new(body, request.origin.now, None).parse(bodies::link)?;
         let token = token.expose_secret();
         let command_id = self.link_command(request, token);
         let unknown = Given::by_request(request, Uuid::nil(), command_id, &content);
@@ -250,11 +250,9 @@ impl People {
     pub async fn change_email(
         &self,
         given: &Given<'_>,
-        mut form: Form,
+        form: Form,
     ) -> Result<Outcome, CommandError> {
-        let email = form.text("email", rules::email);
-        let password = form.password("password");
-        let password = form.whole(password)?;
+        let (email, password) = form.parse(bodies::change_email)?;
         self.check_password(given, password).await?;
         let command = Command::RequestEmailChange {
             email: Personal::Plain(email.clone()),

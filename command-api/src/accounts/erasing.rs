@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::errands::Errand;
 use super::people::{Given, People};
-use super::{Command, Status};
+use super::{Command, Status, bodies};
 use crate::CommandError;
 use crate::drill::crash_point;
 use crate::form::Form;
@@ -25,13 +25,11 @@ impl People {
     pub async fn erase(
         &self,
         given: &Given<'_>,
-        mut form: Form,
+        form: Form,
         by_owner: bool,
         mailer: Option<&Mailer>,
     ) -> Result<Answered, CommandError> {
-        // An operator does not have it.
-        let password = by_owner.then(|| form.password("password")).flatten();
-        let password = form.whole(Some(password))?;
+        let password = form.parse(|form| bodies::erase(form, by_owner))?;
         let account = self.load(given.account).await?;
         if account.state.status == Status::Unknown {
             return Err(CommandError::refused::<super::Account>(

@@ -15,14 +15,14 @@ use web::Caller;
 
 use super::errands::Errand;
 use super::people::{Given, People};
-use super::{Account, Command, stream_of};
+use super::{Account, Command, bodies, stream_of};
 use crate::api_key::ApiKey;
 use crate::form::Form;
 use crate::host::{Answered, Host, TypedHost, no_id};
 use crate::order::Outcome;
 use crate::request::{CommandRequest, content};
 use crate::session::Session;
-use crate::{Aggregate, CommandError, Executor, policy, rules};
+use crate::{Aggregate, CommandError, Executor, policy};
 
 /// The host of accounts.
 pub(crate) struct AccountHost {
@@ -103,7 +103,7 @@ impl AccountHost {
                     .await
             }
             "resend-verification" => {
-                form.nothing()?;
+                form.parse(bodies::nothing)?;
                 people.resend_verification(given).await
             }
             "change-email" => people.change_email(given, form).await,
@@ -115,7 +115,7 @@ impl AccountHost {
             "grant-role" => people.grant_role(given, form).await,
             "revoke-role" => people.revoke_role(given, form).await,
             "end-sessions" => {
-                form.nothing()?;
+                form.parse(bodies::nothing)?;
                 let errand = Errand::EndSessions {
                     reason: EndReason::Ended,
                     revoke_keys: false,
@@ -123,11 +123,11 @@ impl AccountHost {
                 people.run(errand, given).await
             }
             "close" => {
-                form.nothing()?;
+                form.parse(bodies::nothing)?;
                 people.run(Errand::Close, given).await
             }
             "export" => {
-                form.nothing()?;
+                form.parse(bodies::nothing)?;
                 return people.export(given).await;
             }
             "erase" => {
@@ -176,19 +176,14 @@ impl People {
             .await
     }
 
-    fn role(&self, mut form: Form) -> Result<String, CommandError> {
-        let role = form.text("role", rules::word);
-        let known: Vec<&str> = self
-            .settings
-            .roles
-            .iter()
-            .map(|role| role.name.as_str())
-            .collect();
-        if !role.is_empty() && !known.contains(&role.as_str()) {
-            let roles = known.join(", ");
-            form.refuse("role", "unknown_role", format!("there are: {roles}"));
-        }
-        form.whole(Some(role))
+    fn role(&self, form: Form) -> Result<String, CommandError> {
+        form.parse(|form| bodies::role(form, &self.role_names()))
+    }
+
+    /// The roles that there are.
+    pub fn role_names(&self) -> Vec<&str> {
+        let roles = self.settings.roles.iter();
+        roles.map(|role| role.name.as_str()).collect()
     }
 }
 
@@ -321,7 +316,7 @@ async fn owned<A: Owned>(
         owner,
         now,
     )?;
-    Form::new(body, now, None).nothing()?;
+    Form::new(body, now, None).parse(bodies::nothing)?;
     let owner =
         owner.ok_or_else(|| CommandError::NotFound(format!("there is no such {}", A::NOUN)))?;
     Ok((uuid, owner))

@@ -19,13 +19,14 @@ use vault::{
 };
 use web::{Grant, JsonBody, POSITION_HEADER, Problem};
 
+use super::bodies;
 use super::decider::{Account, Command, Status};
 use super::people::People;
 use crate::drill::crash_point;
 use crate::form::Form;
 use crate::request::CommandRequest;
 use crate::routes::CommandState;
-use crate::{CommandError, Loaded, Origin, rules, session};
+use crate::{CommandError, Loaded, Origin, session};
 
 /// How many log-ins one network address may try in a minute.
 const LOG_INS_A_MINUTE: u32 = 100;
@@ -39,13 +40,11 @@ pub(crate) async fn log_in(
     request: CommandRequest,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let mut form = Form::new(body, request.origin.now, None);
-    let email = form.text("email", rules::email);
-    let password = form.password("password");
-    let code = form
-        .optional_text("code", rules::word)
-        .map(SecretString::from);
-    let password = form.whole(password)?;
+    let bodies::LogIn {
+        email,
+        password,
+        code,
+    } = Form::new(body, request.origin.now, None).parse(bodies::log_in)?;
     limit(&state, &request.origin).await?;
     let proven = prove(&state, &request.origin, &email, password, code.as_ref()).await?;
     begin(&state, request, proven).await
@@ -219,13 +218,12 @@ pub(crate) async fn refresh(
     request: CommandRequest,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let mut form = Form::new(body, request.origin.now, None);
-    let token = form.text("refresh_token", rules::word);
-    let token = form.whole(Some(token))?;
+    let form = Form::new(body, request.origin.now, None);
+    let token = form.parse(bodies::refresh_token)?;
     let people = state.people();
     let refreshed = match people
         .vault()
-        .refresh(&token, &seen(&request), request.origin.now)
+        .refresh(token.expose_secret(), &seen(&request), request.origin.now)
         .await
     {
         Ok(refreshed) => refreshed,

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use crate::{Aggregate, CommandError, Decider};
 
 pub(crate) mod api_keys;
+mod bodies;
 pub mod decider;
+pub(crate) mod describe;
 mod email;
 mod erasing;
 mod errands;
@@ -23,6 +25,7 @@ pub(crate) mod public;
 pub(crate) mod register;
 mod second_factor;
 mod sessions;
+mod shown;
 pub(crate) mod throttle;
 
 pub use decider::{Account, Command, Refusal, Status};

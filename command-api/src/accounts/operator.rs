@@ -59,8 +59,8 @@ pub async fn create(
     clock: &dyn Clock,
 ) -> Result<Operator, OperatorError> {
     let invalid = |(_, detail): crate::FieldProblem| OperatorError::Invalid(detail);
-    let email = rules::email(email).map_err(invalid)?;
-    let name = rules::name(display_name).map_err(invalid)?;
+    let email = rules::EMAIL.check(email).map_err(invalid)?;
+    let name = rules::NAME.check(display_name).map_err(invalid)?;
     password_policy(password.expose_secret())
         .map_err(|problem| OperatorError::Invalid(problem.to_string()))?;
     let (vault, now) = (&stores.vault, clock.now());

@@ -11,13 +11,18 @@ use web::Caller;
 
 use super::decider::{Account, Command, Refusal};
 use crate::aggregate::Aggregate;
-use crate::form::{Form, Rule};
-use crate::rules;
+use crate::form::Form;
+use crate::{Rule, rules};
 
 /// The most keys `custom` may have.
 const CUSTOM_KEYS: usize = 50;
 /// The most bytes `custom` may have as JSON.
 const CUSTOM_BYTES: usize = 8 * 1024;
+const THEMES: [(&str, Theme); 3] = [
+    ("system", Theme::System),
+    ("light", Theme::Light),
+    ("dark", Theme::Dark),
+];
 /// Nobody is that many years old.
 const OLDEST_YEARS: u32 = 150;
 
@@ -85,13 +90,13 @@ impl Account {
 pub(super) fn profile(form: &mut Form) -> Profile {
     let personal = |text: Option<String>| text.map(Personal::Plain);
     Profile {
-        display_name: Some(Personal::Plain(form.text("display_name", rules::name))),
-        given_name: personal(form.optional_text("given_name", rules::name)),
-        family_name: personal(form.optional_text("family_name", rules::name)),
-        phone: personal(form.optional_text("phone", rules::phone)),
+        display_name: Some(Personal::Plain(form.text("display_name", rules::NAME))),
+        given_name: personal(form.optional_text("given_name", rules::NAME)),
+        family_name: personal(form.optional_text("family_name", rules::NAME)),
+        phone: personal(form.optional_text("phone", rules::PHONE)),
         birth_date: birth_date(form).flatten().map(Personal::Plain),
-        address: personal(form.optional_text("address", rules::postal_address)),
-        country: personal(form.optional_text("country", rules::country)),
+        address: personal(form.optional_text("address", rules::POSTAL_ADDRESS)),
+        country: personal(form.optional_text("country", rules::COUNTRY)),
     }
 }
 
@@ -102,26 +107,18 @@ fn profile_change(form: &mut Form) -> ProfileChange {
     };
     let mut change = ProfileChange {
         display_name: None,
-        given_name: clearable("given_name", rules::name),
-        family_name: clearable("family_name", rules::name),
-        phone: clearable("phone", rules::phone),
+        given_name: clearable("given_name", rules::NAME),
+        family_name: clearable("family_name", rules::NAME),
+        phone: clearable("phone", rules::PHONE),
         birth_date: None,
-        address: clearable("address", rules::postal_address),
-        country: clearable("country", rules::country),
+        address: clearable("address", rules::POSTAL_ADDRESS),
+        country: clearable("country", rules::COUNTRY),
     };
     change.birth_date = birth_date(form).map(|text| text.map(Personal::Plain));
-    match form.nullable_text("display_name", rules::name) {
-        Some(None) => form.refuse(
-            "display_name",
-            "required",
-            "a display name can be changed but not cleared",
-        ),
-        Some(Some(name)) => change.display_name = Some(Personal::Plain(name)),
-        None => {}
-    }
-    if change == ProfileChange::default() && form.is_clean() {
-        form.refuse_whole("empty", "name at least one field to change");
-    }
+    let name = form.kept_text("display_name", rules::NAME);
+    change.display_name = name.map(Personal::Plain);
+    let said = change != ProfileChange::default();
+    form.at_least_one(said, "name at least one field to change");
     change
 }
 
@@ -130,7 +127,7 @@ fn profile_change(form: &mut Form) -> ProfileChange {
     reason = "absent, null and set are three things"
 )]
 fn birth_date(form: &mut Form) -> Option<Option<String>> {
-    let text = form.nullable_text("birth_date", rules::birth_date)?;
+    let text = form.nullable_text("birth_date", rules::BIRTH_DATE)?;
     let today = form.now().date_naive();
     if let Some(Ok(date)) = text.as_ref().map(|text| text.parse::<NaiveDate>()) {
         if date > today {
@@ -152,53 +149,28 @@ fn birth_date(form: &mut Form) -> Option<Option<String>> {
 
 fn settings(form: &mut Form) -> Settings {
     let settings = Settings {
-        locale: form.optional_text("locale", rules::locale),
-        time_zone: form.optional_text("time_zone", rules::time_zone),
+        locale: form.optional_text("locale", rules::LOCALE),
+        time_zone: form.optional_text("time_zone", rules::TIME_ZONE),
         theme: theme(form),
         custom: custom(form).map(Personal::Plain),
     };
-    if settings == Settings::default() && form.is_clean() {
-        form.refuse_whole("empty", "name at least one setting to change");
-    }
+    let said = settings != Settings::default();
+    form.at_least_one(said, "name at least one setting to change");
     settings
 }
 
 fn theme(form: &mut Form) -> Option<Theme> {
-    let text = form.optional_text("theme", rules::word)?;
-    match text.as_str() {
-        "system" => Some(Theme::System),
-        "light" => Some(Theme::Light),
-        "dark" => Some(Theme::Dark),
-        _ => {
-            form.refuse("theme", "unknown_theme", "write system, light or dark");
-            None
-        }
-    }
+    let names = THEMES.map(|(name, _)| name);
+    let chosen = form.optional_choice("theme", "unknown_theme", &names)?;
+    THEMES
+        .into_iter()
+        .find_map(|(name, theme)| (name == chosen).then_some(theme))
 }
 
+/// Replaces the custom settings as a whole.
 fn custom(form: &mut Form) -> Option<BTreeMap<String, Value>> {
-    let fields = match form.value("custom")? {
-        Value::Object(fields) => fields,
-        Value::Null => return None,
-        _ => {
-            form.refuse(
-                "custom",
-                "wrong_type",
-                "write an object; it replaces the custom settings as a whole",
-            );
-            return None;
-        }
-    };
-    if fields.len() > CUSTOM_KEYS {
-        form.refuse(
-            "custom",
-            "too_many",
-            format!(
-                "at most {CUSTOM_KEYS} custom settings; these are {}",
-                fields.len()
-            ),
-        );
-    } else if serde_json::to_vec(&fields).map_or(0, |json| json.len()) > CUSTOM_BYTES {
+    let fields = form.optional_map("custom", CUSTOM_KEYS)?;
+    if serde_json::to_vec(&fields).map_or(0, |json| json.len()) > CUSTOM_BYTES {
         form.refuse(
             "custom",
             "too_long",

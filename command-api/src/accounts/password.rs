@@ -8,31 +8,17 @@ use mail::letters::reset_password_link;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use uuid::Uuid;
-use vault::{PasswordProblem, Purpose, Stored, normalise_email, password_policy};
+use vault::{Purpose, Stored, normalise_email};
 
 use super::email::minutes;
 use super::errands::{Errand, intent};
 use super::people::{Given, People};
-use super::{Account, Command};
+use super::{Account, Command, bodies};
 use crate::drill::crash_point;
 use crate::form::Form;
 use crate::order::Outcome;
 use crate::request::{CommandRequest, content};
-use crate::{CommandError, Decider, rules};
-
-/// A new password that the policy allows.
-pub(super) fn new_password(form: &mut Form, name: &'static str) -> Option<SecretString> {
-    let password = form.password(name)?;
-    if let Err(problem) = password_policy(password.expose_secret()) {
-        let code = match problem {
-            PasswordProblem::TooShort => "too_short",
-            PasswordProblem::TooLong => "too_long",
-            PasswordProblem::Common => "common_password",
-        };
-        form.refuse(name, code, problem.to_string());
-    }
-    Some(password)
-}
+use crate::{CommandError, Decider};
 
 fn right(right: bool) -> Result<(), CommandError> {
     right.then_some(()).ok_or(CommandError::InvalidCredentials)
@@ -65,11 +51,9 @@ impl People {
     pub async fn change_password(
         &self,
         given: &Given<'_>,
-        mut form: Form,
+        form: Form,
     ) -> Result<Outcome, CommandError> {
-        let password = form.password("password");
-        let new = new_password(&mut form, "new_password");
-        let (password, new) = form.whole(password.zip(new))?;
+        let (password, new) = form.parse(bodies::change_password)?;
         let credential_id = given.command_id.derive("credential");
         // A retry brings a password that is the old one by now: what it must know is the new one.
         if let Some(outcome) = self.first_answer(given).await? {
@@ -104,9 +88,7 @@ impl People {
         request: &CommandRequest,
         body: Map<String, Value>,
     ) -> Result<(), CommandError> {
-        let mut form = Form::new(body, request.origin.now, None);
-        let email = form.text("email", rules::email);
-        let email = form.whole(Some(email))?;
+        let email = Form::new(body, request.origin.now, None).parse(bodies::email)?;
         let keys = &self.stores.keys;
         let claims = self
             .vault()
@@ -166,10 +148,8 @@ impl People {
         body: Map<String, Value>,
     ) -> Result<Outcome, CommandError> {
         let content = content("reset-password", &body);
-        let mut form = Form::new(body, request.origin.now, None);
-        let token = form.password("token");
-        let new = new_password(&mut form, "new_password");
-        let (token, new) = form.whole(token.zip(new))?;
+        let form = Form::new(body, request.origin.now, None);
+        let (token, new) = form.parse(bodies::reset_password)?;
         let token = token.expose_secret();
         let command_id = self.link_command(request, token);
         let credential_id = command_id.derive("credential");

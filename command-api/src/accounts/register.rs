@@ -9,14 +9,13 @@ use vault::{Stored, normalise_email};
 use web::{JsonBody, Problem};
 
 use super::errands::Errand;
-use super::password::new_password;
 use super::people::Given;
-use super::{Account, Command, parse};
+use super::{Account, Command, bodies};
 use crate::drill::crash_point;
 use crate::form::Form;
 use crate::request::{CommandRequest, content};
 use crate::routes::{CommandState, begun};
-use crate::{Aggregate, CommandError, Decider, Outcome, rules};
+use crate::{Aggregate, CommandError, Decider, Outcome};
 
 /// `POST /v1/accounts`.
 pub(crate) async fn register(
@@ -34,11 +33,11 @@ async fn carry_out(
     body: Map<String, Value>,
 ) -> Result<Outcome, CommandError> {
     let content = content("register", &body);
-    let mut form = Form::new(body, request.origin.now, None);
-    let email = form.text("email", rules::email);
-    let password = new_password(&mut form, "password");
-    let profile = form.object("profile", parse::profile).unwrap_or_default();
-    let password = form.whole(password)?;
+    let bodies::Registration {
+        email,
+        password,
+        profile,
+    } = Form::new(body, request.origin.now, None).parse(bodies::registration)?;
 
     let people = state.people();
     let vault = people.vault();

@@ -11,7 +11,7 @@ use vault::{EnrollError, Factor};
 
 use super::errands::Errand;
 use super::people::{Given, People};
-use super::{Account, Command};
+use super::{Account, Command, bodies};
 use crate::form::Form;
 use crate::host::Answered;
 use crate::order::Outcome;
@@ -27,7 +27,7 @@ impl People {
         given: &Given<'_>,
         form: Form,
     ) -> Result<Answered, CommandError> {
-        let password = form.only_secret("password")?;
+        let password = form.parse(bodies::password)?;
         self.check_password(given, password).await?;
         let account = self.load(given.account).await?;
         account
@@ -64,7 +64,7 @@ impl People {
         given: &Given<'_>,
         form: Form,
     ) -> Result<Answered, CommandError> {
-        let code = form.only_secret("code")?;
+        let code = form.parse(bodies::code)?;
         self.load(given.account)
             .await?
             .state
@@ -87,7 +87,7 @@ impl People {
         given: &Given<'_>,
         form: Form,
     ) -> Result<Outcome, CommandError> {
-        let code = form.only_secret("code")?;
+        let code = form.parse(bodies::code)?;
         if let Some(outcome) = self.first_answer(given).await? {
             return Ok(outcome);
         }
@@ -105,7 +105,7 @@ impl People {
         given: &Given<'_>,
         form: Form,
     ) -> Result<Answered, CommandError> {
-        let code = form.only_secret("code")?;
+        let code = form.parse(bodies::code)?;
         self.check_factor(given, &code).await?;
         let codes = self
             .vault()

@@ -18,6 +18,10 @@ const NAME_GRAPHEMES: usize = 100;
 const POSTAL_ADDRESS_GRAPHEMES: usize = 500;
 /// The most code points of a text, for each grapheme it may have: one grapheme alone has no bound.
 const CHARS_FOR_A_GRAPHEME: usize = 4;
+/// The most code points of a name.
+pub(super) const NAME_CHARS: usize = NAME_GRAPHEMES * CHARS_FOR_A_GRAPHEME;
+/// The most code points of a postal address.
+pub(super) const POSTAL_ADDRESS_CHARS: usize = POSTAL_ADDRESS_GRAPHEMES * CHARS_FOR_A_GRAPHEME;
 /// The most combining marks on one base. Living languages stack three or four.
 const MARKS: usize = 8;
 
@@ -29,12 +33,12 @@ const EMOJI_PRESENTATION: char = '\u{FE0F}';
 const BRAILLE_BLANK: char = '\u{2800}';
 
 /// A name: NFC, one line, 1 to 100 characters as people count them.
-pub fn name(text: &str) -> Result<String, Problem> {
+pub(super) fn name(text: &str) -> Result<String, Problem> {
     clean(text, NAME_GRAPHEMES, false)
 }
 
 /// A postal address: NFC, 1 to 500 characters as people count them; line breaks are allowed.
-pub fn postal_address(text: &str) -> Result<String, Problem> {
+pub(super) fn postal_address(text: &str) -> Result<String, Problem> {
     clean(text, POSTAL_ADDRESS_GRAPHEMES, true)
 }
 

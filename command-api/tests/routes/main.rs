@@ -4,6 +4,7 @@ mod access;
 mod bodies;
 mod codes;
 mod commands;
+mod description;
 mod documents;
 mod enumeration;
 mod guessing;

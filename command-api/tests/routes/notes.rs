@@ -51,7 +51,7 @@ impl Aggregate for Notebook {
     const COMMANDS: &'static [&'static str] = &["write"];
 
     fn parse(_name: &str, form: &mut Form) -> Option<Write> {
-        Some(Write(form.text("line", rules::name)))
+        Some(Write(form.text("line", rules::NAME)))
     }
 
     fn allows(_caller: &Caller, _id: &str, _command: &Write) -> bool {

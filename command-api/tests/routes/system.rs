@@ -64,6 +64,8 @@ pub struct System {
     pub vault: Vault,
     pub keys: Arc<Keys>,
     pub clock: Arc<Watch>,
+    /// What the first of them shares among its routes.
+    pub state: CommandState,
     /// Every path after `/v1` that takes a command.
     pub commands: Vec<String>,
 }
@@ -129,7 +131,8 @@ pub async fn system() -> System {
     let one = process(&log);
     System {
         commands: one.commands(),
-        one: open(one),
+        one: open(one.clone()),
+        state: one,
         two: open(process(&other)),
         _folder: folder,
         log,

@@ -87,6 +87,12 @@ impl Aggregate for Class {
     const COLLECTION: &'static str = "classes";
     const BEGINS: Option<&'static str> = Some("open"); // POST /v1/classes
     const COMMANDS: &'static [&'static str] = &["book", "cancel"]; // POST /v1/classes/{id}/book
+    const CODES: &'static [&'static str] = &[
+        "class_unknown",
+        "class_already_open",
+        "class_full",
+        "already_booked",
+    ];
 
     fn parse(name: &str, form: &mut Form) -> Option<Command> {
         match name {

@@ -6,7 +6,7 @@
 mod loading;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use events::{Heartbeat, Partition, Position, RecordedEvent};
 use read_models::{CommitError, Error, Generation, ReadModel};
@@ -20,7 +20,8 @@ use crate::status::{Board, State};
 /// When to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// At once: readers wait for these events.
+    /// At once, where rows change: readers wait for these events. A checkpoint alone waits for more, or for
+    /// [`Lane::flush`].
     Now,
     /// When enough has been folded: the log is being caught up with.
     WhenFull,
@@ -72,6 +73,8 @@ pub(crate) struct Lane {
     /// Wakes the read model's task when a lane has fallen behind.
     pub(crate) fell_behind: Arc<Notify>,
     mode: AtomicU8,
+    /// Something was taken in and not committed.
+    waits: AtomicBool,
     held: Mutex<Held>,
 }
 
@@ -96,7 +99,8 @@ impl Lane {
         board: Board,
         fell_behind: Arc<Notify>,
     ) -> Self {
-        let (mode, held) = (AtomicU8::new(CATCHING_UP), Mutex::default());
+        let (mode, waits) = (AtomicU8::new(CATCHING_UP), AtomicBool::new(false));
+        let held = Mutex::default();
         Self {
             context,
             model,
@@ -105,8 +109,14 @@ impl Lane {
             board,
             fell_behind,
             mode,
+            waits,
             held,
         }
+    }
+
+    /// Something that was taken in waits for [`Lane::flush`].
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_following(&self) -> bool {
@@ -260,14 +270,14 @@ impl Lane {
                 pace,
             } => {
                 self.check_place(&ahead, after, events)?;
-                if pace == Pace::Now || ahead.reached.position < held.careful {
+                if ahead.reached.position < held.careful {
                     self.commit_waiting(&mut ahead, held).await?;
                     self.settle(&mut ahead, events).await?;
                 } else {
                     ahead
                         .absorb(&self.table(), beyond(events, ahead.reached.position))
                         .await?;
-                    if ahead.is_full() {
+                    if ahead.is_full() || (pace == Pace::Now && ahead.changes_rows()) {
                         self.commit_waiting(&mut ahead, held).await?;
                     }
                 }
@@ -333,6 +343,7 @@ impl Lane {
     }
 
     fn report(&self, ahead: &Ahead) {
+        self.waits.store(ahead.is_ahead(), Ordering::SeqCst);
         let following = self.is_following();
         self.board.write(|status| {
             status.position = ahead.stored.position;

@@ -8,17 +8,23 @@ use uuid::Uuid;
 
 mod account_history;
 mod accounts;
+mod active_sessions;
 mod api_keys;
+mod events_per_type;
+mod log_ins_per_hour;
 mod sign_ups_per_day;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// The read models of the built-in domain.
 pub fn built_in() -> Vec<ReadModel> {
     vec![
         accounts::read_model(),
         account_history::read_model(),
+        active_sessions::read_model(),
         api_keys::read_model(),
+        events_per_type::read_model(),
+        log_ins_per_hour::read_model(),
         sign_ups_per_day::read_model(),
     ]
 }

@@ -1,154 +1,169 @@
-//! Given events, then rows: how a projection is tested on its own.
+//! Given events, then rows, for the read models that ship: as a pure fold, and through every database that projections
+//! can write to, whatever the batches are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use events::{
-    Ciphertext, CommandId, EventId, Hash, Partition, Position, RecordedEvent, StreamId, Version,
-};
-use read_models::{Changes, EventPlace, ReadModel, RowKey, Rows, Value, fold};
-use serde_json::json;
+use events::{LogIdentity, Partition, Position, RecordedEvent, StreamId};
+use read_models::testing::{GivenEvents, recorded_json};
+use read_models::{Checkpoint, Options, Parked, ProjectionStore, ReadModel, Row, RowKey, Value};
+use test_support::{Postgres, temp_dir};
 use uuid::Uuid;
 
-/// What came of the given events.
-pub(super) struct Outcome<'m> {
-    model: &'m ReadModel,
-    rows: Result<Rows, String>,
-}
+use crate::ahead::{Ahead, Table};
+use crate::options::REASON_CHARS;
+
+pub(crate) use read_models::testing::{recorded_at, sealed};
+
+/// Events of one commit: each by itself, a few, and all.
+const BATCHES: [usize; 3] = [1, 3, 1_000];
+/// So few rows are cached that many are loaded again.
+const CACHED_ROWS: usize = 4;
+
+pub(crate) struct Given<'m>(GivenEvents<'m>);
 
 /// Projects the events in order, at positions (and seconds) from 1, and versions counted by stream.
-pub(super) fn given(
+pub(crate) fn given(
     model: &ReadModel,
     events: impl IntoIterator<Item = RecordedEvent>,
-) -> Outcome<'_> {
-    let mut versions: HashMap<StreamId, Version> = HashMap::new();
-    let mut rows = Rows::new();
-    let mut outcome = Ok(());
-    for (position, mut event) in (1..).zip(events) {
-        let version = versions.entry(event.stream.clone()).or_default();
-        *version = version.plus(1);
-        event.version = *version;
-        event.position = Position::new(position);
-        let at = recorded_at(position);
-        let mut metadata = json!({
-            "command_id": Uuid::nil(), "correlation_id": Uuid::nil(), "causation_id": Uuid::nil(),
-            "actor": "anonymous", "address": sealed("address"), "recorded_at": at,
-        });
-        if !event.metadata.is_empty() {
-            metadata["session"] = event.metadata.as_str().into();
-        }
-        event.metadata = metadata.to_string();
-        let mut changes = Changes::new(model);
-        let place = EventPlace {
-            partition: Partition(0),
-            position: event.position,
-            recorded_at: Some(at),
-        };
-        outcome = (model.project)(&event, &mut changes)
-            .map_err(|error| error.to_string())
-            .and_then(|()| {
-                for key in changes.keys() {
-                    rows.entry(key.clone()).or_insert(None);
-                }
-                fold(&mut rows, changes, place).map_err(|error| error.to_string())
-            });
-        if outcome.is_err() {
-            break;
-        }
+) -> Given<'_> {
+    Given(model.given(events))
+}
+
+impl Given<'_> {
+    /// These rows and no others, wherever they are projected to; a column that is left out is null.
+    pub(crate) fn then(self, expected: &[&[(&str, Value)]]) {
+        self.0.then_rows(expected);
+        on_every_database(&self.0);
     }
-    Outcome {
-        model,
-        rows: outcome.map(|()| rows),
+
+    /// An event cannot be projected, for a reason that says this, wherever it is projected to.
+    pub(crate) fn then_error(self, part: &str) {
+        self.0.then_parked(part);
+        on_every_database(&self.0);
     }
 }
 
-impl Outcome<'_> {
-    /// These rows and no others; a column that is left out is null.
-    pub(super) fn then(self, expected: &[&[(&str, Value)]]) {
-        let rows = self.rows.expect("the events can be projected");
-        let mut found: Vec<_> = rows
-            .into_iter()
-            .filter_map(|(key, row)| Some((key, row?.values)))
-            .collect();
-        let mut expected: Vec<_> = expected.iter().map(|row| named(self.model, row)).collect();
-        found.sort();
-        expected.sort();
-        assert_eq!(found, expected);
-    }
-
-    /// The last event cannot be projected, for a reason that says this.
-    pub(super) fn then_error(self, part: &str) {
-        let error = self.rows.expect_err("the last event cannot be projected");
-        assert!(error.contains(part), "{error}");
-    }
+/// What the fold makes of the events is what every database holds in the end.
+pub(crate) fn on_every_database(given: &GivenEvents<'_>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let folder = temp_dir();
+        let sqlite = format!("sqlite:{}", folder.path().join("read-models.db").display());
+        let postgres = Postgres::shared().await.fresh_database().await;
+        // A mirror adds its own line.
+        for url in [sqlite, postgres] {
+            let store = read_models::open(&url, Options::default()).await;
+            let store: Arc<dyn ProjectionStore> = store.expect("the database opens");
+            for batch in BATCHES {
+                let (rows, mut parked) =
+                    through(&*store, given.model(), given.events(), batch).await;
+                assert_eq!(rows, given.stored(), "batches of {batch}");
+                parked.sort_by_key(|parked| parked.position);
+                let parked: Vec<_> = parked
+                    .into_iter()
+                    .map(|parked| (parked.stream, parked.position, parked.error))
+                    .collect();
+                assert_eq!(parked, expected_to_wait(given), "batches of {batch}");
+            }
+        }
+    });
 }
 
-fn named(model: &ReadModel, row: &[(&str, Value)]) -> (RowKey, Vec<Value>) {
-    let value = |name: &str| {
-        let found = row.iter().find(|(column, _)| *column == name);
-        found.map_or(Value::Null, |(_, value)| value.clone())
+/// The streams that wait, with the reasons as long as they are kept.
+fn expected_to_wait(given: &GivenEvents<'_>) -> Vec<(StreamId, Position, String)> {
+    let parked = given.parked().iter().cloned();
+    parked
+        .map(|(stream, position, reason)| {
+            let kept = reason.chars().take(REASON_CHARS).collect();
+            (stream, position, kept)
+        })
+        .collect()
+}
+
+/// Stored rows by partition and key, and parked streams.
+pub(crate) type Stored = (BTreeMap<(Partition, RowKey), Row>, Vec<Parked>);
+
+/// What a database holds after a projector took in these events, `batch` of a partition at a time.
+pub(crate) async fn through(
+    store: &dyn ProjectionStore,
+    model: &ReadModel,
+    events: &[(Partition, RecordedEvent)],
+    batch: usize,
+) -> Stored {
+    let partitions = events.iter().map(|(partition, _)| partition.0 + 1);
+    let log = LogIdentity {
+        log: Uuid::from_u128(batch as u128),
+        epoch: Uuid::nil(),
+        partitions: partitions.max().unwrap_or(1),
     };
-    let columns = model.key.iter().chain(&model.columns);
-    let unknown = row
-        .iter()
-        .find(|(name, _)| columns.clone().all(|column| column.name != *name));
-    assert!(unknown.is_none(), "{unknown:?} is no column");
-    (
-        model.key.iter().map(|column| value(&column.name)).collect(),
-        model
-            .columns
-            .iter()
-            .map(|column| value(&column.name))
-            .collect(),
-    )
-}
-
-/// When the event at this position was recorded.
-pub(super) fn recorded_at(position: u64) -> DateTime<Utc> {
-    DateTime::from_timestamp(1_800_000_000 + position as i64, 0).expect("a time")
-}
-
-/// A ciphertext in form, of nothing.
-pub(super) fn sealed(field: &str) -> String {
-    let event = EventId(Uuid::nil());
-    let context = Ciphertext::context(Uuid::nil(), "c3RyZWFt", event, field);
-    Ciphertext::from_parts(&context, "AAAA").as_str().to_owned()
+    let generation = &store.prepare(model, log).await.expect("a definition");
+    let mut stored = BTreeMap::new();
+    for partition in (0..log.partitions).map(Partition) {
+        let table = Table {
+            store,
+            model,
+            generation,
+            partition,
+        };
+        let ours = events.iter().filter(|(of, _)| *of == partition);
+        let ours: Vec<RecordedEvent> = ours.map(|(_, event)| event.clone()).collect();
+        let mut ahead = Ahead::new(Checkpoint::default(), Vec::new(), CACHED_ROWS);
+        for events in ours.chunks(batch) {
+            ahead.absorb(&table, events).await.expect("it is loaded");
+            ahead.flush(&table).await.expect("it is written");
+        }
+        let scanned = store
+            .scan(model, generation, partition, None, u32::MAX)
+            .await;
+        let (_, rows) = scanned.expect("rows");
+        stored.extend(rows.into_iter().map(|(key, row)| ((partition, key), row)));
+    }
+    let parked = store.parked(generation).await.expect("parked streams");
+    (stored, parked)
 }
 
 /// An event of the account with this id.
-pub(super) fn account(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
+pub(crate) fn account(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
     event("account", id, type_name, data)
 }
 
 /// An event of the session with this id.
-pub(super) fn session(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
+pub(crate) fn session(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
     event("session", id, type_name, data)
 }
 
 /// An event of the API key with this id.
-pub(super) fn api_key(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
+pub(crate) fn api_key(id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
     event("apikey", id, type_name, data)
 }
 
 /// The same event, caused with a token of this session.
-pub(super) fn in_session(mut event: RecordedEvent, session: u128) -> RecordedEvent {
-    // The rest of the metadata depends on the event's place: `given` adds it.
-    event.metadata = Uuid::from_u128(session).to_string();
+pub(crate) fn in_session(mut event: RecordedEvent, session: u128) -> RecordedEvent {
+    event.metadata = serde_json::json!({ "session": Uuid::from_u128(session) }).to_string();
     event
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 fn event(category: &str, id: u128, type_name: &str, data: serde_json::Value) -> RecordedEvent {
-    let id = Uuid::from_u128(id);
-    RecordedEvent {
-        position: Position::ZERO,
-        stream: StreamId::new(category, &id.to_string()).expect("a stream name"),
-        version: Version::ZERO,
-        id: CommandId(id).event_id(type_name.len()),
-        type_name: type_name.to_owned(),
-        schema_version: 1,
-        data: data.to_string(),
-        metadata: String::new(),
-        hash: Hash::ZERO,
-    }
+    recorded_json(
+        &format!("{category}-{}", Uuid::from_u128(id)),
+        type_name,
+        data,
+    )
+}
+
+/// What a session starts with: whose it is, and whether it took a second factor.
+pub(crate) fn started(account: u128, second_factor: bool) -> serde_json::Value {
+    serde_json::json!({
+        "account_id": Uuid::from_u128(account), "expires_at": recorded_at(1_000),
+        "second_factor": second_factor, "device": sealed("device"),
+    })
+}
+
+/// What a session ends with.
+pub(crate) fn session_ended(account: u128) -> serde_json::Value {
+    serde_json::json!({ "account_id": Uuid::from_u128(account), "reason": "ended" })
 }

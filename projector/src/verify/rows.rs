@@ -65,7 +65,7 @@ async fn compare_partition(
     let mut expected = folded.rows(problems, progress).await?;
     let compared = stored.len() as u64;
     for (key, row) in stored {
-        match expected.remove(&key).flatten() {
+        match expected.remove(&key) {
             Some(right) if right == row => {}
             Some(right) => {
                 let columns = differing(model, &right, &row).join(", ");
@@ -132,9 +132,7 @@ impl Folded<'_> {
                 }
                 let folded = project(model, event).and_then(|changes| {
                     for key in changes.keys() {
-                        if !rows.contains_key(key) {
-                            rows.insert(key.clone(), None);
-                        }
+                        rows.or_absent(key);
                     }
                     fold(&mut rows, changes, place(partition, event))
                         .map_err(|error| error.to_string())

@@ -143,9 +143,8 @@ fn one_order(item: &str, fields: &[Field], mistakes: &mut Mistakes) -> Option<Or
     }
     let words: Vec<&str> = parts.collect();
     let (direction, words) = match words.as_slice() {
-        ["asc", words @ ..] => (Direction::Ascending, words),
         ["desc", words @ ..] => (Direction::Descending, words),
-        words => (Direction::Ascending, words),
+        ["asc", words @ ..] | words => (Direction::Ascending, words),
     };
     let nulls = match words {
         [] if direction == Direction::Ascending => Nulls::Last,

@@ -156,23 +156,21 @@ impl<'f> Conditions<'f> {
             mistakes.add("unknown_operator", unknown_operator(field, operator));
             return None;
         }
+        if operator == "in" {
+            let filter = self.list(field, scan, within, mistakes)?;
+            return Some(negated(filter, not));
+        }
+        let text = Self::text(scan, within, mistakes)?;
         let filter = match operator {
-            "in" => self.list(field, scan, within, mistakes)?,
+            "is" => is(field, &text, mistakes)?,
+            "cs" => match value(field, &text, mistakes)? {
+                Value::List(texts) => Filter::Contains(field.clone(), texts),
+                _ => return None,
+            },
+            "like" | "ilike" => pattern(field, &text, operator == "ilike", mistakes)?,
             _ => {
-                let text = Self::text(scan, within, mistakes)?;
-                match operator {
-                    "is" => is(field, &text, mistakes)?,
-                    "cs" => match value(field, &text, mistakes)? {
-                        Value::List(texts) => Filter::Contains(field.clone(), texts),
-                        _ => return None,
-                    },
-                    "like" | "ilike" => pattern(field, &text, operator == "ilike", mistakes)?,
-                    _ => Filter::Compare(
-                        field.clone(),
-                        comparison(operator)?,
-                        value(field, &text, mistakes)?,
-                    ),
-                }
+                let value = value(field, &text, mistakes)?;
+                Filter::Compare(field.clone(), comparison(operator)?, value)
             }
         };
         Some(negated(filter, not))

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
     ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Status,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -79,6 +79,18 @@ impl ProjectionStore for Counting {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         self.inner
             .load_rows(model, generation, partition, keys)
+            .await
+    }
+    async fn find_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        self.inner
+            .find_rows(model, generation, partition, search, limit)
             .await
     }
     async fn commit(

@@ -43,6 +43,7 @@ pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
     pub counting: Arc<Counting>,
     pub vault: Vault,
+    pub state: QueryState,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
     pub app: Router,
@@ -141,7 +142,8 @@ pub fn takings() -> ReadModel {
         .summed()
 }
 
-fn models() -> Vec<ReadModel> {
+/// Every read model here.
+pub fn models() -> Vec<ReadModel> {
     vec![
         accounts(),
         devices(),
@@ -226,13 +228,14 @@ impl Fixture {
             Arc::clone(&keys),
             QuerySettings::default(),
         );
-        let app = harden(query_api::routes(state), Limits::default());
+        let app = harden(query_api::routes(state.clone()), Limits::default());
         Self {
             store,
             counting,
             vault,
             keys,
             tokens,
+            state,
             app,
             folder,
         }

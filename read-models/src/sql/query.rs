@@ -7,9 +7,10 @@
 
 use std::fmt::Write as _;
 
+use super::conditions::{Writer, comparable};
 use super::{Audience, Dialect, Shape, quote, visible};
-use crate::query::{Comparison, Direction, Field, Filter, Is, Nulls, Order, Pattern, Query};
-use crate::{ColumnType, ReadModel, Value};
+use crate::query::{Direction, Field, Filter, Nulls, Order, Query};
+use crate::{ReadModel, Value};
 
 /// A statement with what is bound to it, from `$1` on.
 pub(crate) struct Statement {
@@ -88,28 +89,7 @@ enum Lead {
     Nulls,
 }
 
-struct Writer {
-    dialect: Dialect,
-    values: Vec<Value>,
-}
-
 impl Writer {
-    /// Binds a value, and gives its placeholder.
-    fn bind(&mut self, value: Value) -> String {
-        self.values.push(value);
-        format!("${}", self.values.len())
-    }
-
-    /// Binds a value that a column is compared with, in the form in which the column stores it.
-    fn bind_to(&mut self, field: &Field, value: &Value) -> String {
-        let stored = field.column().fitted(value.clone());
-        self.bind(stored.unwrap_or_else(|_| value.clone()))
-    }
-
-    fn bind_number(&mut self, number: i64) -> String {
-        self.bind(Value::Integer(number))
-    }
-
     /// What is read from, with the filter: `… WHERE …`, to which more conditions can be appended.
     fn source(&mut self, model: &ReadModel, table: &str, filter: &Filter) -> String {
         let shape = Shape::from(model);
@@ -271,92 +251,6 @@ impl Writer {
         let rest = self.beyond(others, values);
         format!("({beyond} OR ({equal} AND {rest}))")
     }
-
-    /// A condition of SQL with the same three truth values.
-    fn filter(&mut self, filter: &Filter) -> String {
-        match filter {
-            Filter::All(parts) => self.joined(parts, " AND ", "TRUE"),
-            Filter::Any(parts) => self.joined(parts, " OR ", "FALSE"),
-            Filter::Not(part) => format!("(NOT {})", self.filter(part)),
-            Filter::Compare(field, comparison, value) => {
-                let sign = match comparison {
-                    Comparison::Eq => "=",
-                    Comparison::Neq => "<>",
-                    Comparison::Gt => ">",
-                    Comparison::Gte => ">=",
-                    Comparison::Lt => "<",
-                    Comparison::Lte => "<=",
-                };
-                let column = comparable(self.dialect, field);
-                format!("{column} {sign} {}", self.bind_to(field, value))
-            }
-            Filter::In(_, values) if values.is_empty() => "FALSE".into(),
-            Filter::In(field, values) => {
-                let bound: Vec<String> = values
-                    .iter()
-                    .map(|value| self.bind_to(field, value))
-                    .collect();
-                format!(
-                    "{} IN ({})",
-                    comparable(self.dialect, field),
-                    bound.join(", ")
-                )
-            }
-            Filter::Like(field, pattern) => self.like(field, pattern),
-            Filter::Contains(field, texts) => {
-                let name = quote(field.name());
-                let bound = self.bind(Value::List(texts.clone()));
-                match self.dialect {
-                    Dialect::Postgres => format!("{name} @> {bound}"),
-                    // The column by its table's name: within, others are called key and value.
-                    Dialect::Sqlite => format!(
-                        "CASE WHEN v.{name} IS NOT NULL THEN NOT EXISTS (SELECT 1 FROM json_each({bound}) wanted \
-                         WHERE wanted.value NOT IN (SELECT found.value FROM json_each(v.{name}) found)) END"
-                    ),
-                }
-            }
-            Filter::Is(field, is) => {
-                let is = match is {
-                    Is::Null => "NULL",
-                    Is::True => "TRUE",
-                    Is::False => "FALSE",
-                };
-                format!("{} IS {is}", quote(field.name()))
-            }
-        }
-    }
-
-    fn joined<F: std::borrow::Borrow<Filter>>(
-        &mut self,
-        parts: &[F],
-        with: &str,
-        none: &str,
-    ) -> String {
-        let parts: Vec<String> = parts
-            .iter()
-            .map(|part| self.filter(part.borrow()))
-            .collect();
-        match parts.as_slice() {
-            [] => none.into(),
-            [one] => one.clone(),
-            _ => format!("({})", parts.join(with)),
-        }
-    }
-
-    /// SQLite's `LIKE` ignores the case of A to Z, and so does PostgreSQL's `ILIKE` under the collation `C`.
-    fn like(&mut self, field: &Field, pattern: &Pattern) -> String {
-        let column = comparable(self.dialect, field);
-        let (word, pattern, escape) = match (self.dialect, pattern.ignores_case()) {
-            (Dialect::Postgres, true) => ("ILIKE", pattern.like(), ""),
-            (Dialect::Postgres, false) => ("LIKE", pattern.like(), ""),
-            (Dialect::Sqlite, true) => ("LIKE", pattern.like(), " ESCAPE '\\'"),
-            (Dialect::Sqlite, false) => ("GLOB", pattern.glob(), ""),
-        };
-        format!(
-            "{column} {word} {}{escape}",
-            self.bind(Value::Text(pattern))
-        )
-    }
 }
 
 fn strict(direction: Direction) -> &'static str {
@@ -378,16 +272,6 @@ fn indexed_with_nulls(order: &Order) -> bool {
         (order.direction, order.nulls),
         (Direction::Ascending, Nulls::Last) | (Direction::Descending, Nulls::First)
     )
-}
-
-/// A column where its value is compared: text byte by byte, whatever the database's own language.
-fn comparable(dialect: Dialect, field: &Field) -> String {
-    let name = quote(field.name());
-    if dialect == Dialect::Postgres && field.column_type() == ColumnType::Text {
-        format!("{name} COLLATE \"C\"")
-    } else {
-        name
-    }
 }
 
 /// The columns to order by. `lead` says what is known of the first.

@@ -49,6 +49,15 @@ pub(crate) fn load_by_arrays(shape: Shape<'_>, table: &str) -> String {
     sql
 }
 
+/// At most `$3` rows of partition `$2` whose column is `$1`.
+pub(crate) fn find(shape: Shape<'_>, table: &str, column: &str) -> String {
+    format!(
+        "{} WHERE t.{} = $1 AND t.{PARTITION} = $2 LIMIT $3",
+        select_stored(shape, table),
+        quote(column)
+    )
+}
+
 /// SQLite: the rows of `count` keys, their values one after another, then, if shared, of a partition.
 pub(crate) fn load_by_list(shape: Shape<'_>, table: &str, count: usize) -> String {
     format!(

@@ -17,6 +17,7 @@ on_both!(
     a_switch_is_seen_by_readers_at_once_and_can_be_taken_back,
     a_view_follows_the_live_table_whatever_its_columns,
     status_tells_everything_of_the_live_generation,
+    an_index_is_made_when_it_is_declared_and_no_row_is_built_anew,
     waiters_hear_of_a_commit,
     what_an_operator_did_to_the_tables_is_a_refusal_or_a_fault,
     a_generation_that_is_gone_is_told,
@@ -143,6 +144,41 @@ async fn status_tells_everything_of_the_live_generation(database: Database) {
         (vec![at(0), at(0), at(5), at(0)], vec![parked])
     );
     assert!(p.store.status("nothing").await.unwrap().is_none());
+}
+
+async fn an_index_is_made_when_it_is_declared_and_no_row_is_built_anew(database: Database) {
+    let longest = format!("a{}", "-b".repeat(17));
+    let model = |name: &str| ReadModel {
+        name: name.to_owned(),
+        ..accounts()
+    };
+    for name in ["accounts", &longest] {
+        let p = prepared_to_read(database.share(), model(name)).await;
+        let counted = if p.database.is_sqlite() {
+            format!(
+                "SELECT COUNT(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = '{}'",
+                p.generation.table
+            )
+        } else {
+            format!(
+                "SELECT COUNT(*) - 1 FROM pg_indexes WHERE tablename = '{}'",
+                p.generation.table
+            )
+        };
+        assert_eq!(p.database.number(&counted).await, 0);
+        p.commit(0, 1, &upserts([account(1, 1, "open")]))
+            .await
+            .unwrap();
+        let indexed = model(name)
+            .index(&["status"])
+            .index(&["status", "logins", "account_id"]);
+        for _ in 0..2 {
+            let again = p.store.prepare(&indexed, log(1)).await.unwrap();
+            assert_eq!(again, p.generation);
+            assert_eq!(p.database.number(&counted).await, 2);
+        }
+        assert_eq!(p.get(&id(1)).await.unwrap()[1], "open".into());
+    }
 }
 
 async fn waiters_hear_of_a_commit(database: Database) {

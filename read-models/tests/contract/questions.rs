@@ -188,7 +188,6 @@ impl<'m> Questions<'m> {
         let column_type = field.column_type();
         let kind = self.below(10);
         match column_type {
-            ColumnType::Personal => Filter::Is(field, Is::Null),
             ColumnType::Text if kind < 4 => {
                 let ignore_case = self.below(2) == 0;
                 Filter::Like(
@@ -197,7 +196,7 @@ impl<'m> Questions<'m> {
                 )
             }
             ColumnType::List if kind < 8 => Filter::Contains(field, self.texts()),
-            ColumnType::List => Filter::Is(field, Is::Null),
+            ColumnType::Personal | ColumnType::List => Filter::Is(field, Is::Null),
             ColumnType::Boolean if kind < 4 => {
                 Filter::Is(field, self.one(&[Is::True, Is::False, Is::Null]))
             }
