@@ -22,6 +22,8 @@ mod listener;
 mod live;
 #[path = "routes/live_ends.rs"]
 mod live_ends;
+#[path = "routes/pages.rs"]
+mod pages;
 #[path = "routes/personal.rs"]
 mod personal;
 #[path = "routes/queries.rs"]

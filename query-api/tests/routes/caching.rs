@@ -117,7 +117,7 @@ async fn a_token_is_never_answered_from_before_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_reads_own_writes_at_both_processes_whatever_is_cached() {
     let fixture = Arc::new(Fixture::new().await);
-    let second = Fixture::second(&fixture).await;
+    let (second, _) = fixture.second().await;
     let written = Arc::new(AtomicI64::new(0));
     let turn = Arc::new(tokio::sync::Mutex::new(0_u64));
     let clients = (0..8_u64).map(|client| {
@@ -247,6 +247,7 @@ async fn nothing_is_remembered_where_the_cache_is_off() {
     };
     let app = fixture.process_on(
         Arc::<crate::counting::Counting>::clone(&fixture.counting),
+        fixture.vault.clone(),
         settings,
     );
     let bearer = fixture.bearer(ADA, &[]);

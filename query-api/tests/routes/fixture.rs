@@ -155,29 +155,40 @@ pub fn models() -> Vec<ReadModel> {
 }
 
 impl Fixture {
-    /// The routes of another process over the same databases.
-    pub async fn second(first: &Self) -> Router {
-        first.process(QuerySettings::default()).await
+    /// The routes of another process over the same databases, and its vault, which remembers no key yet.
+    pub async fn second(&self) -> (Router, Vault) {
+        let url = format!("sqlite:{}", self.folder.path().join("vault.db").display());
+        let keys = Arc::clone(&self.keys);
+        let vault = Vault::open(&url, keys, VaultOptions::default()).await;
+        let vault = vault.unwrap();
+        let settings = QuerySettings::default();
+        let app = self.process_on(self.reader().await, vault.clone(), settings);
+        (app, vault)
     }
 
-    /// The same with other settings.
+    /// The routes of another process with these settings.
     pub async fn process(&self, settings: QuerySettings) -> Router {
-        self.process_on(self.reader().await, settings)
+        self.process_on(self.reader().await, self.vault.clone(), settings)
     }
 
     /// A store that only reads, as another process has it.
-    pub async fn reader(&self) -> Arc<dyn ReadStore> {
+    async fn reader(&self) -> Arc<dyn ReadStore> {
         let file = self.folder.path().join("read-models.db");
         let url = format!("sqlite:{}", file.display());
         open(&url, Options::read_only()).await.unwrap()
     }
 
-    /// The routes of a process with this store.
-    pub fn process_on(&self, store: Arc<dyn ReadStore>, settings: QuerySettings) -> Router {
+    /// The routes of a process with this store and this vault.
+    pub fn process_on(
+        &self,
+        store: Arc<dyn ReadStore>,
+        vault: Vault,
+        settings: QuerySettings,
+    ) -> Router {
         let state = QueryState::new(
             store,
             models(),
-            self.vault.clone(),
+            vault,
             Arc::clone(&self.tokens),
             Arc::clone(&self.keys),
             settings,

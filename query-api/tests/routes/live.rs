@@ -239,7 +239,7 @@ async fn a_client_goes_on_where_it_was_at_whichever_process() {
     fixture
         .delete(&prices(), 0, 5, vec![vec![day("2026-11-02")]])
         .await;
-    let restarted = Fixture::second(&fixture).await;
+    let (restarted, _) = fixture.second().await;
     let headers = [("authorization", bearer.as_str()), ("last-event-id", &seen)];
     let mut live = Listener::open(&restarted, DAYS, &headers).await;
     let mut missed = vec![live.next().await.unwrap(), live.next().await.unwrap()];
