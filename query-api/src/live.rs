@@ -176,19 +176,16 @@ impl Live {
             events.row(&row);
         }
         self.sent = Some(place);
-        match page.next {
-            Some(next) => {
-                self.phase = Phase::Listing {
-                    after: Some(next),
-                    first: Some(first),
-                };
-            }
-            None => {
-                events.ready(&first);
-                // What the hub told since then is the rest.
-                self.subscription.place = first;
-                self.phase = Phase::Following;
-            }
+        if let Some(next) = page.next {
+            self.phase = Phase::Listing {
+                after: Some(next),
+                first: Some(first),
+            };
+        } else {
+            events.ready(&first);
+            // What the hub told since then is the rest.
+            self.subscription.place = first;
+            self.phase = Phase::Following;
         }
         Ok(events)
     }
