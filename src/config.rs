@@ -21,6 +21,7 @@ const KEYS: &str = "data/keys.json";
 const LISTEN: &str = "127.0.0.1:8080";
 const EVENT_STORE_LISTEN: &str = "127.0.0.1:2113";
 const ISSUER: &str = "showcaller";
+const QUERY_CACHE_MB: u32 = 64;
 const LEDGER: &str = "sqlite:data/erasure-ledger.db";
 const MAIL: &str = "folder:data/mail";
 const MAIL_FROM: &str = "Showcaller <no-reply@localhost>";
@@ -188,6 +189,15 @@ struct Flags {
     /// The issuer and audience of access tokens [default: showcaller]
     #[arg(long, global = true, env = "SHOWCALLER_ISSUER", value_name = "NAME")]
     issuer: Option<String>,
+    /// Memory for hot rows and lists of the query API, in MiB; 0: none
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_QUERY_CACHE_MB",
+        value_name = "MIB",
+        default_value_t = QUERY_CACHE_MB
+    )]
+    query_cache_mb: u32,
     /// What to log, like info or projector=debug
     #[arg(
         long,
@@ -233,6 +243,8 @@ pub struct Settings {
     pub served_log: ServedLog,
     /// The issuer and audience of access tokens.
     pub issuer: String,
+    /// Memory for hot rows and lists of the query API, in MiB; 0: none.
+    pub query_cache_mb: u32,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -295,6 +307,7 @@ impl CommandLine {
             role: flags.role,
             served_log: served_log(flags)?,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
+            query_cache_mb: flags.query_cache_mb,
             log: flags.log.clone(),
             log_format: flags.log_format,
         };

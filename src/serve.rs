@@ -13,12 +13,12 @@ use command_api::accounts::AccountSettings;
 use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
-use query_api::QueryState;
+use query_api::{QuerySettings, QueryState};
 use read_models::{ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vault::{Keys, Vault};
+use vault::{ErasureLedger, Keys, Vault};
 use web::openapi::Description;
 use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSettings, Tokens};
 
@@ -145,23 +145,8 @@ async fn start(
     }
     if let (Some(keys), Some(vault)) = (&opened.keys, &opened.vault) {
         process.watch_vault(vault);
-        let names = TokenSettings {
-            issuer: settings.issuer.clone(),
-            audience: settings.issuer.clone(),
-        };
-        let tokens = Tokens::new(Arc::clone(keys), names);
         let ledger = open::ledger(settings).await?;
-        // Before the first answer: a vault that was restored forgets again whom it had forgotten.
-        let forgotten = vault.apply_ledger(&ledger, tokens.now()).await?;
-        if !forgotten.is_empty() {
-            tracing::warn!(
-                count = forgotten.len(),
-                "people of the erasure ledger were in the vault, and are erased again"
-            );
-        }
-        let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
-        let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
-        let tokens = Arc::new(tokens.with_revocations(revocations));
+        let tokens = tokens(settings, keys, vault, &ledger).await?;
         process
             .serve_log(&app, settings, roles, Some(&tokens), shutdown)
             .await?;
@@ -202,13 +187,21 @@ async fn start(
         }
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
+            let query_settings = QuerySettings {
+                cache_bytes: u64::from(settings.query_cache_mb) << 20,
+                shutdown: shutdown.clone(),
+                ..QuerySettings::default()
+            };
+            let (vault, keys) = (vault.clone(), Arc::clone(keys));
             process.watch_read_models("read-models", &store);
-            let state = QueryState::new(store, app.models, vault.clone(), tokens, Arc::clone(keys));
-            process.description = process
-                .description
-                .with(query_api::describe(&state))
-                .with_schemas(query_api::schemas(&state));
-            process.router = process.router.merge(query_api::routes(state));
+            process.query_api(QueryState::new(
+                store,
+                app.models,
+                vault,
+                tokens,
+                keys,
+                query_settings,
+            ));
         }
     } else {
         process
@@ -216,6 +209,30 @@ async fn start(
             .await?;
     }
     Ok(process)
+}
+
+/// Who callers are; before the first of them is answered, a vault that was restored forgets again whom it had forgotten.
+async fn tokens(
+    settings: &Settings,
+    keys: &Arc<Keys>,
+    vault: &Vault,
+    ledger: &ErasureLedger,
+) -> Result<Arc<Tokens>> {
+    let names = TokenSettings {
+        issuer: settings.issuer.clone(),
+        audience: settings.issuer.clone(),
+    };
+    let tokens = Tokens::new(Arc::clone(keys), names);
+    let forgotten = vault.apply_ledger(ledger, tokens.now()).await?;
+    if !forgotten.is_empty() {
+        tracing::warn!(
+            count = forgotten.len(),
+            "people of the erasure ledger were in the vault, and are erased again"
+        );
+    }
+    let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
+    let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
+    Ok(Arc::new(tokens.with_revocations(revocations)))
 }
 
 /// What runs in this process.
@@ -285,6 +302,14 @@ impl Process {
             self.tasks.spawn(serving);
         }
         Ok(())
+    }
+
+    fn query_api(&mut self, state: QueryState) {
+        let description = std::mem::take(&mut self.description);
+        self.description = description
+            .with(query_api::describe(&state))
+            .with_schemas(query_api::schemas(&state));
+        self.router = std::mem::take(&mut self.router).merge(query_api::routes(state));
     }
 
     /// Keeps data keys wrapped by the current master key.

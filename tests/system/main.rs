@@ -25,6 +25,7 @@ mod embedded;
 mod eventstore;
 mod fixture;
 mod keys;
+mod live;
 mod operators;
 mod pairs;
 mod postgrest;

@@ -318,7 +318,7 @@ async fn no_query_string_makes_the_server_fail() {
         let answer = send(&fixture.app, request.body(Body::empty()).unwrap()).await;
         assert!(answer.status < 500, "{query}: {}", answer.text);
         assert!(
-            answer.status != 200 || answer.header("etag") != "",
+            answer.status != 200 || !answer.header("etag").is_empty(),
             "{query}"
         );
         fine += u32::from(answer.status == 200);
