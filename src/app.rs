@@ -1,5 +1,6 @@
 //! What an application is made of: the built-in domain, its own aggregates, its own read models.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,6 +17,8 @@ pub struct App {
     pub(crate) aggregates: Vec<Registration>,
     pub(crate) models: Vec<ReadModel>,
     pub(crate) roles: Vec<Role>,
+    /// The categories whose streams a decider watches over.
+    pub(crate) deciders: BTreeSet<&'static str>,
 }
 
 impl Default for App {
@@ -31,6 +34,11 @@ impl App {
             aggregates: Vec::new(),
             models: projector::built_in(),
             roles: Vec::new(),
+            deciders: BTreeSet::from([
+                events::account::CATEGORY,
+                events::api_key::CATEGORY,
+                events::session::CATEGORY,
+            ]),
         }
     }
 
@@ -38,6 +46,7 @@ impl App {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.aggregates.push(hosted::<A>());
+        self.deciders.insert(A::CATEGORY);
         self
     }
 

@@ -9,6 +9,7 @@ use clap::{Args, Parser, ValueEnum};
 
 use crate::mirrors::Mirror;
 use crate::secret_url::Url;
+use crate::served_log::ServedLog;
 use crate::telemetry;
 use crate::verbs::Verb;
 
@@ -19,7 +20,9 @@ const DATABASE: &str = "sqlite:data/read-models.db";
 const BROKER: &str = "memory:";
 const KEYS: &str = "data/keys.json";
 const LISTEN: &str = "127.0.0.1:8080";
+const EVENT_STORE_LISTEN: &str = "127.0.0.1:2113";
 const ISSUER: &str = "showcaller";
+const QUERY_CACHE_MB: u32 = 64;
 const LEDGER: &str = "sqlite:data/erasure-ledger.db";
 const MAIL: &str = "folder:data/mail";
 const MAIL_FROM: &str = "Showcaller <no-reply@localhost>";
@@ -50,6 +53,8 @@ pub enum Role {
     Projector,
     /// Serves read models.
     QueryApi,
+    /// Serves the log over EventStoreDB's gRPC protocol; never without being named.
+    EventStore,
 }
 
 /// How log lines look.
@@ -63,7 +68,7 @@ pub enum LogFormat {
 
 #[derive(Debug, Args)]
 struct Flags {
-    /// The event store: sqlite:PATH or postgres://… [default: sqlite:data/events.db]
+    /// The event store: sqlite:PATH, postgres://… or esdb://… [default: sqlite:data/events.db]
     #[arg(
         long,
         global = true,
@@ -162,9 +167,47 @@ struct Flags {
     /// Serves one role only; without it, all of them in one process
     #[arg(long, global = true, env = "SHOWCALLER_ROLE", value_enum)]
     role: Option<Role>,
+    /// Where --role event-store serves the log to EventStoreDB's clients [default: 127.0.0.1:2113]
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_EVENT_STORE_LISTEN",
+        value_name = "ADDRESS:PORT"
+    )]
+    event_store_listen: Option<String>,
+    /// With which certificate (PEM) the log is served; needed beyond this machine
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_EVENT_STORE_CERTIFICATE",
+        value_name = "FILE",
+        requires = "event_store_key"
+    )]
+    event_store_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_EVENT_STORE_KEY",
+        value_name = "FILE",
+        requires = "event_store_certificate"
+    )]
+    event_store_key: Option<PathBuf>,
+    /// Lets everybody read the served log and append to it, without credentials; on this machine only
+    #[arg(long, global = true, env = "SHOWCALLER_INSECURE")]
+    insecure: bool,
     /// The issuer and audience of access tokens [default: showcaller]
     #[arg(long, global = true, env = "SHOWCALLER_ISSUER", value_name = "NAME")]
     issuer: Option<String>,
+    /// Memory for hot rows and lists of the query API, in MiB; 0: none
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_QUERY_CACHE_MB",
+        value_name = "MIB",
+        default_value_t = QUERY_CACHE_MB
+    )]
+    query_cache_mb: u32,
     /// What to log, like info or projector=debug
     #[arg(
         long,
@@ -208,8 +251,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The one role to serve, if not all.
     pub role: Option<Role>,
+    /// How the log is served to EventStoreDB's clients.
+    pub served_log: ServedLog,
     /// The issuer and audience of access tokens.
     pub issuer: String,
+    /// Memory for hot rows and lists of the query API, in MiB; 0: none.
+    pub query_cache_mb: u32,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -233,7 +280,7 @@ impl CommandLine {
             Some(_) => LEDGER,
             None => vault.as_str(),
         };
-        let listen = listen(flags.listen.as_deref().unwrap_or(LISTEN))?;
+        let listen = address("listen", flags.listen.as_deref().unwrap_or(LISTEN))?;
         let settings = Settings {
             erasure_ledger: url(
                 "erasure-ledger",
@@ -257,7 +304,7 @@ impl CommandLine {
                 "events",
                 flags.events.as_ref(),
                 EVENTS,
-                &["sqlite", "postgres"],
+                &["sqlite", "postgres", "esdb"],
             )?,
             broker: url("broker", flags.broker.as_ref(), BROKER, &["memory", "amqp"])?,
             database: url(
@@ -271,7 +318,9 @@ impl CommandLine {
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
             listen,
             role: flags.role,
+            served_log: served_log(flags)?,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
+            query_cache_mb: flags.query_cache_mb,
             log: flags.log.clone(),
             log_format: flags.log_format,
         };
@@ -287,12 +336,26 @@ impl CommandLine {
     }
 }
 
-fn listen(text: &str) -> Result<SocketAddr> {
+fn address(name: &str, text: &str) -> Result<SocketAddr> {
     text.parse().with_context(|| {
         format!(
-            "--listen {text:?} is no address with a port; write for example --listen 127.0.0.1:8080"
+            "--{name} {text:?} is no address with a port; write for example --{name} 127.0.0.1:8080"
         )
     })
+}
+
+fn served_log(flags: &Flags) -> Result<ServedLog> {
+    let listen = flags.event_store_listen.as_deref();
+    let served = ServedLog {
+        listen: address("event-store-listen", listen.unwrap_or(EVENT_STORE_LISTEN))?,
+        tls: flags
+            .event_store_certificate
+            .clone()
+            .zip(flags.event_store_key.clone()),
+        insecure: flags.insecure,
+    };
+    served.check(flags.role == Some(Role::EventStore))?;
+    Ok(served)
 }
 
 fn app_url(text: &str) -> Result<String> {
@@ -321,6 +384,7 @@ fn url(name: &str, given: Option<&String>, default: &str, schemes: &[&str]) -> R
     let known = match scheme {
         "postgresql" => "postgres",
         "amqps" => "amqp",
+        "esdb+discover" | "kurrentdb" | "kurrentdb+discover" => "esdb",
         other => other,
     };
     if !text.contains(':') || !schemes.contains(&known) {
@@ -354,6 +418,7 @@ fn example(scheme: &str) -> &'static str {
     match scheme {
         "sqlite" => "sqlite:data/events.db",
         "postgres" => "postgres://USER:PASSWORD@HOST:5432/DATABASE",
+        "esdb" => "esdb://USER:PASSWORD@HOST:2113",
         "folder" => "folder:data/mail",
         "smtp" => "smtp://USER:PASSWORD@HOST:587",
         "smtps" => "smtps://USER:PASSWORD@HOST:465",
@@ -428,12 +493,34 @@ mod tests {
             (["--events", "data/events.db"], "sqlite:data/events.db"),
             (["--events", "mysql://h/d"], "postgres://"),
             (["--broker", "http://h"], "amqp://"),
+            (["--events", "mongodb://h"], "esdb://"),
             (["--listen", "8080"], "127.0.0.1:8080"),
             (["--role", "projector"], "leave --role out"),
             (["--log", "projector=loud"], "info,projector=debug"),
         ] {
             let message = settings(&arguments).unwrap_err().to_string();
             assert!(message.contains(advice), "{arguments:?} said: {message}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_served_beyond_this_machine_only_with_tls_and_credentials() {
+        let role = ["--role", "event-store", "--event-store-listen"];
+        let tls = [
+            "--event-store-certificate",
+            "c.pem",
+            "--event-store-key",
+            "k.pem",
+        ];
+        let here = [&role[..], &["127.0.0.1:0", "--insecure"]].concat();
+        assert!(settings(&here).unwrap().served_log.insecure);
+        assert!(settings(&[&role[..], &["0.0.0.0:2113"], &tls].concat()).is_ok());
+        for wrong in [
+            [&role[..], &["0.0.0.0:2113"]].concat(),
+            [&role[..], &["0.0.0.0:2113", "--insecure"], &tls].concat(),
+            [&role[..], &["127.0.0.1:0"], &tls[..2]].concat(),
+        ] {
+            assert!(settings(&wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod open;
 mod operate;
 mod secret_url;
 mod serve;
+mod served_log;
 mod telemetry;
 mod verbs;
 mod welcome;

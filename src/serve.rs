@@ -13,18 +13,18 @@ use command_api::accounts::AccountSettings;
 use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
-use query_api::QueryState;
+use query_api::{QuerySettings, QueryState};
 use read_models::{ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vault::{Keys, Vault};
+use vault::{ErasureLedger, Keys, Vault};
 use web::openapi::Description;
 use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSettings, Tokens};
 
 use crate::app::App;
 use crate::config::{Role, Settings};
-use crate::open;
+use crate::{open, served_log};
 
 /// API keys, looked up where they are kept.
 struct VaultKeys(Vault);
@@ -148,23 +148,11 @@ async fn start(
     }
     if let (Some(keys), Some(vault)) = (&opened.keys, &opened.vault) {
         process.watch_vault(vault);
-        let names = TokenSettings {
-            issuer: settings.issuer.clone(),
-            audience: settings.issuer.clone(),
-        };
-        let tokens = Tokens::new(Arc::clone(keys), names);
         let ledger = open::ledger(settings).await?;
-        // Before the first answer: a vault that was restored forgets again whom it had forgotten.
-        let forgotten = vault.apply_ledger(&ledger, tokens.now()).await?;
-        if !forgotten.is_empty() {
-            tracing::warn!(
-                count = forgotten.len(),
-                "people of the erasure ledger were in the vault, and are erased again"
-            );
-        }
-        let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
-        let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
-        let tokens = Arc::new(tokens.with_revocations(revocations));
+        let tokens = tokens(settings, keys, vault, &ledger).await?;
+        process
+            .serve_log(&app, settings, roles, Some(&tokens), shutdown)
+            .await?;
         if let Some(events) = opened
             .events
             .as_ref()
@@ -202,16 +190,52 @@ async fn start(
         }
         if roles.contains(&Role::QueryApi) {
             let store = open::read_models(settings, true).await?;
+            let query_settings = QuerySettings {
+                cache_bytes: u64::from(settings.query_cache_mb) << 20,
+                shutdown: shutdown.clone(),
+                ..QuerySettings::default()
+            };
+            let (vault, keys) = (vault.clone(), Arc::clone(keys));
             process.watch_read_models("read-models", &store);
-            let state = QueryState::new(store, app.models, vault.clone(), tokens, Arc::clone(keys));
-            process.description = process
-                .description
-                .with(query_api::describe(&state))
-                .with_schemas(query_api::schemas(&state));
-            process.router = process.router.merge(query_api::routes(state));
+            process.query_api(QueryState::new(
+                store,
+                app.models,
+                vault,
+                tokens,
+                keys,
+                query_settings,
+            ));
         }
+    } else {
+        process
+            .serve_log(&app, settings, roles, None, shutdown)
+            .await?;
     }
     Ok(process)
+}
+
+/// Who callers are; before the first of them is answered, a vault that was restored forgets again whom it had forgotten.
+async fn tokens(
+    settings: &Settings,
+    keys: &Arc<Keys>,
+    vault: &Vault,
+    ledger: &ErasureLedger,
+) -> Result<Arc<Tokens>> {
+    let names = TokenSettings {
+        issuer: settings.issuer.clone(),
+        audience: settings.issuer.clone(),
+    };
+    let tokens = Tokens::new(Arc::clone(keys), names);
+    let forgotten = vault.apply_ledger(ledger, tokens.now()).await?;
+    if !forgotten.is_empty() {
+        tracing::warn!(
+            count = forgotten.len(),
+            "people of the erasure ledger were in the vault, and are erased again"
+        );
+    }
+    let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
+    let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
+    Ok(Arc::new(tokens.with_revocations(revocations)))
 }
 
 /// What runs in this process.
@@ -263,6 +287,26 @@ impl Process {
         });
     }
 
+    /// Serves the log to EventStoreDB's clients, if that is a role of this process.
+    async fn serve_log(
+        &mut self,
+        app: &App,
+        settings: &Settings,
+        roles: &BTreeSet<Role>,
+        tokens: Option<&Arc<Tokens>>,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        if let Some(events) = &self.events
+            && roles.contains(&Role::EventStore)
+        {
+            let (events, tokens) = (Arc::clone(events), tokens.cloned());
+            let serving =
+                served_log::start(app, settings, events, tokens, shutdown.clone()).await?;
+            self.tasks.spawn(serving);
+        }
+        Ok(())
+    }
+
     /// A projector for each mirror. One that cannot be a mirror at all is told at once; one that is down comes later.
     async fn mirrors(
         &mut self,
@@ -283,6 +327,14 @@ impl Process {
             self.tasks.spawn(keep);
         }
         Ok(())
+    }
+
+    fn query_api(&mut self, state: QueryState) {
+        let description = std::mem::take(&mut self.description);
+        self.description = description
+            .with(query_api::describe(&state))
+            .with_schemas(query_api::schemas(&state));
+        self.router = std::mem::take(&mut self.router).merge(query_api::routes(state));
     }
 
     /// Keeps data keys wrapped by the current master key.
@@ -358,12 +410,19 @@ async fn open_stores(settings: &Settings, roles: &BTreeSet<Role>) -> Result<Open
         keys: None,
         vault: None,
     };
-    if needed(&[Role::CommandApi, Role::QueryApi]) {
+    let served_with_credentials =
+        roles.contains(&Role::EventStore) && !settings.served_log.insecure;
+    if needed(&[Role::CommandApi, Role::QueryApi]) || served_with_credentials {
         let keys = open::keys(settings)?;
         opened.vault = Some(open::vault(settings, &keys).await?);
         opened.keys = Some(keys);
     }
-    if needed(&[Role::CommandApi, Role::Relay, Role::Projector]) {
+    if needed(&[
+        Role::CommandApi,
+        Role::Relay,
+        Role::Projector,
+        Role::EventStore,
+    ]) {
         opened.events = Some(open::events(settings).await?);
     }
     if needed(&[Role::Relay, Role::Projector]) {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use vault::{NewSession, Seen};
 use web::{Grant, TokenSettings, Tokens};
 
-use crate::account;
+use crate::account::{self, Person};
 use crate::load::{NO_LIMIT, measured, micros, scatter};
 use crate::meter::Meter;
 use crate::table::{Key, Table, Value};
@@ -41,7 +41,7 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
     let server = command_api(world, &events).await;
     let clients = Arc::new(Clients {
         port: server.port(),
-        accounts: authorised(world).await?,
+        accounts: authorised(world, &world.people, &[]).await?,
     });
     world.settle().await;
     let each_once = 0..ACCOUNTS as u64;
@@ -91,16 +91,20 @@ pub async fn command_api(world: &World, events: &str) -> Showcaller {
         .await
 }
 
-/// Everybody's account and the start of a request by its owner, who is logged in.
-async fn authorised(world: &World) -> Result<Vec<(Uuid, String)>> {
+/// Accounts and the start of a request by the owner of each, who is logged in, with these scopes.
+pub async fn authorised(
+    world: &World,
+    people: &[Person],
+    scopes: &[&str],
+) -> Result<Vec<(Uuid, String)>> {
     let settings = TokenSettings {
         issuer: ISSUER.to_owned(),
         audience: ISSUER.to_owned(),
     };
     let tokens = Tokens::new(Arc::clone(&world.keys), settings);
     let now = SystemClock.now();
-    let mut authorised = Vec::with_capacity(world.people.len());
-    for people in world.people.chunks(CONNECTIONS) {
+    let mut authorised = Vec::with_capacity(people.len());
+    for people in people.chunks(CONNECTIONS) {
         let sessions = people.iter().map(|person| async {
             let session = vault::random_uuid();
             let new = NewSession {
@@ -115,7 +119,7 @@ async fn authorised(world: &World) -> Result<Vec<(Uuid, String)>> {
             let grant = Grant {
                 account: person.id,
                 session,
-                scopes: Vec::new(),
+                scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
                 authenticated_at: now,
                 second_factor: false,
             };
@@ -141,50 +145,70 @@ impl Clients {
         account: impl Fn(u64) -> usize + Copy + Send + 'static,
     ) -> Result<Value> {
         let this = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .build()?;
-            runtime.block_on(this.loops(numbers, time, account))
+        rate(self.port, numbers, time, move |number| {
+            command(&this.accounts[account(number)], number)
         })
-        .await?
+        .await
     }
+}
 
-    async fn loops(
-        self: Arc<Self>,
-        numbers: Range<u64>,
-        time: Duration,
-        account: impl Fn(u64) -> usize + Copy + Send + 'static,
-    ) -> Result<Value> {
-        let mut connections = Vec::new();
-        for _ in 0..CONNECTIONS {
-            connections.push(Connection::open(self.port).await?);
-        }
-        let (began, meter) = (Instant::now(), Meter::start());
-        let mut loops = JoinSet::new();
-        for (first, mut connection) in numbers.clone().zip(connections) {
-            let (this, mine) = (Arc::clone(&self), (first..numbers.end).step_by(CONNECTIONS));
-            loops.spawn(async move {
-                let mut took = Vec::new();
-                for number in mine {
-                    let started = Instant::now();
-                    if started - began >= time {
-                        break;
-                    }
-                    connection
-                        .post(&this.accounts[account(number)], number)
-                        .await?;
-                    took.push(micros(started));
-                }
-                anyhow::Ok(took)
-            });
-        }
-        let mut all = Vec::new();
-        while let Some(took) = loops.join_next().await {
-            all.append(&mut took??);
-        }
-        Ok(measured(&meter, all))
+fn command((account, authorization): &(Uuid, String), number: u64) -> String {
+    let body = account::change_settings(number);
+    format!(
+        "POST /v1/accounts/{account}/change-settings HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\
+         Content-Type: application/json\r\nIdempotency-Key: key-{number}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Sends the requests of these numbers, 64 at once from one thread, until the time is up. Each must be answered with 200.
+pub async fn rate(
+    port: u16,
+    numbers: Range<u64>,
+    time: Duration,
+    request: impl Fn(u64) -> String + Clone + Send + 'static,
+) -> Result<Value> {
+    tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        runtime.block_on(loops(port, numbers, time, request))
+    })
+    .await?
+}
+
+async fn loops(
+    port: u16,
+    numbers: Range<u64>,
+    time: Duration,
+    request: impl Fn(u64) -> String + Clone + Send + 'static,
+) -> Result<Value> {
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(Connection::open(port).await?);
     }
+    let (began, meter) = (Instant::now(), Meter::start());
+    let mut loops = JoinSet::new();
+    for (first, mut connection) in numbers.clone().zip(connections) {
+        let (request, mine) = (request.clone(), (first..numbers.end).step_by(CONNECTIONS));
+        loops.spawn(async move {
+            let mut took = Vec::new();
+            for number in mine {
+                let started = Instant::now();
+                if started - began >= time {
+                    break;
+                }
+                connection.expect(&request(number), b"200").await?;
+                took.push(micros(started));
+            }
+            anyhow::Ok(took)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(took) = loops.join_next().await {
+        all.append(&mut took??);
+    }
+    Ok(measured(&meter, all))
 }
 
 /// A keep-alive connection.
@@ -210,16 +234,6 @@ impl Connection {
         })
     }
 
-    async fn post(&mut self, (account, authorization): &(Uuid, String), number: u64) -> Result<()> {
-        let body = account::change_settings(number);
-        let request = format!(
-            "POST /v1/accounts/{account}/change-settings HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\
-             Content-Type: application/json\r\nIdempotency-Key: key-{number}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.expect(&request, b"200").await
-    }
-
     /// Sends a request, and reads an answer that must have this status.
     pub async fn expect(&mut self, request: &str, status: &[u8; 3]) -> Result<()> {
         self.stream.write_all(request.as_bytes()).await?;
@@ -241,7 +255,7 @@ impl Connection {
         match self.answer.get(9..12) {
             Some(found) if found == status => Ok(()),
             _ => Err(anyhow!(
-                "a command was not carried out: {}",
+                "an answer has another status: {}",
                 String::from_utf8_lossy(&self.answer)
             )),
         }

@@ -15,10 +15,12 @@ mod command;
 mod copy;
 mod http;
 mod lag;
+mod live;
 mod load;
 mod log_in;
 mod meter;
 mod projection;
+mod query;
 mod rebuild;
 mod reference;
 mod table;
@@ -63,6 +65,10 @@ enum Part {
     Projection,
     /// Building `accounts` from the log
     Rebuild,
+    /// Rows and lists over HTTP, with and without the cache, beside a constant route
+    Query,
+    /// Server-sent events: a thousand idle listeners, and how soon all of them hear of a write
+    Live,
 }
 
 #[tokio::main]
@@ -101,6 +107,12 @@ async fn main() -> Result<()> {
         }
         if wanted(Part::Projection) {
             projection::measure(&world, &mut table).await?;
+        }
+        if wanted(Part::Query) {
+            query::measure(&world, &mut table).await?;
+        }
+        if wanted(Part::Live) {
+            live::measure(&world, &mut table).await?;
         }
         if let Some(rebuild) = &rebuild {
             rebuild.measure(&world, &mut table).await?;

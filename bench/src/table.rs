@@ -27,6 +27,13 @@ pub enum Key {
     RabbitMqLag,
     Rebuild,
     FoldAndCopy,
+    Constant,
+    CachedRow,
+    Row,
+    CachedList,
+    List,
+    ListenersMemory,
+    ListenersDelay,
 }
 
 /// What a line says beside its numbers.
@@ -57,6 +64,7 @@ impl Bar {
 }
 
 impl Key {
+    #[expect(clippy::too_many_lines, reason = "an entry for each line of the table")]
     fn about(self) -> About {
         let about = |what, unit| About {
             what,
@@ -76,6 +84,10 @@ impl Key {
             bar: Some(Bar::AtLeast(bar)),
             aim: Some(Bar::AtLeast(aim)),
             ..about(what, unit)
+        };
+        let beside = |what, other| About {
+            beside: Some(other),
+            ..about(what, "requests/s")
         };
         match self {
             Self::Pgbench1 => about("pgbench insert, 1 client", "rows/s"),
@@ -146,6 +158,25 @@ impl Key {
                 ..about("rebuild of accounts", "events/s")
             },
             Self::FoldAndCopy => about("fold all in memory, then COPY", "events/s"),
+            Self::Constant => about("a constant route, 64 connections", "requests/s"),
+            Self::CachedRow => against(
+                "a row over HTTP, from the cache",
+                "requests/s",
+                Self::Constant,
+                None,
+                0.8,
+            ),
+            Self::Row => beside("a row over HTTP, cache off", Self::Constant),
+            Self::CachedList => beside("a list of 20 rows, from the cache", Self::Constant),
+            Self::List => beside("a list of 20 rows, cache off", Self::Constant),
+            Self::ListenersMemory => About {
+                bar: Some(Bar::AtMost(200.0)),
+                ..about("query API with 1,000 idle listeners", "MB")
+            },
+            Self::ListenersDelay => About {
+                bar: Some(Bar::AtMost(500.0)),
+                ..about("one write to each of 1,000 listeners, p99", "ms")
+            },
         }
     }
 }

@@ -9,7 +9,7 @@ use web::openapi::{
 };
 
 use crate::accounts;
-use crate::host::Hosted;
+use crate::host::{Host, Hosted};
 use crate::policy::{Allowed, Rule};
 use crate::request::IDEMPOTENCY_KEY_CHARS;
 use crate::routes::{CommandState, JWKS_PATH};
@@ -20,7 +20,7 @@ const OUTCOME: &str = "Outcome";
 /// Every command route, as it is described.
 pub fn describe(state: &CommandState) -> Vec<Operation> {
     let built_in = accounts::describe::operations(state.people());
-    let own = state.hosts().filter_map(|host| host.describe());
+    let own = state.hosts().filter_map(Host::describe);
     built_in
         .into_iter()
         .chain(own.flat_map(|hosted| of_a_host(&hosted)))

@@ -59,15 +59,26 @@ pub(crate) struct Known {
     pub position: Position,
 }
 
-/// What became of a batch. Read and written under the lock of the log's head, so it was all true at one moment.
+/// Which appends went in, and where.
+pub(crate) enum Landed {
+    /// Those of all streams that have not moved, together: their events have the positions after this one, in their
+    /// order.
+    After(Position),
+    /// By command of the batch: the position of its last event, if it went in.
+    Each(Vec<Option<Position>>),
+}
+
+/// What became of a batch.
 pub(crate) struct Outcome {
-    /// The head before. The rows that went in have the positions after it, in their order.
-    pub base: Position,
+    /// Which of its appends went in.
+    pub landed: Landed,
     /// The commands found in the log.
     pub known: Vec<Known>,
-    /// The streams none of whose rows went in, because the tail was another or because one of their commands was in the
-    /// log: index and real tail.
+    /// The streams of which some rows did not go in, because the tail was another or because one of their commands was in
+    /// the log: index and real tail.
     pub moved: Vec<(usize, Tail)>,
+    /// The commands whose events the store will never take: index and why.
+    pub refused: Vec<(usize, String)>,
 }
 
 /// Why there is no outcome.
@@ -98,6 +109,6 @@ pub(crate) trait Backend: Send + 'static {
     /// Where streams end, in the order asked for. Read without a lock: only a guess by the time it arrives.
     async fn tails(&mut self, streams: &[StreamId]) -> Result<Vec<Tail>, Failure>;
 
-    /// Commits what can go in of a batch, durably, under the lock of the log's head.
+    /// Commits what can go in of a batch, durably.
     async fn commit(&mut self, batch: &Batch<'_>) -> Result<Outcome, Failure>;
 }

@@ -7,9 +7,9 @@ use serde::de::IgnoredAny;
 use crate::{Append, Error};
 
 /// The most events of one append.
-pub(crate) const MAX_EVENTS: usize = 1_000;
+pub const MAX_EVENTS: usize = 1_000;
 /// The most bytes of data, metadata and type names in one append.
-pub(crate) const MAX_BYTES: usize = 4 << 20;
+pub const MAX_BYTES: usize = 4 << 20;
 /// The longest type name, in bytes: it is a word of an AMQP routing key.
 const MAX_TYPE_NAME: usize = 128;
 

@@ -1,8 +1,10 @@
-//! The append-only log behind one port. Adapters: SQLite and PostgreSQL. It refuses to interpret events, to know the
+//! The append-only log behind one port. Adapters: SQLite, PostgreSQL and EventStoreDB. It refuses to interpret events, to know the
 //! queue, and to forget anything.
 
 mod backend;
 mod check;
+pub mod envelope;
+mod esdb;
 mod follow;
 mod heads;
 mod options;
@@ -15,6 +17,8 @@ mod writer;
 
 use std::sync::Arc;
 
+pub use check::{MAX_BYTES, MAX_EVENTS};
+pub use esdb::EsdbEventStore;
 pub use follow::follow;
 pub use options::Options;
 pub use port::{
@@ -27,20 +31,19 @@ pub use sqlite::SqliteEventStore;
 /// The format that this binary writes, and the newest it can read. Every store carries its own.
 const FORMAT: i32 = 1;
 
-/// Opens the event store that a URL names: `sqlite:PATH` or `postgres://…`. A missing log is made, an older format is
+/// Opens the event store that a URL names: `sqlite:PATH`, `postgres://…` or `esdb://…`. A missing log is made, an older format is
 /// migrated, a newer one is refused.
 pub async fn open(url: &str, options: Options) -> Result<Arc<dyn EventStore>, Error> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Ok(Arc::new(SqliteEventStore::open(url, options).await?)),
         Some("postgres" | "postgresql") => Ok(Arc::new(PostgresEventStore::open(url, options).await?)),
-        Some("esdb" | "esdb+discover" | "kurrentdb") => Err(Error::Invalid(
-            "EventStoreDB is not available as an event store yet: write sqlite:PATH or postgres://USER@HOST/DATABASE"
-                .into(),
-        )),
+        Some("esdb" | "esdb+discover" | "kurrentdb" | "kurrentdb+discover") => {
+            Ok(Arc::new(EsdbEventStore::open(url, options).await?))
+        }
         // The URL itself is not repeated: it may hold a password.
         _ => Err(Error::Invalid(
-            "the event store's URL must begin with sqlite: or postgres: (for example sqlite:data/events.db or \
-             postgres://USER@HOST/DATABASE)"
+            "the event store's URL must begin with sqlite:, postgres: or esdb: (for example sqlite:data/events.db, \
+             postgres://USER@HOST/DATABASE or esdb://USER:PASSWORD@HOST:2113)"
                 .into(),
         )),
     }

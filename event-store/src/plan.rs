@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use events::{CommandId, Hash, Partition, Position, StreamId, Version, chain, partition_of};
 
-use crate::backend::{Batch, Claim, Known, Outcome, Row};
+use crate::backend::{Batch, Claim, Known, Landed, Outcome, Row};
 use crate::tails::{Tail, Tails};
-use crate::{Append, AppendError, Appended, Expected};
+use crate::{Append, AppendError, Appended, Error, Expected};
 
 /// What a batch does for one append.
 enum Step {
@@ -194,28 +194,72 @@ impl Plan {
             let append = self.commands[found.command];
             known[append] = Some(found);
         }
+        let mut refused: Vec<Option<String>> = appends.iter().map(|_| None).collect();
+        for (command, why) in outcome.refused {
+            refused[self.commands[command]] = Some(why);
+        }
+        let mut landed = Positions::new(outcome.landed, &self.commands, appends.len());
 
         // By stream: where it will be when the appends that are to be tried again went in, and whether there are any.
         let mut ahead: Vec<(Version, bool)> =
             real.iter().map(|tail| (tail.version, false)).collect();
-        let mut head = outcome.base;
         let mut answers = Vec::with_capacity(appends.len());
         for (index, step) in self.steps.into_iter().enumerate() {
             let (append, claim) = (appends[index], self.claims[index]);
             answers.push(match (known[index].take(), step) {
                 (Some(found), _) => Some(repeated(&found, append, attempts[index])),
                 (None, Step::Wait) => None,
-                (None, Step::Insert(mut appended)) if !moved[claim] => {
-                    head = Position::new(head.get() + append.events.len() as u64);
-                    appended.position = head;
-                    Some(Ok(appended))
+                (None, Step::Insert(mut appended)) => {
+                    if let Some(position) = landed.of(index, append, moved[claim]) {
+                        appended.position = position;
+                        Some(Ok(appended))
+                    } else if let Some(why) = refused[index].take() {
+                        Some(Err(Error::Invalid(why).into()))
+                    } else {
+                        judge(append, real[claim].version, &mut ahead[claim])
+                    }
                 }
-                (None, Step::Insert(_) | Step::Probe) => {
-                    judge(append, real[claim].version, &mut ahead[claim])
-                }
+                (None, Step::Probe) => judge(append, real[claim].version, &mut ahead[claim]),
             });
         }
-        (answers, head)
+        (answers, landed.head)
+    }
+}
+
+/// Where appends landed, asked in their order.
+struct Positions {
+    /// By append; `None`: they landed one after another.
+    each: Option<Vec<Option<Position>>>,
+    /// The newest so far.
+    head: Position,
+}
+
+impl Positions {
+    fn new(landed: Landed, commands: &[usize], appends: usize) -> Self {
+        match landed {
+            Landed::After(head) => Self { each: None, head },
+            Landed::Each(positions) => {
+                let mut each = vec![None; appends];
+                for (append, position) in commands.iter().zip(positions) {
+                    each[*append] = position;
+                }
+                Self {
+                    each: Some(each),
+                    head: Position::ZERO,
+                }
+            }
+        }
+    }
+
+    fn of(&mut self, index: usize, append: &Append, moved: bool) -> Option<Position> {
+        let position = match &self.each {
+            Some(each) => each[index]?,
+            None if moved => return None,
+            // One call numbers the batch without gaps.
+            None => Position::new(self.head.get() + append.events.len() as u64),
+        };
+        self.head = self.head.max(position);
+        Some(position)
     }
 }
 

@@ -197,6 +197,9 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, Error>;
 
+    /// The version of a stream's last event; [`Version::ZERO`] for a stream without events.
+    async fn stream_version(&self, stream: &StreamId) -> Result<Version, Error>;
+
     /// Up to `limit` events of the log after a position, in its order. `through` never passes an event that is not
     /// committed yet. Fewer events than `limit`, or none, are not the end: only `through` says how far was looked.
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize)

@@ -95,6 +95,10 @@ impl EventStore for PostgresEventStore {
         read::stream(&self.pool, stream, after, limit).await
     }
 
+    async fn stream_version(&self, stream: &StreamId) -> Result<Version, Error> {
+        read::stream_version(&self.pool, stream).await
+    }
+
     async fn read_all(
         &self,
         after: Position,

@@ -31,6 +31,9 @@ const POLL: Duration = Duration::from_millis(25);
 const READ_STREAM: &str = "SELECT position, stream, version, id, type, schema_version, data, metadata, hash FROM events \
     WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3";
 
+const STREAM_VERSION: &str =
+    "SELECT version FROM events WHERE stream = ?1 ORDER BY version DESC LIMIT 1";
+
 const READ_ALL: &str = "SELECT position, stream, version, id, type, schema_version, data, metadata, hash FROM events \
     WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3";
 
@@ -196,6 +199,16 @@ impl EventStore for SqliteEventStore {
                 .await
                 .map_err(|error| fault(&error))?,
         )
+    }
+
+    async fn stream_version(&self, stream: &StreamId) -> Result<Version, Error> {
+        let version = sqlx::query_scalar(STREAM_VERSION)
+            .bind(stream.as_str())
+            .fetch_optional(&self.pool)
+            .await;
+        version
+            .map(|version: Option<i64>| version.map_or(Version::ZERO, Version::from_i64))
+            .map_err(|error| fault(&error))
     }
 
     async fn read_all(

@@ -23,6 +23,15 @@ macro_rules! cases {
             )+)+
         }
 
+        mod eventstore {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    crate::contract::$module::$case(crate::contract::log::Log::eventstore().await).await;
+                }
+            )+)+
+        }
+
         mod postgres {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

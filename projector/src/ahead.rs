@@ -241,17 +241,7 @@ impl Ahead {
         if !self.is_ahead() {
             return Ok(());
         }
-        let mut writes = RowWrites {
-            park: std::mem::take(&mut self.to_park),
-            ..RowWrites::default()
-        };
-        self.found.clear();
-        for (key, row) in self.rows.drain() {
-            match row {
-                Some(row) => writes.upserts.push((key, row)),
-                None => writes.deletes.push(key),
-            }
-        }
+        let writes = self.take_writes();
         let Table {
             store,
             model,
@@ -268,6 +258,28 @@ impl Ahead {
                 &writes,
             )
             .await?;
+        self.committed(writes);
+        Ok(())
+    }
+
+    /// What is to be written with the checkpoint. Unless it is [`Ahead::committed`], this state is worth nothing.
+    pub(crate) fn take_writes(&mut self) -> RowWrites {
+        let mut writes = RowWrites {
+            park: std::mem::take(&mut self.to_park),
+            ..RowWrites::default()
+        };
+        self.found.clear();
+        for (key, row) in self.rows.drain() {
+            match row {
+                Some(row) => writes.upserts.push((key, row)),
+                None => writes.deletes.push(key),
+            }
+        }
+        writes
+    }
+
+    /// The database has what was taken in.
+    pub(crate) fn committed(&mut self, writes: RowWrites) {
         self.stored = self.reached;
         self.events = 0;
         for (key, row) in writes.upserts {
@@ -276,7 +288,6 @@ impl Ahead {
         for key in writes.deletes {
             self.cache.put(key, None);
         }
-        Ok(())
     }
 }
 

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use broker::{Broker, Delivery, Group, Subscription};
 use events::{Partition, Position};
-use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
 use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
-use crate::lane::{Lane, Pace, Taken};
+use crate::lane::{Lane, Taken, take_together};
 use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
@@ -124,10 +123,8 @@ impl Consumer {
         for Stretch { after, events } in &batch.stretches {
             let lanes = following(&self.lanes);
             let through = events.last().map_or(*after, |event| event.position);
-            let taking = lanes
-                .iter()
-                .map(|lane| lane.take(*after, through, events, Pace::Now));
-            let outcomes = join_all(taking).await;
+            let store = &*self.context.store;
+            let outcomes = take_together(store, &lanes, *after, through, events).await;
             if !sort_out(&lanes, &outcomes) {
                 return false;
             }

@@ -97,6 +97,7 @@ fn refusals() -> Vec<Refusal> {
         (403, codes::FORBIDDEN),
         (406, codes::NOT_ACCEPTABLE),
         (414, codes::URI_TOO_LONG),
+        (429, codes::RATE_LIMITED),
         (503, codes::NOT_YET_PROJECTED),
         (503, codes::PARKED),
     ]);
@@ -124,7 +125,7 @@ fn get(path: String, tag: &str, name: &str, summary: String, answer: Answer) -> 
         summary,
         description: String::new(),
         security: Security::SessionOrKey,
-        parameters: vec![select(), after(), if_none_match()],
+        parameters: vec![select(), after(), if_none_match(), last_event_id()],
         body: None,
         answers: vec![answer.with_headers(&["ETag"]), not_modified()],
         problems: refusals(),
@@ -148,6 +149,12 @@ fn if_none_match() -> Parameter {
     let meaning = "The ETag of an earlier answer: 304 while nothing changed.";
     let schema = json!({ "type": "string" });
     Parameter::new(Place::Header, "If-None-Match", schema, meaning)
+}
+
+fn last_event_id() -> Parameter {
+    let meaning = "With `Accept: text/event-stream`: the last id that the client has seen.";
+    let schema = json!({ "type": "string" });
+    Parameter::new(Place::Header, "Last-Event-ID", schema, meaning)
 }
 
 fn not_modified() -> Answer {
@@ -199,9 +206,17 @@ fn page(model: &ReadModel, status: u16, meaning: &str) -> Answer {
             (JSON, rows),
             (Form::Object.media_type(), row_reference(model)),
             (Form::Csv.media_type(), json!({ "type": "string" })),
+            live(),
         ],
     };
     answer.with_headers(&["Content-Range"])
+}
+
+/// The same as it changes, in the form that asks for it.
+fn live() -> (&'static str, Value) {
+    let events = "Server-sent events `reset`, `row`, `gone`, `ready` and `end`: docs/live.md.";
+    let schema = json!({ "type": "string", "description": events });
+    (Form::Events.media_type(), schema)
 }
 
 /// A condition on each column, and several at once.
@@ -279,7 +294,8 @@ fn windows() -> [Parameter; 4] {
 }
 
 fn one(model: &ReadModel) -> Operation {
-    let answer = Answer::json(200, "The row.", row_reference(model));
+    let mut answer = Answer::json(200, "The row.", row_reference(model));
+    answer.content.push(live());
     let path = format!("/v1/{}/{{key}}", model.name);
     let mut operation = get(
         path,
@@ -313,11 +329,12 @@ fn key(model: &ReadModel) -> Parameter {
 }
 
 fn me(model: &ReadModel) -> Operation {
-    let answer = Answer::json(
+    let mut answer = Answer::json(
         200,
         "The row of the caller's account.",
         row_reference(model),
     );
+    answer.content.push(live());
     let path = format!("/v1/{ACCOUNTS}/me");
     let mut operation = get(
         path,
@@ -326,7 +343,7 @@ fn me(model: &ReadModel) -> Operation {
         "Get one's own account".to_owned(),
         answer,
     );
-    operation.description = "An API key needs the scope `self:read`.".to_owned();
+    operation.description = String::from("An API key needs the scope `self:read`.");
     operation.problems.push((404, codes::NOT_FOUND));
     operation
 }

@@ -75,6 +75,24 @@ pub(crate) fn list(uri: &Uri, fields: &[Field]) -> Result<(Asked, Pairs), Proble
     Ok((asked, pairs))
 }
 
+/// Reads the question of a live list: columns and a filter. What picks a window of a list has no meaning for rows that come as
+/// they change.
+pub(crate) fn live(uri: &Uri, fields: &[Field]) -> Result<(Vec<Output>, Filter), Problem> {
+    let mut mistakes = Mistakes::default();
+    for (name, _) in parameters::pairs(uri)? {
+        if matches!(name.as_str(), "order" | "limit" | "offset" | CURSOR) {
+            mistakes.about(&name);
+            mistakes.add(
+                "not_live",
+                format!("A live answer has all rows that pass the filter, in no order: leave {name} out."),
+            );
+        }
+    }
+    mistakes.refuse()?;
+    let (asked, _) = list(uri, fields)?;
+    Ok((asked.select, asked.filter))
+}
+
 /// Reads the columns of a single row, which takes no other parameter.
 pub(crate) fn row(uri: &Uri, fields: &[Field]) -> Result<Vec<Output>, Problem> {
     let mut mistakes = Mistakes::default();

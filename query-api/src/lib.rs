@@ -6,12 +6,18 @@
 
 mod access;
 mod answer;
+mod cache;
+mod changes;
 mod csv;
 mod cursor;
 mod describe;
+mod event;
 mod grammar;
+mod hub;
 mod key;
+mod listeners;
 mod lists;
+mod live;
 mod negotiation;
 mod parameters;
 mod routes;
@@ -19,10 +25,12 @@ mod rows;
 mod scan;
 mod sessions;
 mod state;
+mod subject;
 mod values;
 mod waiting;
 
 pub use access::Allowed;
+pub use cache::CacheCounts;
 pub use describe::{describe, schemas};
 pub use routes::{routes, rules};
-pub use state::QueryState;
+pub use state::{QuerySettings, QueryState};

@@ -1,20 +1,22 @@
 //! Lists: from what was asked to a query, and from its page to an answer with its links. It refuses to judge who may ask:
 //! it gets what the caller may reach.
 
+use std::sync::Arc;
+
 use axum::http::header::{CONTENT_RANGE, LINK};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use read_models::{Filter, Page, Query};
-use web::{Caller, FieldError, Problem, codes};
+use web::{Caller, FieldError, PositionToken, Problem, codes};
 
 use crate::access::{self, Reach};
 use crate::answer::Answer;
+use crate::cache::Question;
 use crate::cursor;
 use crate::grammar::{self, CURSOR, DEFAULT_LIMIT, MAX_OFFSET, Output};
 use crate::negotiation::{self, Form, unsatisfiable};
 use crate::parameters::Pairs;
-use crate::routes::store_problem;
 use crate::rows;
 use crate::state::{Hosted, QueryState};
 
@@ -37,7 +39,7 @@ pub(crate) struct Listing<'m> {
     hosted: &'m Hosted,
     form: Form,
     outputs: Vec<Output>,
-    query: Query,
+    query: Arc<Query>,
     /// The query string, for the link to the next page.
     pairs: Pairs,
 }
@@ -47,13 +49,13 @@ impl<'m> Listing<'m> {
     pub(crate) fn parse(
         state: &QueryState,
         hosted: &'m Hosted,
+        form: Form,
         reach: &Reach<'_>,
         caller: &Caller,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Self, Problem> {
         let model = &hosted.model;
-        let form = negotiation::form(headers, &[Form::Json, Form::Object, Form::Csv])?;
         let (asked, pairs) = grammar::list(uri, &access::fields(model, caller))?;
         let (limit, offset) = match negotiation::range(headers)? {
             None => (asked.limit, asked.offset),
@@ -82,7 +84,7 @@ impl<'m> Listing<'m> {
             hosted,
             form,
             outputs: asked.select,
-            query,
+            query: Arc::new(query),
             pairs,
         })
     }
@@ -92,18 +94,19 @@ impl<'m> Listing<'m> {
         self,
         state: &QueryState,
         caller: &Caller,
+        after: Option<&PositionToken>,
         headers: &HeaderMap,
     ) -> Result<Response, Problem> {
-        let page = state.store().list(&self.hosted.model, &self.query).await;
-        let mut page = page.map_err(store_problem)?;
-        let stored = std::mem::take(&mut page.rows);
-        let (status, said) = self.said(&page, stored.len(), state)?;
-        if self.form == Form::Object && stored.len() != 1 {
-            return Err(not_one(stored.len()));
+        let question = Question::List(Arc::clone(&self.query));
+        let page = state.ask(self.hosted, question, after).await?;
+        let (status, said) = self.said(&page, page.rows.len(), state)?;
+        if self.form == Form::Object && page.rows.len() != 1 {
+            return Err(not_one(page.rows.len()));
         }
+        let stored = page.rows.iter().map(|row| row.iter().collect()).collect();
         let rows = rows::open(&self.outputs, stored, caller, state.vault()).await?;
         let mut answer = match self.form {
-            Form::Json => Answer::json(&rows)?,
+            Form::Json | Form::Events => Answer::json(&rows)?,
             Form::Object => Answer::json(&rows.first())?,
             Form::Csv => Answer {
                 body: rows::csv(&self.outputs, &rows).into_bytes(),
@@ -111,7 +114,7 @@ impl<'m> Listing<'m> {
             },
         };
         answer.media_type = match self.form {
-            Form::Json => Form::Json.media_type(),
+            Form::Json | Form::Events => Form::Json.media_type(),
             Form::Object => "application/vnd.pgrst.object+json; charset=utf-8",
             Form::Csv => "text/csv; charset=utf-8; header=present",
         };

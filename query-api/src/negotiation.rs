@@ -19,6 +19,8 @@ pub(crate) enum Form {
     Object,
     /// RFC 4180.
     Csv,
+    /// Server-sent events, for as long as the client listens.
+    Events,
 }
 
 impl Form {
@@ -28,6 +30,7 @@ impl Form {
             Self::Json => "application/json",
             Self::Object => "application/vnd.pgrst.object+json",
             Self::Csv => "text/csv",
+            Self::Events => "text/event-stream",
         }
     }
 

@@ -1,21 +1,24 @@
 //! The query routes. Each does the same things in the same order: who asks, what of, may they, what exactly, is the read
 //! model far enough, read, open, answer.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use read_models::{ColumnType, Query, RowKey, Value};
+use read_models::{Column, ColumnType, RowKey, Value};
 use web::{After, Authenticated, Caller, PositionToken, Problem, codes};
 
-use crate::access::{self, Allowed, Reach};
+use crate::access::{self, Allowed};
 use crate::answer::Answer;
-use crate::grammar::Output;
+use crate::cache::Question;
 use crate::lists::Listing;
 use crate::negotiation::Form;
 use crate::state::{Hosted, QueryState};
-use crate::{grammar, key, negotiation, rows, sessions};
+use crate::subject::Subject;
+use crate::{grammar, key, live, negotiation, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
 pub(crate) const ACCOUNTS: &str = "accounts";
@@ -70,9 +73,18 @@ async fn list(
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(&name, &caller)?;
     let reach = access::reach(&hosted.model, &caller)?;
-    let listing = Listing::parse(&state, hosted, &reach, &caller, &uri, &headers)?;
+    let offered = [Form::Json, Form::Object, Form::Csv, Form::Events];
+    let form = negotiation::form(&headers, &offered)?;
+    if form == Form::Events {
+        let (outputs, filter) = grammar::live(&uri, &access::fields(&hosted.model, &caller))?;
+        let subject = Subject::new(hosted, &reach, filter, outputs, caller);
+        wait(hosted, after.as_ref()).await?;
+        return live::answer(&state, subject, &headers).await;
+    }
+    let listing = Listing::parse(&state, hosted, form, &reach, &caller, &uri, &headers)?;
     wait(hosted, after.as_ref()).await?;
-    listing.answer(&state, &caller, &headers).await
+    let after = after.as_ref();
+    listing.answer(&state, &caller, after, &headers).await
 }
 
 /// One row that the caller may see.
@@ -85,22 +97,10 @@ async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(&name, &caller)?;
-    let reach = access::reach(&hosted.model, &caller)?;
-    let outputs = select(hosted, &caller, &uri, &headers)?;
     // The segment as it was sent: decoded, a comma within a value would look like one between values.
     let segment = uri.path().rsplit('/').next().unwrap_or_default();
-    let key = key::parse(segment, &hosted.model.key)?;
-    row(
-        &state,
-        hosted,
-        &reach,
-        &caller,
-        &outputs,
-        key,
-        after.as_ref(),
-        &headers,
-    )
-    .await
+    let key = |columns: &[Column]| key::parse(segment, columns);
+    row(&state, hosted, caller, key, after, &uri, &headers).await
 }
 
 /// The caller's own account.
@@ -113,65 +113,47 @@ async fn me(
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(ACCOUNTS, &caller)?;
     let account = access::own_account(&caller)?;
-    let reach = access::reach(&hosted.model, &caller)?;
-    let outputs = select(hosted, &caller, &uri, &headers)?;
-    row(
-        &state,
-        hosted,
-        &reach,
-        &caller,
-        &outputs,
-        vec![Value::Uuid(account)],
-        after.as_ref(),
-        &headers,
-    )
-    .await
+    let key = |_: &[Column]| Ok(vec![Value::Uuid(account)]);
+    row(&state, hosted, caller, key, after, &uri, &headers).await
 }
 
-/// What a single row is to show, which is JSON alone.
-fn select(
-    hosted: &Hosted,
-    caller: &Caller,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<Vec<Output>, Problem> {
-    negotiation::form(headers, &[Form::Json, Form::Object])?;
-    grammar::row(uri, &access::fields(&hosted.model, caller))
-}
-
-#[expect(clippy::too_many_arguments, reason = "one caller's one question")]
+/// The row with a key, now or as it changes.
 async fn row(
     state: &QueryState,
-    hosted: &Hosted,
-    reach: &Reach<'_>,
-    caller: &Caller,
-    outputs: &[Output],
-    key: RowKey,
-    after: Option<&PositionToken>,
+    hosted: &Arc<Hosted>,
+    caller: Caller,
+    key: impl FnOnce(&[Column]) -> Result<RowKey, Problem>,
+    after: Option<PositionToken>,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
+    let model = &*hosted.model;
+    let reach = access::reach(model, &caller)?;
+    let form = negotiation::form(headers, &[Form::Json, Form::Object, Form::Events])?;
+    let fields = access::fields(model, &caller);
+    let outputs = grammar::row(uri, &fields)?;
+    let key = key(&model.key)?;
+    let after = after.as_ref();
     wait(hosted, after).await?;
+    if form == Form::Events {
+        let subject = Subject::new(hosted, &reach, model.with_key(&key), outputs, caller);
+        return live::answer(state, subject, headers).await;
+    }
+    let page = state.ask(hosted, Question::Row(key), after).await?;
     // Another's row and no row are the same answer, so that nobody learns which keys exist.
-    let model = &hosted.model;
-    let filter = reach.condition(model).and(model.with_key(&key));
-    let mut query = Query::new(model, filter, 1);
-    query.select = outputs.iter().map(|output| output.field.clone()).collect();
-    // Behind the others, for the validator.
-    let version = access::fields(model, caller)
-        .into_iter()
-        .find(|field| field.name() == VERSION && field.column_type() == ColumnType::Integer);
-    query.select.extend(version);
-    let page = state.store().list(model, &query).await;
-    let mut row = page
-        .map_err(store_problem)?
-        .rows
-        .pop()
-        .ok_or_else(|| Problem::not_found("There is no row with this key that you may see."))?;
-    let version = match row.drain(outputs.len()..).next() {
-        Some(Value::Integer(version)) => Some(version),
-        _ => None,
-    };
-    let rows = rows::open(outputs, vec![row], caller, state.vault()).await?;
+    let reached = reach.condition(model);
+    let row = page.rows.first().filter(|row| reached.matches(row));
+    let row =
+        row.ok_or_else(|| Problem::not_found("There is no row with this key that you may see."))?;
+    let version = fields
+        .iter()
+        .find(|field| field.name() == VERSION && field.column_type() == ColumnType::Integer)
+        .and_then(|field| match row[field.index()] {
+            Value::Integer(version) => Some(version),
+            _ => None,
+        });
+    let shown = outputs.iter().map(|output| &row[output.field.index()]);
+    let rows = rows::open(&outputs, vec![shown.collect()], &caller, state.vault()).await?;
     let mut answer = Answer::json(&rows.first())?;
     answer.version = version;
     Ok(answer.respond(headers))
@@ -184,7 +166,7 @@ async fn wait(hosted: &Hosted, after: Option<&PositionToken>) -> Result<(), Prob
     }
 }
 
-pub(crate) fn store_problem(error: read_models::Error) -> Problem {
+pub(crate) fn store_problem(error: &read_models::Error) -> Problem {
     match error {
         read_models::Error::Unavailable(_) => {
             tracing::warn!(%error, "a read model cannot be read");

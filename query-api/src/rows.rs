@@ -13,27 +13,27 @@ use crate::grammar::Output;
 use crate::{csv, values};
 
 /// One value of a row on its way out.
-enum Cell {
-    Stored(Value),
+enum Cell<'r> {
+    Stored(&'r Value),
     Opened(serde_json::Value),
     /// Not for this caller, or erased.
     Masked,
 }
 
 /// A row on its way out.
-pub(crate) struct OpenRow<'o> {
-    outputs: &'o [Output],
-    cells: Vec<Cell>,
+pub(crate) struct OpenRow<'r> {
+    outputs: &'r [Output],
+    cells: Vec<Cell<'r>>,
 }
 
 /// Opens rows, whose values are those of the outputs. All personal values that the caller may see are opened with one
 /// query of the vault.
-pub(crate) async fn open<'o>(
-    outputs: &'o [Output],
-    rows: Vec<Vec<Value>>,
+pub(crate) async fn open<'r>(
+    outputs: &'r [Output],
+    rows: Vec<Vec<&'r Value>>,
     caller: &Caller,
     vault: &Vault,
-) -> Result<Vec<OpenRow<'o>>, Problem> {
+) -> Result<Vec<OpenRow<'r>>, Problem> {
     let personal: Vec<bool> = outputs
         .iter()
         .map(|output| output.field.column_type() == ColumnType::Personal)
@@ -46,7 +46,7 @@ pub(crate) async fn open<'o>(
         for (index, value) in row.into_iter().enumerate() {
             cells.push(match value {
                 Value::Text(text) if personal.get(index) == Some(&true) => {
-                    let ciphertext = Ciphertext::parse(&text).map_err(Problem::fault)?;
+                    let ciphertext = Ciphertext::parse(text).map_err(Problem::fault)?;
                     if may_open(&ciphertext, caller) {
                         sealed.push(ciphertext);
                         places.push((row_index, index));
@@ -92,7 +92,7 @@ pub(crate) fn csv(outputs: &[Output], rows: &[OpenRow<'_>]) -> String {
     text
 }
 
-impl Cell {
+impl Cell<'_> {
     fn csv(&self) -> csv::Cell {
         match self {
             Self::Masked | Self::Stored(Value::Null) | Self::Opened(serde_json::Value::Null) => {
@@ -117,15 +117,12 @@ impl Serialize for OpenRow<'_> {
     }
 }
 
-impl Serialize for Cell {
+impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Masked => serializer.serialize_unit(),
             Self::Opened(value) => value.serialize(serializer),
-            Self::Stored(Value::Timestamp(moment)) => {
-                serializer.serialize_str(&values::moment_text(*moment))
-            }
-            Self::Stored(value) => value.serialize(serializer),
+            Self::Stored(value) => values::serialize(value, serializer),
         }
     }
 }

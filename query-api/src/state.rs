@@ -5,11 +5,39 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use chrono::{DateTime, Utc};
-use read_models::{ReadModel, ReadStore};
+use read_models::{Page, ReadModel, ReadStore};
+use tokio_util::sync::CancellationToken;
 use vault::{Keys, Vault};
-use web::{Caller, Problem, Tokens};
+use web::{Caller, PositionToken, Problem, Tokens};
 
+use crate::cache::{Cache, CacheCounts, Question};
+use crate::hub::Hub;
+use crate::listeners::Listeners;
 use crate::waiting::Watcher;
+
+/// Settings of the query routes. Defaults suit production.
+#[derive(Debug, Clone)]
+pub struct QuerySettings {
+    /// About how many bytes of rows and lists are held in memory; 0: none.
+    pub cache_bytes: u64,
+    /// How many live answers this process gives at once.
+    pub listeners: usize,
+    /// How many live answers one account gets of this process at once.
+    pub listeners_an_account: usize,
+    /// Ends live answers, so that the process can end.
+    pub shutdown: CancellationToken,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            listeners: 5_000,
+            listeners_an_account: 200,
+            shutdown: CancellationToken::new(),
+        }
+    }
+}
 
 /// What the query routes share. Clones are the same.
 #[derive(Clone)]
@@ -17,17 +45,39 @@ pub struct QueryState(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn ReadStore>,
-    hosted: BTreeMap<String, Hosted>,
+    hosted: BTreeMap<String, Arc<Hosted>>,
     vault: Vault,
     tokens: Arc<Tokens>,
     keys: Arc<Keys>,
+    cache: Cache,
+    listeners: Listeners,
+    shutdown: CancellationToken,
 }
 
 /// A read model with what serving it needs.
 pub(crate) struct Hosted {
-    pub(crate) model: ReadModel,
+    pub(crate) model: Arc<ReadModel>,
+    name: Arc<str>,
     /// Tells how far its live table has come.
     pub(crate) watcher: Watcher,
+    /// Tells what changes in it.
+    pub(crate) hub: Hub,
+}
+
+impl Hosted {
+    fn new(store: &Arc<dyn ReadStore>, model: ReadModel, cache: &Cache) -> Self {
+        let (model, name) = (Arc::new(model.clone()), Arc::<str>::from(model.name));
+        let (cache, forgotten) = (cache.clone(), Arc::clone(&name));
+        let hub = Hub::new(Arc::clone(store), Arc::clone(&model), move |changed| {
+            cache.forget(&forgotten, changed.rows.keys());
+        });
+        Self {
+            watcher: Watcher::new(Arc::clone(store), model.name.clone()),
+            model,
+            name,
+            hub,
+        }
+    }
 }
 
 impl QueryState {
@@ -38,26 +88,63 @@ impl QueryState {
         vault: Vault,
         tokens: Arc<Tokens>,
         keys: Arc<Keys>,
+        settings: QuerySettings,
     ) -> Self {
-        let hosted = models
-            .into_iter()
-            .map(|model| {
-                let watcher = Watcher::new(Arc::clone(&store), model.name.clone());
-                (model.name.clone(), Hosted { model, watcher })
-            })
-            .collect();
+        let cache = Cache::new(Arc::clone(&store), settings.cache_bytes);
+        let hosted = models.into_iter().map(|model| {
+            let hosted = Hosted::new(&store, model, &cache);
+            (hosted.model.name.clone(), Arc::new(hosted))
+        });
         Self(Arc::new(Inner {
+            hosted: hosted.collect(),
             store,
-            hosted,
             vault,
             tokens,
             keys,
+            cache,
+            listeners: Listeners::new(settings.listeners, settings.listeners_an_account),
+            shutdown: settings.shutdown,
         }))
     }
 
     /// What is served here, in the order of names.
     pub(crate) fn models(&self) -> impl Iterator<Item = &ReadModel> {
-        self.0.hosted.values().map(|hosted| &hosted.model)
+        self.0.hosted.values().map(|hosted| &*hosted.model)
+    }
+
+    /// How often the cache knew the answer since the process began.
+    pub fn cache_counts(&self) -> CacheCounts {
+        self.0.cache.counts()
+    }
+
+    /// How many live answers are open.
+    pub fn listeners_open(&self) -> usize {
+        self.0.listeners.count()
+    }
+
+    /// What is stored, at or past the token: from memory where that holds.
+    pub(crate) async fn ask(
+        &self,
+        hosted: &Hosted,
+        question: Question,
+        token: Option<&PositionToken>,
+    ) -> Result<Arc<Page>, Problem> {
+        let Hosted {
+            hub, model, name, ..
+        } = hosted;
+        self.0.cache.ask(hub, model, name, question, token).await
+    }
+
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.0.listeners
+    }
+
+    pub(crate) fn shutdown(&self) -> CancellationToken {
+        self.0.shutdown.clone()
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
     }
 
     pub(crate) fn store(&self) -> &dyn ReadStore {
@@ -79,7 +166,7 @@ impl QueryState {
     }
 
     /// The read model of this name. Who asks is known already, so the names there are may be told.
-    pub(crate) fn hosted(&self, name: &str, _caller: &Caller) -> Result<&Hosted, Problem> {
+    pub(crate) fn hosted(&self, name: &str, _caller: &Caller) -> Result<&Arc<Hosted>, Problem> {
         self.0.hosted.get(name).ok_or_else(|| {
             let names: Vec<_> = self.0.hosted.keys().map(String::as_str).collect();
             Problem::not_found(format!(

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 use read_models::{ColumnType, Decimal, Value};
+use serde::{Serialize, Serializer};
 
 use crate::scan::Scan;
 
@@ -63,6 +64,14 @@ pub(crate) fn text(value: &Value) -> Option<String> {
     })
 }
 
+/// A value as JSON has it in every answer.
+pub(crate) fn serialize<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Value::Timestamp(moment) => serializer.serialize_str(&moment_text(*moment)),
+        value => value.serialize(serializer),
+    }
+}
+
 /// Texts in braces, as PostgreSQL writes arrays: `{a,"b, c"}`.
 fn array(text: &str) -> Option<Vec<String>> {
     let mut scan = Scan::new(text.strip_suffix('}')?);
@@ -99,6 +108,11 @@ fn array_text(texts: &[String]) -> String {
     )
 }
 
+/// A moment as every answer writes it.
+pub(crate) fn moment_text(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,9 +127,4 @@ mod tests {
             assert_eq!(array(text), None, "{text}");
         }
     }
-}
-
-/// A moment as every answer writes it.
-pub(crate) fn moment_text(moment: DateTime<Utc>) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Micros, true)
 }

@@ -96,7 +96,7 @@ impl Watcher {
             .store
             .status(&self.model)
             .await
-            .map_err(store_problem)?
+            .map_err(|error| store_problem(&error))?
             .map(Arc::new);
         let look = Look { at, status };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(look.clone());

@@ -8,12 +8,22 @@ mod access;
 mod answers;
 #[path = "routes/api_keys.rs"]
 mod api_keys;
+#[path = "routes/caching.rs"]
+mod caching;
 #[path = "routes/counting.rs"]
 mod counting;
 #[path = "routes/description.rs"]
 mod description;
 #[path = "routes/fixture.rs"]
 mod fixture;
+#[path = "routes/listener.rs"]
+mod listener;
+#[path = "routes/live.rs"]
+mod live;
+#[path = "routes/live_ends.rs"]
+mod live_ends;
+#[path = "routes/pages.rs"]
+mod pages;
 #[path = "routes/personal.rs"]
 mod personal;
 #[path = "routes/queries.rs"]

@@ -33,8 +33,8 @@ pub use feed::ChangeFeed;
 pub use journal::{Changed, Place};
 pub use open::{Options, open, open_mirror};
 pub use port::{
-    Checkpoint, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore, RowWrites,
-    Status,
+    Checkpoint, Commit, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore,
+    RowWrites, Status,
 };
 pub use query::{
     Comparison, Direction, Field, Filter, Is, Nulls, Order, Page, Pattern, PatternError, Query,

@@ -55,6 +55,23 @@ pub struct RowWrites {
     pub park: Vec<Parked>,
 }
 
+/// What one read model has to commit of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit<'a> {
+    /// The read model.
+    pub model: &'a ReadModel,
+    /// Its table.
+    pub generation: &'a Generation,
+    /// The partition.
+    pub partition: Partition,
+    /// The checkpoint that was loaded.
+    pub from: Checkpoint,
+    /// The checkpoint to move to.
+    pub to: Checkpoint,
+    /// What is written with it.
+    pub writes: &'a RowWrites,
+}
+
 /// How a read model stands.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -148,6 +165,25 @@ pub trait ProjectionStore: Send + Sync + 'static {
         to: Checkpoint,
         writes: &RowWrites,
     ) -> Result<(), CommitError>;
+
+    /// Commits of several read models; the answers are in their order, and each is that of a commit by itself. One
+    /// transaction for all of them, where the database gains by it.
+    async fn commit_together(&self, commits: &[Commit<'_>]) -> Vec<Result<(), CommitError>> {
+        let mut answers = Vec::with_capacity(commits.len());
+        for &Commit {
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        } in commits
+        {
+            let answer = self.commit(model, generation, partition, from, to, writes);
+            answers.push(answer.await);
+        }
+        answers
+    }
 
     /// The parked streams of a generation.
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error>;

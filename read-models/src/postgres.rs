@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
-use sqlx::error::DatabaseError;
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Connection as _, Row as _};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
@@ -17,11 +16,13 @@ use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
+    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
+    Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
+    checks,
 };
 
 mod codec;
+mod commit;
 mod listen;
 mod numeric;
 #[cfg(test)]
@@ -47,8 +48,6 @@ const NOW: &str = "extract(epoch FROM now())::bigint";
 const FALLBACK: Duration = Duration::from_secs(1);
 /// `wait_for_change` may miss a notification that comes just before it, so it never waits for longer.
 const BLIND_WAIT: Duration = Duration::from_millis(25);
-/// How a commit says that a row belongs to another partition; see [`sql::commit`].
-const DIVISION_BY_ZERO: &str = "22012";
 
 /// A PostgreSQL database of read models.
 #[derive(Debug)]
@@ -141,45 +140,6 @@ impl Postgres {
         Ok(swapped)
     }
 
-    async fn write(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
-        checks::writes(model, writes)?;
-        if writes.park.is_empty() {
-            let mut connection = self.pool.acquire().await?;
-            return advance(
-                &mut connection,
-                model,
-                generation,
-                partition,
-                from,
-                to,
-                writes,
-            )
-            .await;
-        }
-        let mut transaction = self.pool.begin().await?;
-        advance(
-            &mut transaction,
-            model,
-            generation,
-            partition,
-            from,
-            to,
-            writes,
-        )
-        .await?;
-        books::park(&mut transaction, &generation.table, &writes.park).await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
     async fn scan_page(
         &self,
         model: &ReadModel,
@@ -219,56 +179,6 @@ impl Postgres {
             self.live.forget(model);
         }
         Err(live::keeps_switching(model))
-    }
-}
-
-/// Moves the checkpoint and writes rows, both or neither. The notification goes out with this commit alone.
-async fn advance(
-    connection: &mut PgConnection,
-    model: &ReadModel,
-    generation: &Generation,
-    partition: Partition,
-    from: Checkpoint,
-    to: Checkpoint,
-    writes: &RowWrites,
-) -> Result<(), CommitError> {
-    let entry = journal::entry(writes);
-    let parts = sql::Parts {
-        upserts: !writes.upserts.is_empty(),
-        deletes: !writes.deletes.is_empty(),
-        journal: entry.is_some(),
-        owner: journal::owner_beside_key(model),
-    };
-    let sql = sql::commit(model.into(), &generation.table, parts);
-    let mut query = sqlx::query(built(sql))
-        .bind(to.position.as_i64())
-        .bind(to.digest.as_bytes())
-        .bind(&generation.table)
-        .bind(codec::small(partition)?)
-        .bind(from.position.as_i64())
-        .bind(from.digest.as_bytes())
-        .bind(CHANNEL)
-        .bind(writes.upserts.len() as i64);
-    if let Some(entry) = entry {
-        query = query.bind(entry);
-    }
-    if parts.upserts {
-        query = codec::bind_rows(query, model, &writes.upserts);
-    }
-    if parts.deletes {
-        query = codec::bind_keys(query, model, &writes.deletes);
-    }
-    let answer = query.fetch_one(connection).await.map_err(|error| {
-        let code = error.as_database_error().and_then(DatabaseError::code);
-        match code.as_deref() {
-            Some(DIVISION_BY_ZERO) => checks::foreign_rows(),
-            _ => error.into(),
-        }
-    })?;
-    if answer.try_get(0)? {
-        Ok(())
-    } else {
-        Err(CommitError::Fenced)
     }
 }
 
@@ -407,7 +317,19 @@ impl ProjectionStore for Postgres {
         to: Checkpoint,
         writes: &RowWrites,
     ) -> Result<(), CommitError> {
-        within(self.write(model, generation, partition, from, to, writes)).await
+        let commit = Commit {
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        };
+        within(commit::one(&self.pool, commit)).await
+    }
+
+    async fn commit_together(&self, commits: &[Commit<'_>]) -> Vec<Result<(), CommitError>> {
+        commit::together(&self.pool, commits).await
     }
 
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {

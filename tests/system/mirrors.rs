@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::Partition;
+use events::{Partition, Position, partition_of};
 use projector::built_in;
 use read_models::{Options, ProjectionStore, Row, RowKey, open_mirror};
 use serde_json::json;
@@ -29,33 +29,32 @@ async fn database(url: &str) -> Arc<dyn ProjectionStore> {
 
 /// Every stored row of every read model, once each partition of each has come to the log's end.
 async fn rows(url: &str, events: &str) -> Rows {
-    let log = read_log(events).await;
-    let head = log.last().expect("something happened").position;
+    let log = &read_log(events).await;
     let store = &database(url).await;
     let mut rows = Rows::new();
     for model in built_in() {
-        let generation = eventually(WITHIN, || async {
-            let live = store
-                .live(&model.name)
-                .await
-                .ok()
-                .flatten()
-                .ok_or("not built")?;
-            let (_, checkpoints) = store.checkpoints(&live).await.map_err(|_| "not there")?;
-            let furthest = checkpoints
+        let (generation, partitions) = eventually(WITHIN, || async {
+            let live = store.live(&model.name).await.ok().flatten();
+            let live = live.ok_or("not built")?;
+            let found = store.checkpoints(&live).await;
+            let (identity, checkpoints) = found.map_err(|_| "not there")?;
+            let mut ends = vec![Position::ZERO; usize::from(identity.partitions)];
+            for event in log {
+                let partition = partition_of(&event.stream, identity.partitions);
+                ends[usize::from(partition.0)] = event.position;
+            }
+            let behind = checkpoints
                 .iter()
-                .map(|checkpoint| checkpoint.position)
-                .max();
-            if furthest == Some(head) {
-                Ok(live)
-            } else {
+                .zip(&ends)
+                .any(|(at, end)| at.position < *end);
+            if behind {
                 Err("behind")
+            } else {
+                Ok((live, identity.partitions))
             }
         })
         .await;
-        let (log, checkpoints) = store.checkpoints(&generation).await.expect("checkpoints");
-        assert_eq!(checkpoints.len(), usize::from(log.partitions));
-        for partition in (0..log.partitions).map(Partition) {
+        for partition in (0..partitions).map(Partition) {
             let page = store
                 .scan(&model, &generation, partition, None, u32::MAX)
                 .await;

@@ -150,8 +150,11 @@ pub const BAD_BODY: [Refusal; 4] = [
     (422, codes::INVALID),
 ];
 
-/// Headers of answers: name, schema, meaning.
-pub const HEADERS: [(&str, fn() -> Value, &str); 9] = [
+/// A header of answers: its name, the JSON Schema of its value, its meaning.
+pub type Header = (&'static str, fn() -> Value, &'static str);
+
+/// The headers that answers may be said to carry.
+pub const HEADERS: [Header; 9] = [
     (
         "ETag",
         || json!({"type": "string", "pattern": "^\"[^\"]+\"$", "examples": ["\"3\""]}),

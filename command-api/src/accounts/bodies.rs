@@ -1,6 +1,12 @@
 //! The bodies of the commands around accounts: what each command parses, and by that what the description of the API says
 //! of it. Each function is used by the one command it belongs to, and by its row in `describe.rs`.
 
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::option_option,
+    reason = "a form takes whatever a body comes to, which is nothing where a part is missing"
+)]
+
 use events::account::Profile;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};

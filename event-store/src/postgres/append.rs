@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::connect;
 use crate::Error;
-use crate::backend::{Backend, Batch, Failure, Known, Outcome};
+use crate::backend::{Backend, Batch, Failure, Known, Landed, Outcome};
 use crate::tails::Tail;
 
 /// How long a batch's answer is waited for: longer than `lock_timeout`.
@@ -130,9 +130,10 @@ fn outcome(row: &PgRow) -> Result<Outcome, sqlx::Error> {
     let items: Vec<i32> = row.try_get::<Option<_>, _>(1)?.unwrap_or_default();
     let moved: Vec<i32> = row.try_get::<Option<_>, _>(7)?.unwrap_or_default();
     let mut outcome = Outcome {
-        base: Position::from_i64(base),
+        landed: Landed::After(Position::from_i64(base)),
         known: vec![],
         moved: vec![],
+        refused: vec![],
     };
     if !items.is_empty() {
         let streams: Vec<String> = row.try_get(2)?;

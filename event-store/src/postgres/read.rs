@@ -13,6 +13,9 @@ const SCAN: u64 = 50_000;
 const READ_STREAM: &str = "SELECT position, stream, version, id, type, schema_version, data, metadata, hash \
     FROM showcaller_events.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3";
 
+const STREAM_VERSION: &str =
+    "SELECT version FROM showcaller_events.events WHERE stream = $1 ORDER BY version DESC LIMIT 1";
+
 // Head and events come from one statement, hence one snapshot: what is not visible in it is beyond the head.
 const READ_ALL: &str = "SELECT e.*, h.position FROM showcaller_events.head h LEFT JOIN LATERAL ( \
         SELECT position, stream, version, id, type, schema_version, data, metadata, hash \
@@ -78,6 +81,17 @@ pub(super) async fn stream(
     })
     .await?;
     events(&rows)
+}
+
+pub(super) async fn stream_version(pool: &PgPool, stream: &StreamId) -> Result<Version, Error> {
+    let name = stream.as_str();
+    again(|| {
+        sqlx::query_scalar(STREAM_VERSION)
+            .bind(name)
+            .fetch_optional(pool)
+    })
+    .await
+    .map(|version: Option<i64>| version.map_or(Version::ZERO, Version::from_i64))
 }
 
 pub(super) async fn all(

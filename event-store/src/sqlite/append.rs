@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::connect::{fault, is_busy, primary_code};
 use crate::Error;
-use crate::backend::{Backend, Batch, Failure, Known, Outcome};
+use crate::backend::{Backend, Batch, Failure, Known, Landed, Outcome};
 use crate::tails::Tail;
 
 /// How long the lock is waited for before the writer looks at its deadlines.
@@ -128,9 +128,10 @@ async fn write(
     let fail = |error: sqlx::Error| failure(&error);
     let base = base(connection, epoch).await?;
     let mut outcome = Outcome {
-        base: Position::from_i64(base),
+        landed: Landed::After(Position::from_i64(base)),
         known: vec![],
         moved: vec![],
+        refused: vec![],
     };
     if batch.optimistic {
         match insert_rows(connection, batch, base, &HashSet::new()).await {

@@ -140,7 +140,12 @@ pub async fn the_same_commands_raced_by_two_processes_are_appended_once(log: Log
         commands.push(append.command_id);
         match (left, right) {
             (Ok(left), Ok(right)) => {
-                assert_ne!(left.repeated, right.repeated, "one of them was first");
+                if one.gapless() {
+                    assert_ne!(left.repeated, right.repeated, "one of them was first");
+                } else {
+                    // EventStoreDB cannot tell the same content sent by two from the same sent twice by one.
+                    assert!(!(left.repeated && right.repeated), "one of them was first");
+                }
                 assert_eq!(left.position, right.position);
                 assert_eq!(left.hash, right.hash);
             }

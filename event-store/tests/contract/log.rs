@@ -1,21 +1,32 @@
 //! A log of one test's own, what to put into it, and the proof that it is whole. It refuses to know adapters beyond how
 //! their locks are held and their commits slowed down.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chrono::DateTime;
 use event_store::{Append, Appended, EventStore, Expected, Filter, Options, open};
 use events::{CommandId, Hash, NewEvent, Position, RecordedEvent, StreamId, Version, partition_of};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use test_support::{Postgres, TempDir, temp_dir};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// An empty database.
+/// An empty log.
 pub struct Log {
     pub url: String,
+    /// The database that holds it in the end.
+    database: String,
     _folder: Option<TempDir>,
+    /// What serves it, for as long as this lives.
+    server: Option<JoinSet<()>>,
 }
+
+/// What positions are multiplied by where EventStoreDB's protocol is served, so that they are as sparse as its own.
+const STRIDE: u64 = 37;
 
 /// A connection that holds the lock which appends need; dropping it would let go only after a while.
 pub enum Held {
@@ -26,29 +37,64 @@ pub enum Held {
 impl Log {
     pub fn sqlite() -> Self {
         let folder = temp_dir();
+        let url = format!("sqlite:{}/data/events.db", folder.path().display());
         Self {
-            url: format!("sqlite:{}/data/events.db", folder.path().display()),
+            database: url.clone(),
+            url,
             _folder: Some(folder),
+            server: None,
         }
     }
 
     pub async fn postgres() -> Self {
+        let url = Postgres::shared().await.fresh_database().await;
         Self {
-            url: Postgres::shared().await.fresh_database().await,
+            database: url.clone(),
+            url,
             _folder: None,
+            server: None,
         }
+    }
+
+    /// EventStoreDB's protocol on a socket, served from SQLite.
+    pub async fn eventstore() -> Self {
+        let mut log = Self::sqlite();
+        let store = log.open().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        log.url = format!("esdb://{}?tls=false", listener.local_addr().unwrap());
+        let options = eventstore_protocol::Options {
+            gate: Arc::new(eventstore_protocol::OpenGate),
+            deciders: BTreeSet::new(),
+            clock: Arc::new(|| DateTime::UNIX_EPOCH),
+            tls: None,
+            stride: STRIDE,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let served =
+                eventstore_protocol::serve(listener, store, options, CancellationToken::new());
+            served.await.expect("the log is served");
+        });
+        log.server = Some(tasks);
+        log
     }
 
     /// The same database, for a task beside the test; the test keeps its folder.
     pub fn beside(other: &Self) -> Self {
         Self {
             url: other.url.clone(),
+            database: other.database.clone(),
             _folder: None,
+            server: None,
         }
     }
 
     pub fn is_sqlite(&self) -> bool {
-        self.url.starts_with("sqlite:")
+        self.database.starts_with("sqlite:")
+    }
+
+    pub fn is_eventstore(&self) -> bool {
+        self.url.starts_with("esdb:")
     }
 
     /// Opens it: each store stands for a process, since they share nothing.
@@ -63,7 +109,7 @@ impl Log {
     /// Runs SQL beside the store, in whichever dialect it speaks.
     pub async fn execute(&self, sqlite: &'static str, postgres: &'static str) {
         let done = if self.is_sqlite() {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            let mut connection = SqliteConnection::connect(&self.database).await.unwrap();
             sqlx::raw_sql(sqlite)
                 .execute(&mut connection)
                 .await
@@ -81,7 +127,7 @@ impl Log {
     /// Takes the lock that every append needs.
     pub async fn hold(&self) -> Held {
         if self.is_sqlite() {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            let mut connection = SqliteConnection::connect(&self.database).await.unwrap();
             sqlx::raw_sql("BEGIN IMMEDIATE")
                 .execute(&mut connection)
                 .await
@@ -161,7 +207,16 @@ pub fn seen(appended: &Appended) -> (u64, u64, bool) {
     (appended.first.get(), appended.last.get(), appended.repeated)
 }
 
-/// Reads the whole log and proves it: positions without gaps from 1, versions without gaps, every hash, every partition.
+/// That this is the position of the log's `n`-th event, which only a store without gaps can tell.
+pub fn is_nth(store: &dyn EventStore, position: Position, n: u64) -> bool {
+    if store.gapless() {
+        position.get() == n
+    } else {
+        position >= Position::new(n * STRIDE)
+    }
+}
+
+/// Reads the whole log and proves it: positions that rise (without gaps, where the store promises that), versions without gaps, every hash, every partition.
 pub async fn verified(store: &dyn EventStore) -> Vec<RecordedEvent> {
     let head = store.head().await.unwrap();
     let (mut events, mut at) = (Vec::new(), Position::ZERO);
@@ -172,12 +227,14 @@ pub async fn verified(store: &dyn EventStore) -> Vec<RecordedEvent> {
         events.extend(page.events);
     }
     let mut tails: HashMap<StreamId, (Version, Hash)> = HashMap::new();
+    let mut last = Position::ZERO;
     for (index, event) in events.iter().enumerate() {
-        assert_eq!(
-            event.position.get(),
-            index as u64 + 1,
-            "positions have no gaps"
+        assert!(event.position > last, "positions rise");
+        assert!(
+            is_nth(store, event.position, index as u64 + 1),
+            "positions have no gaps, where they are promised to have none"
         );
+        last = event.position;
         let (version, hash) = tails.entry(event.stream.clone()).or_default();
         assert_eq!(
             event.version,
@@ -194,11 +251,7 @@ pub async fn verified(store: &dyn EventStore) -> Vec<RecordedEvent> {
         );
         (*version, *hash) = (event.version, event.hash);
     }
-    assert_eq!(
-        events.len() as u64,
-        head.get(),
-        "the head is the last event"
-    );
+    assert_eq!(last, head, "the head is the last event");
     let partitions = store.identity().partitions;
     if let Some(first) = events.first() {
         let filter = Filter {

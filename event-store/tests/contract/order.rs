@@ -8,6 +8,7 @@ use event_store::{EventStore, Filter, Page, follow};
 use events::{Partition, Position, partition_of};
 use futures::StreamExt;
 use futures::future::{FutureExt, join_all};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::log::{Log, append, exactly, stream, verified};
@@ -41,10 +42,13 @@ async fn slow_commits(log: &Log, background: &mut JoinSet<()>, over: &Arc<Atomic
     });
 }
 
+/// Where the log ends; `None` before everything is appended.
+type End = watch::Receiver<Option<Position>>;
+
 /// Reads pages as fast as it can and gives the positions it saw.
-async fn read_all(store: Arc<dyn EventStore>, filter: Filter, limit: usize) -> Vec<u64> {
+async fn read_all(store: Arc<dyn EventStore>, filter: Filter, limit: usize, end: End) -> Vec<u64> {
     let (mut at, mut seen) = (Position::ZERO, vec![]);
-    while at.get() < TOTAL {
+    while *end.borrow() != Some(at) {
         let page = store.read_all(at, &filter, limit).await.unwrap();
         take(&page, &mut at, &mut seen);
         if page.events.is_empty() {
@@ -54,15 +58,22 @@ async fn read_all(store: Arc<dyn EventStore>, filter: Filter, limit: usize) -> V
     seen
 }
 
-async fn follow_all(store: Arc<dyn EventStore>, filter: Filter, limit: usize) -> Vec<u64> {
+async fn follow_all(
+    store: Arc<dyn EventStore>,
+    filter: Filter,
+    limit: usize,
+    mut end: End,
+) -> Vec<u64> {
     let (mut at, mut seen) = (Position::ZERO, vec![]);
     let mut pages = std::pin::pin!(follow(store, Position::ZERO, filter, limit));
-    while at.get() < TOTAL {
-        let page = pages.next().await.expect("it never ends").unwrap();
+    loop {
+        let page = tokio::select! {
+            page = pages.next() => page.expect("it never ends").unwrap(),
+            _ = end.wait_for(|end| *end == Some(at)) => return seen,
+        };
         assert!(page.through > at, "every page moves on");
         take(&page, &mut at, &mut seen);
     }
-    seen
 }
 
 fn take(page: &Page, at: &mut Position, seen: &mut Vec<u64>) {
@@ -87,6 +98,7 @@ pub async fn readers_skip_nothing_while_sixteen_writers_append_and_some_commits_
     let mut background = JoinSet::new();
     slow_commits(&log, &mut background, &over).await;
 
+    let (ended, end) = watch::channel(None);
     let mut readers = JoinSet::new();
     for (index, store) in stores.iter().enumerate() {
         for partition in [None, Some(Partition(index as u16))] {
@@ -95,10 +107,15 @@ pub async fn readers_skip_nothing_while_sixteen_writers_append_and_some_commits_
                 ..Filter::default()
             };
             let (one, two) = (Arc::clone(store), Arc::clone(store));
-            let copy = filter.clone();
-            readers.spawn(async move { (partition, read_all(one, copy, 1 + 10 * index).await) });
-            readers
-                .spawn(async move { (partition, follow_all(two, filter, 1 + 30 * index).await) });
+            let (copy, first, second) = (filter.clone(), end.clone(), end.clone());
+            readers.spawn(async move {
+                let seen = read_all(one, copy, 1 + 10 * index, first).await;
+                (partition, seen)
+            });
+            readers.spawn(async move {
+                let seen = follow_all(two, filter, 1 + 30 * index, second).await;
+                (partition, seen)
+            });
         }
     }
     let writers = (0..WRITERS).map(|writer| {
@@ -118,6 +135,7 @@ pub async fn readers_skip_nothing_while_sixteen_writers_append_and_some_commits_
     }
     let events = verified(&*stores[0]).await;
     assert_eq!(events.len() as u64, TOTAL);
+    ended.send_replace(events.last().map(|event| event.position));
     while let Some(reader) = tokio::time::timeout(PATIENCE, readers.join_next())
         .await
         .expect("readers arrive")
@@ -149,7 +167,7 @@ pub async fn a_page_never_passes_an_append_that_is_not_committed(log: Log) {
     let thing = stream("thing-2");
     let mut waiting = Box::pin(writer.append(append(&thing, exactly(0), 1)));
     assert!((&mut waiting).now_or_never().is_none(), "it waits");
-    let (reads, at) = (AtomicU64::new(0), Position::new(1));
+    let (reads, at) = (AtomicU64::new(0), reader.head().await.unwrap());
     while reads.fetch_add(1, Ordering::Relaxed) < 50 {
         let page = reader.read_all(at, &Filter::default(), 10).await.unwrap();
         assert_eq!((page.events.len(), page.through), (0, at));
@@ -185,7 +203,7 @@ pub async fn filters_leave_out_the_rest_and_still_move_on(log: Log) {
         let (store, all) = (Arc::clone(&store), &all);
         async move {
             let (mut at, mut seen) = (Position::ZERO, vec![]);
-            while at < Position::new(12) {
+            while at < all[11].position {
                 let page = store.read_all(at, &filter, limit).await.unwrap();
                 assert!(page.through > at && page.events.len() <= limit);
                 take(&page, &mut at, &mut seen);

@@ -4,6 +4,7 @@
 //! Refuses: to take events that leave a gap, and to go on after a doubt without loading its checkpoint anew.
 
 mod loading;
+mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -16,6 +17,8 @@ use crate::ahead::{Ahead, Table};
 use crate::context::Context;
 use crate::options::{Pauses, TRIES_IN_PLACE};
 use crate::status::{Board, State};
+
+pub(crate) use together::take_together;
 
 /// When to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -236,7 +236,7 @@ async fn only_authenticated_callers_learn_which_read_models_there_are() {
     let told = fixture.get_as(BOB, &[], "/v1/nothing").await;
     assert!(
         told.text
-            .contains("accounts, notes, prices, salaries, takings"),
+            .contains("accounts, devices, notes, prices, salaries, takings"),
         "{}",
         told.text
     );

@@ -1,7 +1,7 @@
 //! The real store, with a count of what it is asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,10 +10,15 @@ use read_models::{
     ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Page, Parked, Place,
     ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
 };
+use tokio::sync::{Mutex, MutexGuard};
 
 pub struct Counting {
     inner: Arc<dyn ReadStore>,
     looks: AtomicUsize,
+    lists: AtomicUsize,
+    away: AtomicBool,
+    /// Held while the store is not to answer.
+    gate: Mutex<()>,
 }
 
 impl Counting {
@@ -21,7 +26,25 @@ impl Counting {
         Self {
             inner,
             looks: AtomicUsize::new(0),
+            lists: AtomicUsize::new(0),
+            away: AtomicBool::new(false),
+            gate: Mutex::new(()),
         }
+    }
+
+    /// How often rows were asked for.
+    pub fn lists(&self) -> usize {
+        self.lists.load(Ordering::SeqCst)
+    }
+
+    /// From now on nobody hears of changes, and the store cannot tell what changed; or again.
+    pub fn cut_off(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Questions wait until this is dropped.
+    pub async fn close(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().await
     }
 
     /// How often the checkpoints were looked at.
@@ -106,6 +129,8 @@ impl ProjectionStore for Counting {
 #[async_trait]
 impl ReadStore for Counting {
     async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().await);
         self.inner.list(model, query).await
     }
     async fn changes_since(
@@ -113,6 +138,9 @@ impl ReadStore for Counting {
         model: &ReadModel,
         place: &Place,
     ) -> Result<Option<Changed>, Error> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable("cut off".into()));
+        }
         self.inner.changes_since(model, place).await
     }
     async fn status(&self, model: &str) -> Result<Option<Status>, Error> {

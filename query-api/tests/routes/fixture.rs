@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Ciphertext, EventId, LogIdentity, Partition, Position, StreamId};
-use query_api::QueryState;
+use query_api::{QuerySettings, QueryState};
 use read_models::{
     Access, Checkpoint, ColumnType, Generation, Options, Parked, ReadModel, ReadStore, Row, RowKey,
     RowWrites, Value, open,
@@ -43,9 +43,9 @@ pub struct Fixture {
     pub store: Arc<dyn ReadStore>,
     pub counting: Arc<Counting>,
     pub vault: Vault,
-    pub state: QueryState,
     pub keys: Arc<Keys>,
     tokens: Arc<Tokens>,
+    pub state: QueryState,
     pub app: Router,
     folder: TempDir,
 }
@@ -116,6 +116,17 @@ pub fn notes() -> ReadModel {
         })
 }
 
+/// The owner is not part of the key.
+pub fn devices() -> ReadModel {
+    ReadModel::new("devices")
+        .key("device", ColumnType::Text)
+        .column("account_id", ColumnType::Uuid)
+        .column("name", ColumnType::Text)
+        .readable_by(Access::Owner {
+            column: "account_id".into(),
+        })
+}
+
 pub fn prices() -> ReadModel {
     ReadModel::new("prices")
         .key("day", ColumnType::Date)
@@ -133,23 +144,54 @@ pub fn takings() -> ReadModel {
 
 /// Every read model here.
 pub fn models() -> Vec<ReadModel> {
-    vec![accounts(), notes(), prices(), takings(), salaries()]
+    vec![
+        accounts(),
+        devices(),
+        notes(),
+        prices(),
+        takings(),
+        salaries(),
+    ]
 }
 
 impl Fixture {
-    /// The routes of another process over the same databases.
-    pub async fn second(first: &Self) -> Router {
-        let url = format!(
-            "sqlite:{}",
-            first.folder.path().join("read-models.db").display()
-        );
-        let reader = open(&url, Options::read_only()).await.unwrap();
+    /// The routes of another process over the same databases, and its vault, which remembers no key yet.
+    pub async fn second(&self) -> (Router, Vault) {
+        let url = format!("sqlite:{}", self.folder.path().join("vault.db").display());
+        let keys = Arc::clone(&self.keys);
+        let vault = Vault::open(&url, keys, VaultOptions::default()).await;
+        let vault = vault.unwrap();
+        let settings = QuerySettings::default();
+        let app = self.process_on(self.reader().await, vault.clone(), settings);
+        (app, vault)
+    }
+
+    /// The routes of another process with these settings.
+    pub async fn process(&self, settings: QuerySettings) -> Router {
+        self.process_on(self.reader().await, self.vault.clone(), settings)
+    }
+
+    /// A store that only reads, as another process has it.
+    async fn reader(&self) -> Arc<dyn ReadStore> {
+        let file = self.folder.path().join("read-models.db");
+        let url = format!("sqlite:{}", file.display());
+        open(&url, Options::read_only()).await.unwrap()
+    }
+
+    /// The routes of a process with this store and this vault.
+    pub fn process_on(
+        &self,
+        store: Arc<dyn ReadStore>,
+        vault: Vault,
+        settings: QuerySettings,
+    ) -> Router {
         let state = QueryState::new(
-            reader,
+            store,
             models(),
-            first.vault.clone(),
-            Arc::clone(&first.tokens),
-            Arc::clone(&first.keys),
+            vault,
+            Arc::clone(&self.tokens),
+            Arc::clone(&self.keys),
+            settings,
         );
         harden(query_api::routes(state), Limits::default())
     }
@@ -195,6 +237,7 @@ impl Fixture {
             vault.clone(),
             Arc::clone(&tokens),
             Arc::clone(&keys),
+            QuerySettings::default(),
         );
         let app = harden(query_api::routes(state.clone()), Limits::default());
         Self {
@@ -231,6 +274,21 @@ impl Fixture {
         });
         let writes = RowWrites {
             upserts: upserts.collect(),
+            ..RowWrites::default()
+        };
+        self.write(model, partition, position, &writes).await;
+    }
+
+    /// Removes rows of a partition.
+    pub async fn delete(
+        &self,
+        model: &ReadModel,
+        partition: u16,
+        position: u64,
+        keys: Vec<RowKey>,
+    ) {
+        let writes = RowWrites {
+            deletes: keys,
             ..RowWrites::default()
         };
         self.write(model, partition, position, &writes).await;
@@ -311,7 +369,17 @@ impl Fixture {
     }
 
     fn bearer_of(&self, account: Uuid, session: Uuid, scopes: &[&str]) -> String {
-        let now = Utc::now();
+        self.bearer_at(account, session, scopes, Utc::now())
+    }
+
+    /// A token that was issued at a moment.
+    pub fn bearer_at(
+        &self,
+        account: Uuid,
+        session: Uuid,
+        scopes: &[&str],
+        now: DateTime<Utc>,
+    ) -> String {
         let grant = Grant {
             account,
             session,
@@ -340,11 +408,7 @@ impl Fixture {
     }
 
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = Request::get(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        send(&self.app, request.body(Body::empty()).unwrap()).await
+        get_from(&self.app, path, headers).await
     }
 
     /// As this account, with these scopes.
@@ -370,8 +434,8 @@ impl Fixture {
         format!("Bearer {}", key.expose_secret())
     }
 
-    /// A token of a session that ended, and that everybody knows of.
-    pub async fn ended_session(&self, account: Uuid) -> String {
+    /// A token of an open session, with the session's id.
+    pub async fn open_session(&self, account: Uuid) -> (String, Uuid) {
         let session = Uuid::new_v4();
         let now = Utc::now();
         let new = NewSession {
@@ -383,8 +447,13 @@ impl Fixture {
             seen: Seen::default(),
         };
         self.vault.begin_session(new).await.unwrap();
-        self.vault.end_session(session, now).await.unwrap();
-        let bearer = self.bearer_of(account, session, &["read:*"]);
+        (self.bearer_of(account, session, &["read:*"]), session)
+    }
+
+    /// A token of a session that ended, and that everybody knows of.
+    pub async fn ended_session(&self, account: Uuid) -> String {
+        let (bearer, session) = self.open_session(account).await;
+        self.vault.end_session(session, Utc::now()).await.unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         let headers = [("authorization", bearer.as_str())];
         while self.get("/v1/prices", &headers).await.status != 401 {
@@ -405,6 +474,14 @@ impl Fixture {
         )
         .await
     }
+}
+
+pub async fn get_from(app: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    send(app, request.body(Body::empty()).unwrap()).await
 }
 
 pub async fn send(app: &Router, request: Request<Body>) -> Answer {

@@ -221,3 +221,37 @@ impl Comparison {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ReadModel;
+
+    #[test]
+    fn what_the_key_decides_is_known_without_the_row() {
+        let model = ReadModel::new("m")
+            .key("k", ColumnType::Integer)
+            .column("c", ColumnType::Integer);
+        let is = |name: &str, value: i64| {
+            Filter::Compare(model.field(name).unwrap(), Comparison::Eq, value.into())
+        };
+        let not = |filter: Filter| Filter::Not(Box::new(filter));
+        let key = [Value::Integer(1)];
+        for (filter, may) in [
+            (Filter::ALL, true),
+            (Filter::NONE, false),
+            (is("k", 1), true),
+            (is("k", 2), false),
+            (is("c", 2), true),
+            (not(is("c", 2)), true),
+            (not(is("k", 1)), false),
+            (is("k", 2).and(is("c", 1)), false),
+            (Filter::Any(vec![is("k", 2), is("c", 1)]), true),
+            (not(Filter::Any(vec![is("k", 1), is("c", 1)])), false),
+            (not(Filter::All(vec![is("k", 1), is("c", 1)])), true),
+            (not(not(is("k", 2))), false),
+        ] {
+            assert_eq!(filter.may_match(&key), may, "{filter:?}");
+        }
+    }
+}

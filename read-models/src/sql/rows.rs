@@ -107,9 +107,11 @@ fn upsert(shape: Shape<'_>, table: &str, source: &str) -> String {
     )
 }
 
-/// What a commit has to do, apart from moving the checkpoint.
+/// One read model's part of a commit.
 #[derive(Clone, Copy)]
-pub(crate) struct Parts<'a> {
+pub(crate) struct Part<'a> {
+    pub(crate) shape: Shape<'a>,
+    pub(crate) table: &'a str,
     pub(crate) upserts: bool,
     pub(crate) deletes: bool,
     /// The keys are noted in the journal.
@@ -118,66 +120,112 @@ pub(crate) struct Parts<'a> {
     pub(crate) owner: Option<&'a str>,
 }
 
-/// PostgreSQL: a commit as one statement, so as one round trip. Its parameters: position and digest to move to, table,
-/// partition, position and digest to move from, channel, number of rows to write; then, if it is noted, the journal's entry;
-/// then, if there are any, of the upserts arrays of all columns, of positions and of moments; then of the deletes arrays of
-/// the key columns.
-///
-/// It gives whether the checkpoint was moved. Only then is anything written: what writes asks `moved` first, which waits for
-/// a rival's commit and then sees what it left. A row that stands for another partition is not written: dividing by zero
-/// then undoes the whole statement.
-pub(crate) fn commit(shape: Shape<'_>, table: &str, parts: Parts<'_>) -> String {
-    const FIRST: usize = 9;
-    let mut sql = String::from(
-        "WITH moved AS (UPDATE checkpoints SET position = $1, digest = $2 WHERE generation = $3 AND partition = $4 \
-         AND position = $5 AND digest = $6 RETURNING pg_notify($7, ''))",
-    );
-    let mut next = FIRST + usize::from(parts.journal);
-    if parts.upserts {
-        _ = write!(
-            sql,
-            ", written AS ({} RETURNING 1)",
-            upsert_arrays(shape, table, next)
-        );
-        next += shape.all().count() + 2;
+impl Part<'_> {
+    /// How many parameters it takes.
+    fn parameters(&self) -> usize {
+        let upserts = usize::from(self.upserts) * (self.shape.all().count() + 2);
+        let deletes = usize::from(self.deletes) * self.shape.key.len();
+        Place::OWN + usize::from(self.journal) + upserts + deletes
     }
-    if parts.deletes {
-        let owner = parts
-            .owner
-            .map_or("NULL".into(), |name| format!("t.{}", quote(name)));
-        _ = write!(
-            sql,
-            ", deleted AS ({} RETURNING k._number, {owner} AS _owner)",
-            delete_arrays(shape, table, next)
-        );
-    }
-    if parts.journal {
-        let owners = match parts.owner {
-            Some(_) if parts.deletes => {
-                "(SELECT string_agg(_number || '=' || _owner, ',') FROM deleted)"
-            }
-            _ => "NULL",
-        };
-        _ = write!(
-            sql,
-            ", noted AS (INSERT INTO changes (generation, partition, position, since, keys, owners) \
-             SELECT $3, $4, $1, $5, ${FIRST}::bytea, {owners} FROM moved)"
-        );
-    }
-    let written = if parts.upserts {
-        "(SELECT count(*) FROM written)"
-    } else {
-        "0"
-    };
-    _ = write!(
-        sql,
-        " SELECT m.n = 1, 1 / CASE WHEN m.n = 1 AND {written} <> $8 THEN 0 ELSE 1 END FROM (SELECT count(*) AS n FROM moved) m"
-    );
-    sql
 }
 
-/// Arrays of all columns, of positions and moments, from `$first` on; the partition is `$4`.
-fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
+/// Where a part of a commit stands in its statement: its number and its first parameter.
+#[derive(Clone, Copy)]
+struct Place {
+    number: usize,
+    first: usize,
+}
+
+impl Place {
+    /// Parameters that every part has: position and digest to move to, table, partition, position and digest to move from,
+    /// number of rows to write.
+    const OWN: usize = 7;
+
+    /// The parameter after so many others of this part.
+    fn at(self, index: usize) -> usize {
+        self.first + index
+    }
+
+    fn partition(self) -> usize {
+        self.at(3)
+    }
+}
+
+/// PostgreSQL: commits of several read models as one statement, so as one round trip and one transaction. Its parameters:
+/// the channel; then, for each part, what [`Place::OWN`] says; then, if it is noted, the journal's entry; then, if there are
+/// any, of the upserts arrays of all columns, of positions and of moments; then of the deletes arrays of the key columns.
+///
+/// It gives for each part whether the checkpoint was moved. Only then is anything of it written: what writes asks `moved`
+/// first, which waits for a rival's commit and then sees what it left. A row that stands for another partition is not
+/// written: dividing by zero then undoes the whole statement.
+pub(crate) fn commit(parts: &[Part<'_>]) -> String {
+    let (mut first, mut steps, mut moved, mut foreign) = (2, vec![], vec![], vec![]);
+    for (number, part) in parts.iter().enumerate() {
+        let place = Place { number, first };
+        commit_part(part, place, &mut steps);
+        moved.push(format!("(SELECT count(*) FROM moved{number}) = 1"));
+        if part.upserts {
+            foreign.push(format!(
+                "(EXISTS (SELECT FROM moved{number}) AND (SELECT count(*) FROM written{number}) <> ${})",
+                place.at(6)
+            ));
+        }
+        first += part.parameters();
+    }
+    if foreign.is_empty() {
+        foreign.push("false".into());
+    }
+    format!(
+        "WITH {} SELECT ARRAY[{}], 1 / CASE WHEN {} THEN 0 ELSE 1 END, (SELECT pg_notify($1, ''))",
+        steps.join(", "),
+        moved.join(", "),
+        foreign.join(" OR ")
+    )
+}
+
+/// The steps of one part.
+fn commit_part(part: &Part<'_>, place: Place, steps: &mut Vec<String>) {
+    let (number, at) = (place.number, |index| place.at(index));
+    steps.push(format!(
+        "moved{number} AS (UPDATE checkpoints SET position = ${}, digest = ${} WHERE generation = ${} AND partition = ${} \
+         AND position = ${} AND digest = ${} RETURNING 1)",
+        at(0), at(1), at(2), place.partition(), at(4), at(5)
+    ));
+    let mut next = at(Place::OWN) + usize::from(part.journal);
+    if part.upserts {
+        steps.push(format!(
+            "written{number} AS ({} RETURNING 1)",
+            upsert_arrays(part, place, next)
+        ));
+        next += part.shape.all().count() + 2;
+    }
+    if part.deletes {
+        let owner = part
+            .owner
+            .map_or("NULL".into(), |name| format!("t.{}", quote(name)));
+        steps.push(format!(
+            "deleted{number} AS ({} RETURNING k._number, {owner} AS _owner)",
+            delete_arrays(part, place, next)
+        ));
+    }
+    if part.journal {
+        let owners = match part.owner {
+            Some(_) if part.deletes => {
+                format!("(SELECT string_agg(_number || '=' || _owner, ',') FROM deleted{number})")
+            }
+            _ => "NULL".into(),
+        };
+        steps.push(format!(
+            "noted{number} AS (INSERT INTO changes (generation, partition, position, since, keys, owners) \
+             SELECT ${}, ${}, ${}, ${}, ${}::bytea, {owners} FROM moved{number})",
+            at(2), place.partition(), at(0), at(4), at(Place::OWN)
+        ));
+    }
+}
+
+/// Arrays of all columns, of positions and moments, from `$first` on.
+fn upsert_arrays(part: &Part<'_>, place: Place, first: usize) -> String {
+    let shape = part.shape;
     let columns = names(shape.all());
     let next = first + columns.len();
     let selected: Vec<String> = shape
@@ -188,9 +236,10 @@ fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
         })
         .collect();
     let source = format!(
-        "SELECT {}, $4::smallint, {}, {} FROM UNNEST({}, ${next}::bigint[], ${}::timestamptz[]) AS u({}, {}, {}) \
-         WHERE EXISTS (SELECT FROM moved)",
+        "SELECT {}, ${}::smallint, {}, {} FROM UNNEST({}, ${next}::bigint[], ${}::timestamptz[]) AS u({}, {}, {}) \
+         WHERE EXISTS (SELECT FROM moved{})",
         selected.join(", "),
+        place.partition(),
         HIDDEN[1],
         HIDDEN[2],
         arrays(shape.all(), first),
@@ -198,8 +247,9 @@ fn upsert_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
         columns.join(", "),
         HIDDEN[1],
         HIDDEN[2],
+        place.number,
     );
-    upsert(shape, table, &source)
+    upsert(shape, part.table, &source)
 }
 
 /// SQLite: `count` rows, their values (columns, partition, position, moment) one after another.
@@ -215,20 +265,23 @@ pub(crate) fn upsert_list(shape: Shape<'_>, table: &str, count: usize) -> String
     )
 }
 
-/// The rows whose keys are arrays from `$first` on, in partition `$4`.
-fn delete_arrays(shape: Shape<'_>, table: &str, first: usize) -> String {
+/// The rows whose keys are arrays from `$first` on, in the part's partition, numbered from 1.
+fn delete_arrays(part: &Part<'_>, place: Place, first: usize) -> String {
+    let shape = part.shape;
     let key = names(shape.key.iter());
     let on: Vec<String> = key
         .iter()
         .map(|name| format!("t.{name} = k.{name}"))
         .collect();
     format!(
-        "DELETE FROM {} t USING UNNEST({}) WITH ORDINALITY AS k({}, _number) WHERE {} AND t.{PARTITION} = $4 \
-         AND EXISTS (SELECT FROM moved)",
-        quote(table),
+        "DELETE FROM {} t USING UNNEST({}) WITH ORDINALITY AS k({}, _number) WHERE {} AND t.{PARTITION} = ${} \
+         AND EXISTS (SELECT FROM moved{})",
+        quote(part.table),
         arrays(shape.key.iter(), first),
         key.join(", "),
         on.join(" AND "),
+        place.partition(),
+        place.number,
     )
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use events::{Partition, Position, StreamId};
-use read_models::{CommitError, Parked, RowWrites};
+use read_models::{Commit, CommitError, Parked, RowWrites};
 
 use crate::database::{
-    Database, account, accounts, at, deletes, id, on_every, prepared, row, upserts,
+    Database, account, accounts, at, deletes, id, log, on_every, prepared, row, upserts,
 };
 
 on_every!(
@@ -19,6 +19,7 @@ on_every!(
     a_commit_that_is_dropped_half_way_leaves_nothing,
     parked_streams_are_kept_with_their_first_reason,
     partitions_commit_beside_each_other,
+    commits_made_together_are_each_what_they_are_alone,
 );
 
 async fn rows_and_checkpoint_are_written_together(database: Database) {
@@ -289,4 +290,88 @@ async fn partitions_commit_beside_each_other(database: Database) {
         let (checkpoint, rows) = p.scanned(partition).await;
         assert_eq!((checkpoint, rows.len()), (at(50), 50));
     }
+}
+
+async fn commits_made_together_are_each_what_they_are_alone(database: Database) {
+    let p = prepared(database, accounts()).await;
+    let mut generations = Vec::new();
+    let models = ["first", "second", "third"].map(|name| read_models::ReadModel {
+        name: name.into(),
+        ..accounts()
+    });
+    for model in &models {
+        generations.push(p.store.prepare(model, log(1)).await.unwrap());
+    }
+    let together = async |from: [u64; 3], to: u64, writes: &[RowWrites; 3]| {
+        let commits: Vec<Commit<'_>> = (0..3)
+            .map(|n| Commit {
+                model: &models[n],
+                generation: &generations[n],
+                partition: Partition(0),
+                from: at(from[n]),
+                to: at(to),
+                writes: &writes[n],
+            })
+            .collect();
+        p.store.commit_together(&commits).await
+    };
+    let stored = async |n: usize| {
+        let (checkpoint, rows) = p
+            .store
+            .scan(&models[n], &generations[n], Partition(0), None, 10)
+            .await
+            .unwrap();
+        (checkpoint, rows)
+    };
+
+    let all = [
+        upserts([account(1, 1, "open"), account(2, 1, "open")]),
+        RowWrites::default(),
+        upserts([account(3, 1, "open")]),
+    ];
+    let answers = together([0, 0, 0], 1, &all).await;
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_ok));
+
+    // One is fenced, and the others go in; a row is removed beside.
+    let some = [
+        RowWrites {
+            deletes: vec![id(1)],
+            ..upserts([account(2, 2, "closed")])
+        },
+        upserts([account(4, 2, "open")]),
+        upserts([account(3, 2, "closed")]),
+    ];
+    let answers = together([1, 0, 1], 2, &some).await;
+    assert!(matches!(
+        answers[..],
+        [Ok(()), Err(CommitError::Fenced), Ok(())]
+    ));
+    assert_eq!(stored(0).await, (at(2), vec![account(2, 2, "closed")]));
+    assert_eq!(stored(1).await, (at(1), vec![]));
+
+    // One is refused, since its row stands for another partition; the others go in all the same.
+    let elsewhere = upserts([account(9, 1, "open")]);
+    p.store
+        .commit(
+            &models[2],
+            &generations[2],
+            Partition(1),
+            at(0),
+            at(1),
+            &elsewhere,
+        )
+        .await
+        .unwrap();
+    let last = [
+        upserts([account(5, 3, "open")]),
+        upserts([account(5, 3, "open")]),
+        upserts([account(9, 3, "taken")]),
+    ];
+    let answers = together([2, 1, 2], 3, &last).await;
+    assert!(matches!(
+        answers[..],
+        [Ok(()), Ok(()), Err(CommitError::Refused(_))]
+    ));
+    assert_eq!(stored(1).await, (at(3), vec![account(5, 3, "open")]));
+    assert_eq!(stored(2).await, (at(2), vec![account(3, 2, "closed")]));
 }

@@ -202,7 +202,7 @@ async fn keys_of_every_type_come_back(database: Database) {
     p.commit(0, 1, &upserts([(key.clone(), row(0, 1, [1.into()]))]))
         .await
         .unwrap();
-    assert_eq!(p.keys_since(&start).await, [key.clone()]);
+    assert_eq!(p.keys_since(&start).await, std::slice::from_ref(&key));
     p.commit(1, 2, &deletes([key.clone()])).await.unwrap();
     assert_eq!(p.keys_since(&start).await, [key]);
 }

@@ -122,6 +122,10 @@ impl Guard {
         }
     }
 
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.lock().pid.filter(|pid| runs(*pid))
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.lock().pid.is_some_and(runs)
     }

@@ -90,6 +90,11 @@ impl Showcaller {
         self.0.guard.is_running()
     }
 
+    /// The process's id, if it is there.
+    pub fn pid(&self) -> Option<u32> {
+        self.0.guard.pid()
+    }
+
     /// Kills it with SIGKILL, and waits until it is gone.
     pub async fn kill(&self) {
         self.run(|process| _ = process.guard.stop("KILL", STOP_WITHIN))

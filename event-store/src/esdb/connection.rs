@@ -1,0 +1,227 @@
+//! The official client, and its supervisor: whatever fails on it in passing, it is thrown away and made anew, since a
+//! client that once found its node gone may never look for another. Nothing is awaited without a bound. It refuses to
+//! show the URL, which may hold a password.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ::eventstore::{
+    AppendToStreamOptions, BatchAppendOptions, Client, ClientSettings, Credentials,
+    Error as ClientError, ReadAllOptions, ReadStreamOptions, SubscribeToAllOptions,
+};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::Error;
+
+/// How long one answer may take; a stream of answers, from one to the next.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a call is tried, each time with a client made anew, and the pause between.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a call has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The server is away, or has another leader: trying again may help.
+    Passing(String),
+    /// There is no such stream.
+    Missing,
+    /// The stream is not at the expected revision.
+    Conflict,
+    /// Trying again will not help.
+    Lasting(String),
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        // gRPC's codes, by number.
+        const INVALID_ARGUMENT: i32 = 3;
+        const ALREADY_EXISTS: i32 = 6;
+        const PERMISSION_DENIED: i32 = 7;
+        const OUT_OF_RANGE: i32 = 11;
+        const UNIMPLEMENTED: i32 = 12;
+        const UNAUTHENTICATED: i32 = 16;
+        let denied = || {
+            Self::Lasting(
+                "EventStoreDB refuses these credentials, or what they may do: put others into the URL of --events"
+                    .into(),
+            )
+        };
+        match error {
+            ClientError::ResourceNotFound => Self::Missing,
+            ClientError::WrongExpectedVersion { .. } => Self::Conflict,
+            ClientError::AccessDenied => denied(),
+            ClientError::ResourceDeleted => Self::Lasting(
+                "the stream was deleted in EventStoreDB: a log keeps everything, so restore it from a backup".into(),
+            ),
+            ClientError::UnsupportedFeature => Self::Lasting(
+                "this server cannot append in batches: EventStoreDB 21.10 or newer is needed".into(),
+            ),
+            ClientError::Grpc { code, message } => match i32::from(code) {
+                ALREADY_EXISTS => Self::Conflict,
+                PERMISSION_DENIED | UNAUTHENTICATED => denied(),
+                INVALID_ARGUMENT | OUT_OF_RANGE | UNIMPLEMENTED => {
+                    Self::Lasting(format!("EventStoreDB refuses this: {message}"))
+                }
+                _ => Self::Passing(message),
+            },
+            other => Self::Passing(other.to_string()),
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Passing(why) => Self::Unavailable(why),
+            Trouble::Lasting(why) => Self::Invalid(why),
+            Trouble::Missing => Self::Invalid("a stream of the log has disappeared".into()),
+            Trouble::Conflict => Self::Unavailable("another process was quicker".into()),
+        }
+    }
+}
+
+/// A future's result, if it comes in time.
+pub(super) async fn in_time<T>(
+    act: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(PATIENCE, act)
+        .await
+        .unwrap_or(Err(ClientError::DeadlineExceeded))
+}
+
+struct Current {
+    /// Rises with each client.
+    number: u64,
+    client: Option<Client>,
+}
+
+/// The way to the server.
+pub(super) struct Connection {
+    settings: ClientSettings,
+    credentials: Option<Credentials>,
+    current: Mutex<Current>,
+}
+
+impl Connection {
+    /// Checks the URL; connects with the first call.
+    pub(super) fn new(url: &str) -> Result<Self, Error> {
+        let invalid = || {
+            Error::Invalid(
+                "the event store's URL cannot be read: write for example esdb://USER:PASSWORD@HOST:2113, or \
+                 esdb://HOST:2113?tls=false on a machine of your own"
+                    .into(),
+            )
+        };
+        // The client reads several hosts separated by commas, which a URL knows nothing of.
+        let mut settings: ClientSettings = url.parse().map_err(|_| invalid())?;
+        let single = url.replacen(',', "/", usize::MAX);
+        let parsed = Url::parse(&single).map_err(|_| invalid())?;
+        let prefers =
+            |(name, _): (std::borrow::Cow<'_, str>, _)| name.eq_ignore_ascii_case("nodePreference");
+        if !parsed.query_pairs().any(prefers) {
+            // Only the leader knows everything that was acknowledged.
+            let separator = if parsed.query().is_some() { '&' } else { '?' };
+            let led = format!("{url}{separator}nodePreference=leader");
+            settings = led.parse().map_err(|_| invalid())?;
+        }
+        // The client takes user and password as the URL writes them, percent signs and all.
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let credentials = (!parsed.username().is_empty()).then(|| {
+            Credentials::new(
+                plain(parsed.username()),
+                plain(parsed.password().unwrap_or_default()),
+            )
+        });
+        Ok(Self {
+            settings,
+            credentials,
+            current: Mutex::new(Current {
+                number: 0,
+                client: None,
+            }),
+        })
+    }
+
+    /// The client and its number.
+    pub(super) fn client(&self) -> Result<(u64, Client), Trouble> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &current.client {
+            return Ok((current.number, client.clone()));
+        }
+        let client = Client::new(self.settings.clone()).map_err(|error| {
+            Trouble::Lasting(format!(
+                "a client for EventStoreDB cannot be made (its certificates?): {error:#}"
+            ))
+        })?;
+        current.number += 1;
+        current.client = Some(client.clone());
+        Ok((current.number, client))
+    }
+
+    /// Throws a client away, if it is still the current one.
+    pub(super) fn broken(&self, number: u64) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.number == number {
+            current.client = None;
+        }
+    }
+
+    /// Throws the client away.
+    pub(super) fn close(&self) {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .client = None;
+    }
+
+    /// Makes a call that may be repeated, over what passes.
+    pub(super) async fn call<T, F>(&self, act: impl Fn(Client) -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut tries = 1;
+        loop {
+            let (number, client) = self.client()?;
+            match act(client).await.map_err(Trouble::from) {
+                Err(Trouble::Passing(why)) => {
+                    self.broken(number);
+                    if tries == TRIES {
+                        return Err(Trouble::Passing(why));
+                    }
+                    tracing::debug!(why, "EventStoreDB did not answer; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// What all operations share: they go to the leader, as whom the URL says.
+macro_rules! options {
+    ($($name:ident -> $options:ty;)+) => {
+        impl Connection {
+            $(
+                pub(super) fn $name(&self) -> $options {
+                    let options = <$options>::default().requires_leader(true);
+                    match &self.credentials {
+                        Some(credentials) => options.authenticated(credentials.clone()),
+                        None => options,
+                    }
+                }
+            )+
+        }
+    };
+}
+
+options! {
+    append_options -> AppendToStreamOptions;
+    batch_options -> BatchAppendOptions;
+    read_all_options -> ReadAllOptions;
+    read_stream_options -> ReadStreamOptions;
+    subscription_options -> SubscribeToAllOptions;
+}

@@ -1,0 +1,137 @@
+//! A batch, by stream: what is to be appended where, and what of it is in. It refuses to believe a stored event to be the
+//! one that was sent unless its hash says so.
+
+use std::collections::HashMap;
+
+use ::eventstore::{BatchWriteResult, EventData, RecordedEvent as Stored, StreamState};
+use bytes::Bytes;
+use events::{CommandId, Position, StreamId, Version};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::read;
+use crate::backend::{Batch, Failure, Row};
+use crate::envelope::Envelope;
+
+/// One command's events on their way.
+pub(super) struct Sending<'a> {
+    pub command: usize,
+    /// The revision its stream must have, as a version.
+    pub after: Version,
+    pub rows: Vec<&'a Row<'a>>,
+    pub position: Option<Position>,
+}
+
+/// What is to be appended to one stream, in this order.
+pub(super) struct Lane<'a> {
+    pub claim: usize,
+    pub stream: &'a StreamId,
+    pub sendings: Vec<Sending<'a>>,
+    /// It has another tail than it was planned on, or something of it was refused.
+    pub over: bool,
+}
+
+impl Lane<'_> {
+    /// Finds out what of it is in, by what stands in its place.
+    pub(super) fn compare(&mut self, stored: &[Stored]) {
+        let mut rest = stored;
+        for sending in &mut self.sendings {
+            let here = &rest[..rest.len().min(sending.rows.len())];
+            let same = here.iter().zip(&sending.rows).all(|(stored, row)| {
+                read::recorded(stored).is_some_and(|stored| stored.hash == row.hash)
+            });
+            if !same {
+                self.over = true;
+                return;
+            }
+            let Some(last) = here.last().filter(|_| here.len() == sending.rows.len()) else {
+                // Nothing has taken its place yet.
+                return;
+            };
+            sending.position = Some(Position::new(last.position.commit));
+            rest = &rest[here.len()..];
+        }
+    }
+}
+
+impl Sending<'_> {
+    pub(super) fn events(&self) -> Result<Vec<EventData>, Failure> {
+        self.rows.iter().map(|row| event(row)).collect()
+    }
+
+    /// Whether this is the answer to the append itself, with everything in it.
+    pub(super) fn is_in_place(&self, result: &BatchWriteResult) -> bool {
+        let last = self.after.plus(self.rows.len() as u64);
+        result.current_revision() == Some(last.get() - 1)
+            && result
+                .current_position()
+                .is_some_and(|position| position.commit > 0)
+    }
+}
+
+/// The state of a stream at a version.
+pub(super) fn state(version: Version) -> StreamState {
+    match version.get() {
+        0 => StreamState::NoStream,
+        version => StreamState::StreamRevision(version - 1),
+    }
+}
+
+fn event(row: &Row<'_>) -> Result<EventData, Failure> {
+    let refused =
+        |why: String| Failure::Refused(format!("{} cannot be stored: {why}", row.event.type_name));
+    let envelope = Envelope {
+        id: row.event.id,
+        schema_version: row.event.schema_version,
+        hash: row.hash,
+        command_id: row.command.map(|(command, _)| CommandId(command)),
+        metadata: row.event.metadata.clone(),
+    };
+    let metadata = envelope.to_user_metadata().map_err(refused)?;
+    let data: Box<RawValue> = serde_json::from_str(&row.event.data)
+        .map_err(|error| refused(format!("its data is not JSON: {error}")))?;
+    if data.get().len() != row.event.data.len() {
+        return Err(refused("its data has spaces around it".into()));
+    }
+    let event =
+        EventData::json(&row.event.type_name, &data).map_err(|error| refused(error.to_string()))?;
+    Ok(event
+        .id(envelope.stored_id())
+        .metadata(Bytes::from(metadata)))
+}
+
+/// The batch's rows by stream and command, in their order.
+pub(super) fn lanes<'a>(batch: &'a Batch<'a>) -> Vec<Lane<'a>> {
+    let commands: HashMap<Uuid, usize> = batch
+        .commands
+        .iter()
+        .enumerate()
+        .map(|(index, (id, _))| (*id, index))
+        .collect();
+    let mut by_claim: HashMap<usize, usize> = HashMap::new();
+    let mut lanes: Vec<Lane<'a>> = vec![];
+    for row in &batch.rows {
+        let lane = *by_claim.entry(row.claim).or_insert_with(|| {
+            lanes.push(Lane {
+                claim: row.claim,
+                stream: batch.claims[row.claim].stream,
+                sendings: vec![],
+                over: false,
+            });
+            lanes.len() - 1
+        });
+        let sendings = &mut lanes[lane].sendings;
+        if let Some((command, _)) = row.command {
+            sendings.push(Sending {
+                command: commands[&command],
+                after: Version::new(row.version.get() - 1),
+                rows: vec![],
+                position: None,
+            });
+        }
+        if let Some(sending) = sendings.last_mut() {
+            sending.rows.push(row);
+        }
+    }
+    lanes
+}

@@ -1,0 +1,295 @@
+//! Reading streams and the log. It refuses to take an event without an envelope for one of the log's.
+
+use ::eventstore::{
+    Position as LogPosition, RecordedEvent as Stored, StreamPosition, SubscriptionFilter,
+};
+use events::{CommandId, Partition, Position, RecordedEvent, StreamId, Version, partition_of};
+
+use super::connection::{Connection, Trouble, in_time};
+use super::records::{self, Claim};
+use crate::envelope::Envelope;
+use crate::tails::Tail;
+use crate::{Appended, Error, Filter, Page};
+
+/// How many events one page looks at, where most are left out.
+const SCAN: usize = 50_000;
+/// How many events a search for a command reads at once.
+const SEARCH_PAGE: usize = 500;
+
+/// The events of a stream from a version on, as they are stored.
+pub(super) async fn stored(
+    connection: &Connection,
+    stream: &str,
+    after: Version,
+    limit: usize,
+) -> Result<Vec<Stored>, Trouble> {
+    let options = connection
+        .read_stream_options()
+        .position(StreamPosition::Position(after.get()))
+        .max_count(limit);
+    let read = connection.call(|client| {
+        let options = &options;
+        async move {
+            let mut events = Vec::new();
+            let mut answers = in_time(client.read_stream(stream, options)).await?;
+            while let Some(event) = in_time(answers.next()).await? {
+                events.extend(event.event);
+            }
+            Ok(events)
+        }
+    });
+    match read.await {
+        Err(Trouble::Missing) => Ok(vec![]),
+        read => read,
+    }
+}
+
+/// A stream's last event, as it is stored.
+pub(super) async fn last_stored(
+    connection: &Connection,
+    stream: &str,
+) -> Result<Option<Stored>, Trouble> {
+    let options = connection
+        .read_stream_options()
+        .position(StreamPosition::End)
+        .backwards()
+        .max_count(1);
+    let read = connection.call(|client| {
+        let options = &options;
+        async move {
+            let mut answers = in_time(client.read_stream(stream, options)).await?;
+            in_time(answers.next()).await
+        }
+    });
+    match read.await {
+        Err(Trouble::Missing) => Ok(None),
+        read => Ok(read?.and_then(|event| event.event)),
+    }
+}
+
+/// An event of the log; `None` for one that Showcaller did not write.
+pub(super) fn recorded(event: &Stored) -> Option<RecordedEvent> {
+    let envelope = Envelope::from_user_metadata(&event.custom_metadata)?;
+    Some(RecordedEvent {
+        position: Position::new(event.position.commit),
+        stream: StreamId::parse(event.stream_id()).ok()?,
+        version: Version::new(event.revision + 1),
+        id: envelope.id,
+        type_name: event.event_type.clone(),
+        schema_version: envelope.schema_version,
+        data: String::from_utf8(event.data.to_vec()).ok()?,
+        metadata: envelope.metadata,
+        hash: envelope.hash,
+    })
+}
+
+/// An event that stands in a stream of the log.
+fn belonging(event: &Stored) -> Result<RecordedEvent, Trouble> {
+    recorded(event).ok_or_else(|| {
+        Trouble::Lasting(format!(
+            "event {} of {} was not written by Showcaller: streams of its log are its own",
+            event.revision,
+            event.stream_id()
+        ))
+    })
+}
+
+/// Where a stream ends.
+pub(super) async fn tail(connection: &Connection, stream: &StreamId) -> Result<Tail, Trouble> {
+    let last = last_stored(connection, stream.as_str()).await?;
+    let last = last.as_ref().map(belonging).transpose()?;
+    Ok(last.map_or(Tail::EMPTY, |last| Tail {
+        version: last.version,
+        hash: last.hash,
+    }))
+}
+
+/// Up to `limit` events of a stream after a version.
+pub(super) async fn stream(
+    connection: &Connection,
+    stream: &StreamId,
+    after: Version,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, Trouble> {
+    let events = stored(connection, stream.as_str(), after, limit).await?;
+    events.iter().map(belonging).collect()
+}
+
+/// What passes is the log: neither EventStoreDB's streams nor the adapter's own records.
+fn log_filter(filter: &Filter) -> SubscriptionFilter {
+    let streams = SubscriptionFilter::on_stream_name();
+    if filter.categories.is_empty() {
+        return streams.regex(records::NOT_A_RECORD);
+    }
+    let add =
+        |streams: SubscriptionFilter, category: &String| streams.add_prefix(format!("{category}-"));
+    filter.categories.iter().fold(streams, add)
+}
+
+/// The filter of everything in the log.
+pub(super) fn everything() -> SubscriptionFilter {
+    log_filter(&Filter::default())
+}
+
+/// The position of the log's last event.
+pub(super) async fn head(connection: &Connection) -> Result<Position, Trouble> {
+    let options = connection
+        .read_all_options()
+        .position(StreamPosition::End)
+        .backwards()
+        .filter(everything())
+        .max_count(1);
+    let last = connection
+        .call(|client| {
+            let options = &options;
+            async move {
+                let mut answers = in_time(client.read_all(options)).await?;
+                in_time(answers.next()).await
+            }
+        })
+        .await?;
+    let last = last.and_then(|event| event.event);
+    Ok(last.map_or(Position::ZERO, |last| Position::new(last.position.commit)))
+}
+
+/// Up to `limit` events of the log after a position.
+pub(super) async fn all(
+    connection: &Connection,
+    partitions: u16,
+    after: Position,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Page, Error> {
+    let limit = limit.max(1);
+    // The head first: what is committed by then is seen by the read after it.
+    let head = head(connection).await?;
+    if after >= head {
+        return Ok(Page {
+            events: vec![],
+            through: head,
+        });
+    }
+    // The event at the position comes along when one reads from it.
+    let count = match filter.partition {
+        None => limit.saturating_add(1),
+        Some(_) => limit.max(SCAN).saturating_add(1),
+    };
+    let from = match after {
+        Position::ZERO => StreamPosition::Start,
+        after => StreamPosition::Position(LogPosition {
+            commit: after.get(),
+            prepare: after.get(),
+        }),
+    };
+    let options = connection
+        .read_all_options()
+        .position(from)
+        .filter(log_filter(filter))
+        .max_count(count);
+    let wanted = Wanted {
+        partitions,
+        partition: filter.partition,
+        after,
+        head,
+        limit,
+        count,
+    };
+    let page = connection.call(|client| {
+        let (options, wanted) = (&options, &wanted);
+        async move {
+            let mut answers = in_time(client.read_all(options)).await?;
+            let mut looked = Looked::default();
+            while let Some(event) = in_time(answers.next()).await? {
+                let Some(event) = event.event else { continue };
+                if !looked.take(wanted, &event) {
+                    break;
+                }
+            }
+            Ok(looked)
+        }
+    });
+    Ok(page.await?.finish(&wanted))
+}
+
+/// What a page is to hold.
+struct Wanted {
+    partitions: u16,
+    partition: Option<Partition>,
+    after: Position,
+    head: Position,
+    limit: usize,
+    count: usize,
+}
+
+/// What a page holds so far.
+#[derive(Default)]
+struct Looked {
+    events: Vec<RecordedEvent>,
+    /// How many events came by, and the position of the last.
+    count: usize,
+    at: Position,
+    past_head: bool,
+}
+
+impl Looked {
+    /// Takes one event in; `false` when the page is full or has reached the head.
+    fn take(&mut self, wanted: &Wanted, event: &Stored) -> bool {
+        let position = Position::new(event.position.commit);
+        if position > wanted.head {
+            self.past_head = true;
+            return false;
+        }
+        self.count += 1;
+        self.at = position;
+        if position > wanted.after
+            && let Some(event) = recorded(event)
+            && wanted
+                .partition
+                .is_none_or(|partition| partition_of(&event.stream, wanted.partitions) == partition)
+        {
+            self.events.push(event);
+        }
+        self.events.len() < wanted.limit
+    }
+
+    fn finish(self, wanted: &Wanted) -> Page {
+        // All that was asked for came, so there may be more before the head.
+        let cut = self.count >= wanted.count && !self.past_head;
+        let end = if cut { self.at } else { wanted.head };
+        Page::looked_at(self.events, wanted.limit, end)
+    }
+}
+
+/// A command's events in the stream it claimed.
+pub(super) async fn search(
+    connection: &Connection,
+    claim: &Claim,
+    command: CommandId,
+) -> Result<Option<Appended>, Trouble> {
+    let mut at = claim.after;
+    let mut found: Option<Appended> = None;
+    loop {
+        let page = stream(connection, &claim.stream, at, SEARCH_PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(found);
+        };
+        at = last.version;
+        for event in page {
+            let index = found
+                .as_ref()
+                .map_or(0, |found| found.last.get() + 1 - found.first.get());
+            if event.id == command.event_id(index as usize) {
+                let first = found.as_ref().map_or(event.version, |found| found.first);
+                found = Some(Appended {
+                    first,
+                    last: event.version,
+                    position: event.position,
+                    hash: event.hash,
+                    repeated: true,
+                });
+            } else if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+}
