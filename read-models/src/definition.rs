@@ -138,7 +138,7 @@ pub struct ReadModel {
     /// The categories of the events it takes; empty: all.
     pub categories: Vec<String>,
     /// Rows are shared by partitions: each partition keeps a partial row, and readers see them merged, each column outside
-    /// the key as it declares ([`Column::merge`]). A column then takes the operation of its merge and no other, and rows
+    /// the key as it declares (`merged`). A column then takes the operation of its merge and no other, and rows
     /// are only upserted.
     pub shared: bool,
     /// Indexes beside the key's and the owner's, each on these columns in order. They can be added at any time; one that

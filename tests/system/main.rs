@@ -19,6 +19,7 @@ mod canary;
 mod cluster;
 mod commands;
 mod crashes;
+mod dashboards;
 mod description;
 mod docs;
 mod embedded;

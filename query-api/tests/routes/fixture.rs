@@ -196,7 +196,26 @@ impl Fixture {
         harden(query_api::routes(state), Limits::default())
     }
 
+    /// Everybody's session is open.
     pub async fn new() -> Self {
+        let fixture = Self::without_session().await;
+        let now = Utc::now();
+        let session = NewSession {
+            id: SESSION,
+            // Of nobody whose sessions are listed.
+            account: Uuid::nil(),
+            started_at: now,
+            expires_at: now + TimeDelta::hours(1),
+            second_factor: false,
+            seen: Seen::default(),
+        };
+        fixture.vault.begin_session(session).await.unwrap();
+        fixture
+    }
+
+    /// The vault does not know the session of everybody's tokens, so these are good only for as long as it need not be
+    /// asked: for tests that begin the session themselves.
+    pub async fn without_session() -> Self {
         let folder = test_support::temp_dir();
         let path = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let store = open(&path("read-models.db"), Options::default())

@@ -41,7 +41,7 @@ fn ids(list: &Value) -> Vec<Uuid> {
 
 #[tokio::test]
 async fn a_list_says_of_each_open_session_when_where_and_whether_it_asks() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::without_session().await;
     let end = later();
     begin(&fixture, SESSION, ADA, end).await;
     begin(&fixture, OTHER, ADA, end).await;
@@ -110,7 +110,7 @@ async fn others_need_a_scope_for_the_list_and_one_more_for_what_is_personal() {
 
 #[tokio::test]
 async fn the_list_is_never_kept_and_never_waits() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::without_session().await;
     begin(&fixture, SESSION, ADA, later()).await;
     begin(&fixture, OTHER, ADA, later()).await;
     // No read model is ever this far.
