@@ -185,13 +185,11 @@ fn decimal(text: &str) -> Option<Decimal> {
         .map_or(0, |(_, fraction)| fraction.len());
     let scale = i32::try_from(fraction).ok()? - exponent.parse::<i32>().ok()?;
     let units: i64 = digits.replace('.', "").parse().ok()?;
-    match u8::try_from(scale) {
-        Ok(scale) => Some(Decimal::at(units, scale)),
-        Err(_) => {
-            let factor = 10_i64.checked_pow(scale.unsigned_abs())?;
-            Some(Decimal::at(units.checked_mul(factor)?, 0))
-        }
+    if let Ok(scale) = u8::try_from(scale) {
+        return Some(Decimal::at(units, scale));
     }
+    let factor = 10_i64.checked_pow(scale.unsigned_abs())?;
+    Some(Decimal::at(units.checked_mul(factor)?, 0))
 }
 
 /// What a document holds whose column has this value.
