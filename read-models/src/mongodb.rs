@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use ::mongodb::bson::{Document, doc};
-use ::mongodb::options::{Acknowledgment, IndexOptions, ReadConcern, WriteConcern};
+use ::mongodb::options::IndexOptions;
 use ::mongodb::{ClientSession, Database, IndexModel};
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
@@ -27,9 +27,11 @@ mod books;
 mod codec;
 mod connect;
 mod faults;
+mod transactions;
 mod view;
 
 use faults::{Ended, check_writes, ended};
+use transactions::{Purpose, transaction};
 
 const HIDDEN_PARTITION: &str = "_partition";
 const HIDDEN_POSITION: &str = "_position";
@@ -38,11 +40,6 @@ const HIDDEN_MICROS: &str = "_micros";
 
 /// Keys sought at once.
 const KEYS: usize = 200;
-/// How often a transaction that got into another one's way begins again.
-const ATTEMPTS: u32 = 40;
-/// The pauses between: doubled from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long the server works on one answer.
 const ANSWER: Duration = Duration::from_mins(1);
 
@@ -51,67 +48,6 @@ const ANSWER: Duration = Duration::from_mins(1);
 pub(crate) struct MongoDb {
     database: Database,
     read_only: bool,
-}
-
-/// What a transaction is for.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    /// Rows and their checkpoint.
-    Rows,
-    /// Generations.
-    Books,
-    /// Reading what belongs together.
-    Reading,
-}
-
-/// Transactions of one call, begun again while others are in the way.
-struct Attempts(u32);
-
-impl Attempts {
-    /// Commits or takes back. `None`: begin again.
-    async fn end<T, E: From<Error>>(
-        &mut self,
-        mut session: ClientSession,
-        done: Result<T, Ended<E>>,
-    ) -> Result<Option<T>, E> {
-        let done = match done {
-            Ok(value) => session
-                .commit_transaction()
-                .await
-                .map(|()| value)
-                .map_err(ended),
-            Err(reason) => {
-                // One that the server has ended already cannot be taken back again.
-                _ = session.abort_transaction().await;
-                Err(reason)
-            }
-        };
-        match done {
-            Ok(value) => Ok(Some(value)),
-            Err(Ended::Conflict(_)) if self.0 < ATTEMPTS => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << self.0.min(16));
-                self.0 += 1;
-                tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
-                Ok(None)
-            }
-            Err(reason) => Err(reason.into_inner()),
-        }
-    }
-}
-
-/// Does this in a transaction, again and again while others are in the way, and gives what came of it.
-macro_rules! transaction {
-    ($store:expr, $purpose:expr, $session:ident => $work:expr) => {{
-        let mut attempts = Attempts(0);
-        loop {
-            let mut session = $store.begin($purpose).await?;
-            let $session = &mut session;
-            let done = $work.await;
-            if let Some(value) = attempts.end(session, done).await? {
-                break value;
-            }
-        }
-    }};
 }
 
 impl MongoDb {
@@ -139,41 +75,20 @@ impl MongoDb {
         Ok(())
     }
 
-    async fn begin(&self, purpose: Purpose) -> Result<ClientSession, Error> {
-        let mut session = self.database.client().start_session().await?;
-        let (read, write) = match purpose {
-            Purpose::Rows => (
-                ReadConcern::local(),
-                WriteConcern::builder().w(Acknowledgment::Nodes(1)).build(),
-            ),
-            Purpose::Books => (ReadConcern::snapshot(), connect::majority()),
-            Purpose::Reading => (
-                ReadConcern::snapshot(),
-                WriteConcern::builder().w(Acknowledgment::Nodes(1)).build(),
-            ),
-        };
-        session
-            .start_transaction()
-            .read_concern(read)
-            .write_concern(write)
-            .await?;
-        Ok(session)
-    }
-
     fn rows(&self, generation: &Generation) -> ::mongodb::Collection<Document> {
         self.database.collection(&generation.table)
     }
 
     async fn find_live(&self, model: &str) -> Result<Option<Stored>, Error> {
         Ok(
-            transaction!(self, Purpose::Reading, session => books::live(&self.database, session, model)),
+            transaction!(self.database, Purpose::Reading, session => books::live(&self.database, session, model)),
         )
     }
 
     /// The collection before anybody could write to it, and the view after what it shows.
     async fn prepare_all(&self, model: &ReadModel, log: LogIdentity) -> Result<Generation, Error> {
         self.writable()?;
-        let generation = transaction!(self, Purpose::Books, session => async {
+        let generation = transaction!(self.database, Purpose::Books, session => async {
             books::alone(&self.database, session).await?;
             books::prepare(&self.database, session, model, log).await
         });
@@ -208,7 +123,7 @@ impl MongoDb {
 
     async fn swap_in(&self, generation: &Generation) -> Result<bool, Error> {
         self.writable()?;
-        let swapped = transaction!(self, Purpose::Books, session => async {
+        let swapped = transaction!(self.database, Purpose::Books, session => async {
             books::alone(&self.database, session).await?;
             books::swap(&self.database, session, generation).await
         });
@@ -282,7 +197,7 @@ impl MongoDb {
         checks::writes(model, writes)?;
         let pieces = codec::pieces(&writes.upserts)?;
         let table = &generation.table;
-        transaction!(self, Purpose::Rows, session => async {
+        transaction!(self.database, Purpose::Rows, session => async {
             books::advance(&self.database, session, table, partition, way).await?;
             for rows in &pieces {
                 let command = upsert(model, table, partition, rows);
@@ -324,25 +239,27 @@ impl MongoDb {
             checks::key(model, key)?;
             filter.insert("_id", doc! { "$gt": codec::id(model, partition, key) });
         }
-        Ok(transaction!(self, Purpose::Reading, session => async {
-            let table = &generation.table;
-            let checkpoint =
-                books::one_checkpoint(&self.database, session, table, partition).await?;
-            let mut cursor = self
-                .rows(generation)
-                .find(filter.clone())
-                .sort(doc! { "_id": 1 })
-                .limit(i64::from(limit))
-                .max_time(ANSWER)
-                .session(&mut *session)
-                .await
-                .map_err(ended::<Error>)?;
-            let mut rows = Vec::new();
-            while let Some(document) = cursor.next(session).await {
-                rows.push(codec::row(model, &document.map_err(ended::<Error>)?)?);
-            }
-            Ok::<_, Ended<Error>>((checkpoint, rows))
-        }))
+        Ok(
+            transaction!(self.database, Purpose::Reading, session => async {
+                let table = &generation.table;
+                let checkpoint =
+                    books::one_checkpoint(&self.database, session, table, partition).await?;
+                let mut cursor = self
+                    .rows(generation)
+                    .find(filter.clone())
+                    .sort(doc! { "_id": 1 })
+                    .limit(i64::from(limit))
+                    .max_time(ANSWER)
+                    .session(&mut *session)
+                    .await
+                    .map_err(ended::<Error>)?;
+                let mut rows = Vec::new();
+                while let Some(document) = cursor.next(session).await {
+                    rows.push(codec::row(model, &document.map_err(ended::<Error>)?)?);
+                }
+                Ok::<_, Ended<Error>>((checkpoint, rows))
+            }),
+        )
     }
 }
 
@@ -396,7 +313,7 @@ impl ProjectionStore for MongoDb {
         generation: &Generation,
     ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
         within("the mirror", async {
-            Ok(transaction!(self, Purpose::Reading, session =>
+            Ok(transaction!(self.database, Purpose::Reading, session =>
                 books::checkpoints(&self.database, session, &generation.table)))
         })
         .await
@@ -443,7 +360,7 @@ impl ProjectionStore for MongoDb {
 
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
         within("the mirror", async {
-            Ok(transaction!(self, Purpose::Reading, session =>
+            Ok(transaction!(self.database, Purpose::Reading, session =>
                 books::parked(&self.database, session, &generation.table)))
         })
         .await
