@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use events::{Digest, LogIdentity, Partition, Position};
 use read_models::{
-    Checkpoint, ColumnType, Generation, Options, ReadModel, ReadStore, Row, RowKey, RowWrites,
-    Value,
+    Checkpoint, ColumnType, Commit, Generation, Options, ReadModel, ReadStore, Row, RowKey,
+    RowWrites, Value,
 };
 use test_support::Showcaller;
 use uuid::Uuid;
@@ -146,10 +146,15 @@ impl Rows {
             upserts: upserts.collect(),
             ..RowWrites::default()
         };
-        let (model, generation) = (&self.model, &self.generation);
-        self.store
-            .commit(model, generation, Partition(0), self.reached, to, &writes)
-            .await?;
+        let commit = Commit {
+            model: &self.model,
+            generation: &self.generation,
+            partition: Partition(0),
+            from: self.reached,
+            to,
+            writes: &writes,
+        };
+        self.store.commit(commit).await?;
         self.reached = to;
         Ok(())
     }

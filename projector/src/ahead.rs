@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chrono::{DateTime, Utc};
 use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
-    Changes, Checkpoint, CommitError, Error, EventPlace, Generation, Parked, ProjectionStore,
-    ROWS_A_CHANGE, ReadModel, Row, RowKey, RowWrites, Rows, Search, fold,
+    Changes, Checkpoint, Commit, CommitError, Error, EventPlace, Generation, Parked,
+    ProjectionStore, ROWS_A_CHANGE, ReadModel, Row, RowKey, RowWrites, Rows, Search, fold,
 };
 use serde::Deserialize;
 
@@ -242,21 +242,16 @@ impl Ahead {
             return Ok(());
         }
         let writes = self.take_writes();
-        let Table {
-            store,
-            model,
-            generation,
-            partition,
-        } = *table;
-        store
-            .commit(
-                model,
-                generation,
-                partition,
-                self.stored,
-                self.reached,
-                &writes,
-            )
+        table
+            .store
+            .commit(Commit {
+                model: table.model,
+                generation: table.generation,
+                partition: table.partition,
+                from: self.stored,
+                to: self.reached,
+                writes: &writes,
+            })
             .await?;
         self.committed(writes);
         Ok(())

@@ -154,7 +154,7 @@ impl Cache {
             let page = flight.await;
             self.0.land(&key);
             let page = page.map_err(|error| store_problem(&error))?;
-            if joined && !token.is_none_or(|token| reaches(&page.place(), token)) {
+            if joined && !token.is_none_or(|token| reaches(&page.place, token)) {
                 continue;
             }
             self.0

@@ -45,8 +45,8 @@ pub(crate) async fn read<'k>(
     for chunk in keys.chunks(SIZES[0]) {
         let query = Query::new(model, with_keys(model, chunk), chunk.len() as u32);
         let page = store.list(model, &query).await?;
-        let place = rows.place.get_or_insert_with(|| page.place());
-        if !page.place().is_of(place) {
+        let place = rows.place.get_or_insert_with(|| page.place.clone());
+        if !page.place.is_of(place) {
             return Err(Error::Unavailable("the live table was switched".into()));
         }
         for row in page.rows {

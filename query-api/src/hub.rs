@@ -125,7 +125,7 @@ impl Hub {
     pub(crate) fn keep(&self, page: &Page, put: impl FnOnce(&Seen)) {
         let seen = self.shared.seen();
         if let Some(seen) = seen.as_ref()
-            && page.place().covers(&seen.place)
+            && page.place.covers(&seen.place)
         {
             put(seen);
         }

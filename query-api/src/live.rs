@@ -163,7 +163,7 @@ impl Live {
         query.after = after.take();
         let page = self.state.store().list(subject.model(), &query).await;
         let page = page.map_err(|error| unreadable(&error))?;
-        let place = page.place();
+        let place = page.place;
         let first = first.take().unwrap_or_else(|| place.clone());
         if !place.covers(&first) || !place.is_of(&self.subscription.place) {
             // Another table took its place meanwhile, and the hub will say so, or has.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use events::{LogIdentity, Position};
 use uuid::Uuid;
 
-use crate::{Access, Error, Generation, Page, ReadModel, RowKey, RowWrites, Status};
+use crate::{Access, Error, Generation, ReadModel, RowKey, RowWrites, Status};
 
 mod form;
 
@@ -54,17 +54,6 @@ impl Place {
     /// Whether it is of the same table.
     pub fn is_of(&self, other: &Self) -> bool {
         (&self.generation.table, self.log) == (&other.generation.table, other.log)
-    }
-}
-
-impl Page {
-    /// The place that the page was read at.
-    pub fn place(&self) -> Place {
-        Place {
-            generation: self.generation.clone(),
-            log: self.log,
-            positions: self.positions.clone(),
-        }
     }
 }
 

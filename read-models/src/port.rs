@@ -153,34 +153,17 @@ pub trait ProjectionStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error>;
 
-    /// One transaction: moves the checkpoint from `from` to `to` (else [`CommitError::Fenced`], nothing written), then
-    /// writes the rows with as few statements as there are tables. A database that serves queries notes which rows
+    /// One transaction: moves the checkpoint if it is still what was loaded (else [`CommitError::Fenced`], nothing written),
+    /// then writes the rows with as few statements as there are tables. A database that serves queries notes which rows
     /// changed in its journal ([`ReadStore::changes_since`]).
-    async fn commit(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError>;
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError>;
 
     /// Commits of several read models; the answers are in their order, and each is that of a commit by itself. One
     /// transaction for all of them, where the database gains by it.
     async fn commit_together(&self, commits: &[Commit<'_>]) -> Vec<Result<(), CommitError>> {
         let mut answers = Vec::with_capacity(commits.len());
-        for &Commit {
-            model,
-            generation,
-            partition,
-            from,
-            to,
-            writes,
-        } in commits
-        {
-            let answer = self.commit(model, generation, partition, from, to, writes);
-            answers.push(answer.await);
+        for commit in commits {
+            answers.push(self.commit(*commit).await);
         }
         answers
     }

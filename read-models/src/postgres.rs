@@ -17,8 +17,7 @@ use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
-    Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
-    checks,
+    Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status, checks,
 };
 
 mod codec;
@@ -308,23 +307,7 @@ impl ProjectionStore for Postgres {
         )
     }
 
-    async fn commit(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
-        let commit = Commit {
-            model,
-            generation,
-            partition,
-            from,
-            to,
-            writes,
-        };
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {
         within(commit::one(&self.pool, commit)).await
     }
 

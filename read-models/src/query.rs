@@ -3,9 +3,7 @@
 
 use std::cmp::Ordering;
 
-use events::{LogIdentity, Position};
-
-use crate::{Column, ColumnType, Error, Generation, ReadModel, RowKey, Value};
+use crate::{Column, ColumnType, Error, Place, ReadModel, RowKey, Value};
 
 mod filter;
 mod pattern;
@@ -279,10 +277,6 @@ pub struct Page {
     pub next: Option<Vec<Value>>,
     /// How many rows pass the filter, if that was asked, whatever `after`, `limit` and `offset` say.
     pub total: Option<u64>,
-    /// The table that was read.
-    pub generation: Generation,
-    /// The log that the positions speak of.
-    pub log: LogIdentity,
-    /// How far the table had come in each partition.
-    pub positions: Vec<Position>,
+    /// The place that it was read at.
+    pub place: Place,
 }

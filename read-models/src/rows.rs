@@ -5,7 +5,9 @@ use events::{Partition, Position};
 use uuid::Uuid;
 
 use crate::live::Stored;
-use crate::{ColumnType, Error, Field, Page, Query, ReadModel, Row, RowKey, Value, bookkeeping};
+use crate::{
+    ColumnType, Error, Field, Page, Place, Query, ReadModel, Row, RowKey, Value, bookkeeping,
+};
 
 /// One row of a database's answer.
 pub(crate) trait Cells {
@@ -90,12 +92,14 @@ pub(crate) fn page(
         rows: Vec::with_capacity(rows.len()),
         next: None,
         total: None,
-        generation: stored.generation.clone(),
-        log: stored.log,
-        positions: Vec::new(),
+        place: Place {
+            generation: stored.generation.clone(),
+            log: stored.log,
+            positions: Vec::new(),
+        },
     };
     if let Some(first) = rows.first() {
-        page.positions = positions(first, fetched.len())?;
+        page.place.positions = positions(first, fetched.len())?;
         if query.count {
             page.total = match first.value(fetched.len() + 1, ColumnType::Integer)? {
                 Value::Integer(total) => u64::try_from(total).ok(),

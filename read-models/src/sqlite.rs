@@ -15,8 +15,8 @@ use crate::live::{self, LiveTables, Stored};
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Options, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status, checks,
+    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
+    Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status, checks,
 };
 
 mod codec;
@@ -144,15 +144,14 @@ impl Sqlite {
 }
 
 /// Notes in the journal which rows change, before those that are removed are gone.
-async fn note(
-    connection: &mut SqliteConnection,
-    model: &ReadModel,
-    generation: &Generation,
-    partition: Partition,
-    from: Checkpoint,
-    to: Checkpoint,
-    writes: &RowWrites,
-) -> Result<(), CommitError> {
+async fn note(connection: &mut SqliteConnection, commit: Commit<'_>) -> Result<(), CommitError> {
+    let Commit {
+        model,
+        generation,
+        partition,
+        writes,
+        ..
+    } = commit;
     let Some(entry) = journal::entry(writes) else {
         return Ok(());
     };
@@ -172,8 +171,8 @@ async fn note(
     )
     .bind(&generation.table)
     .bind(i64::from(partition.0))
-    .bind(to.position.as_i64())
-    .bind(from.position.as_i64())
+    .bind(commit.to.position.as_i64())
+    .bind(commit.from.position.as_i64())
     .bind(entry)
     .bind(owners)
     .execute(connection)
@@ -289,15 +288,15 @@ impl ProjectionStore for Sqlite {
         rows::stored(model, &query.fetch_all(&self.readers).await?)
     }
 
-    async fn commit(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {
+        let Commit {
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        } = commit;
         checks::writes(model, writes)?;
         let mut transaction = self.write().await?;
         let moved = sqlx::query(
@@ -322,16 +321,7 @@ impl ProjectionStore for Sqlite {
             written += query.execute(&mut *transaction).await?.rows_affected();
         }
         checks::all_written(written, writes.upserts.len())?;
-        note(
-            &mut transaction,
-            model,
-            generation,
-            partition,
-            from,
-            to,
-            writes,
-        )
-        .await?;
+        note(&mut transaction, commit).await?;
         for (keys, size) in codec::padded_chunks(&writes.deletes, model.key.len()) {
             let sql = sql::delete_list(model.into(), &generation.table, size);
             codec::bind_keys(sqlx::query(built(sql)), keys, size, Some(partition))

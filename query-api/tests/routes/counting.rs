@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
-    ChangeFeed, Changed, Checkpoint, CommitError, Error, Generation, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, RowWrites, Search, Status,
+    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Page, Parked, Place,
+    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -93,18 +93,8 @@ impl ProjectionStore for Counting {
             .find_rows(model, generation, partition, search, limit)
             .await
     }
-    async fn commit(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
-        self.inner
-            .commit(model, generation, partition, from, to, writes)
-            .await
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {
+        self.inner.commit(commit).await
     }
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
         self.inner.parked(generation).await

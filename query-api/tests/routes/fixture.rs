@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::{Ciphertext, EventId, LogIdentity, Partition, Position, StreamId};
 use query_api::{QuerySettings, QueryState};
 use read_models::{
-    Access, Checkpoint, ColumnType, Generation, Options, Parked, ReadModel, ReadStore, Row, RowKey,
-    RowWrites, Value, open,
+    Access, Checkpoint, ColumnType, Commit, Generation, Options, Parked, ReadModel, ReadStore, Row,
+    RowKey, RowWrites, Value, open,
 };
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -348,7 +348,14 @@ impl Fixture {
             ..from
         };
         self.store
-            .commit(model, generation, Partition(partition), from, to, writes)
+            .commit(Commit {
+                model,
+                generation,
+                partition: Partition(partition),
+                from,
+                to,
+                writes,
+            })
             .await
             .unwrap();
     }

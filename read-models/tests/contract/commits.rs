@@ -62,14 +62,14 @@ async fn a_commit_from_another_checkpoint_is_fenced_and_writes_nothing(database:
     wrong_digest.digest = at(9).digest;
     let refused = p
         .store
-        .commit(
-            &p.model,
-            &p.generation,
-            Partition(0),
-            wrong_digest,
-            at(4),
-            &deletes([id(1)]),
-        )
+        .commit(Commit {
+            model: &p.model,
+            generation: &p.generation,
+            partition: Partition(0),
+            from: wrong_digest,
+            to: at(4),
+            writes: &deletes([id(1)]),
+        })
         .await;
     assert!(matches!(refused, Err(CommitError::Fenced)));
     assert_eq!(p.stored(0, &[id(1)]).await, [account(1, 3, "open")]);
@@ -81,14 +81,14 @@ async fn two_workers_on_one_partition_double_nothing(database: Database) {
     let successor = p.database.open().await;
     let writes = |who: &str| upserts([account(1, 7, who)]);
     successor
-        .commit(
-            &p.model,
-            &p.generation,
-            Partition(0),
-            at(0),
-            at(7),
-            &writes("successor"),
-        )
+        .commit(Commit {
+            model: &p.model,
+            generation: &p.generation,
+            partition: Partition(0),
+            from: at(0),
+            to: at(7),
+            writes: &writes("successor"),
+        })
         .await
         .unwrap();
     assert!(matches!(
@@ -101,14 +101,14 @@ async fn two_workers_on_one_partition_double_nothing(database: Database) {
     for step in 7..27 {
         let (one, other) = tokio::join!(
             p.commit(step, step + 1, &nothing),
-            successor.commit(
-                &p.model,
-                &p.generation,
-                Partition(0),
-                at(step),
-                at(step + 1),
-                &nothing
-            ),
+            successor.commit(Commit {
+                model: &p.model,
+                generation: &p.generation,
+                partition: Partition(0),
+                from: at(step),
+                to: at(step + 1),
+                writes: &nothing
+            }),
         );
         let fenced = [&one, &other]
             .iter()
@@ -273,14 +273,14 @@ async fn partitions_commit_beside_each_other(database: Database) {
         for step in 0..50 {
             let writes = rows(partition, step);
             store
-                .commit(
-                    &p.model,
-                    &p.generation,
-                    Partition(partition),
-                    at(step),
-                    at(step + 1),
-                    &writes,
-                )
+                .commit(Commit {
+                    model: &p.model,
+                    generation: &p.generation,
+                    partition: Partition(partition),
+                    from: at(step),
+                    to: at(step + 1),
+                    writes: &writes,
+                })
                 .await
                 .unwrap();
         }
@@ -352,14 +352,14 @@ async fn commits_made_together_are_each_what_they_are_alone(database: Database) 
     // One is refused, since its row stands for another partition; the others go in all the same.
     let elsewhere = upserts([account(9, 1, "open")]);
     p.store
-        .commit(
-            &models[2],
-            &generations[2],
-            Partition(1),
-            at(0),
-            at(1),
-            &elsewhere,
-        )
+        .commit(Commit {
+            model: &models[2],
+            generation: &generations[2],
+            partition: Partition(1),
+            from: at(0),
+            to: at(1),
+            writes: &elsewhere,
+        })
         .await
         .unwrap();
     let last = [

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::{Digest, LogIdentity, Partition, Position};
 use read_models::{
-    Access, Checkpoint, ColumnType, CommitError, Generation, Options, ProjectionStore, ReadModel,
-    ReadStore, Row, RowKey, RowWrites, Value,
+    Access, Checkpoint, ColumnType, Commit, CommitError, Generation, Options, ProjectionStore,
+    ReadModel, ReadStore, Row, RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use test_support::{MariaDb, MongoDb, Postgres, TempDir, temp_dir};
@@ -307,14 +307,14 @@ impl<S: ProjectionStore + ?Sized> Prepared<S> {
         writes: &RowWrites,
     ) -> Result<(), CommitError> {
         self.store
-            .commit(
-                &self.model,
-                &self.generation,
-                Partition(partition),
-                at(from),
-                at(to),
+            .commit(Commit {
+                model: &self.model,
+                generation: &self.generation,
+                partition: Partition(partition),
+                from: at(from),
+                to: at(to),
                 writes,
-            )
+            })
             .await
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use read_models::{CommitError, Error, Filter, Options, Query, RowWrites, open};
+use read_models::{Commit, CommitError, Error, Filter, Options, Query, RowWrites, open};
 use test_support::{Postgres, free_port};
 
 use crate::database::{
@@ -51,14 +51,14 @@ async fn a_read_only_store_writes_nothing(database: Database) {
         Err(Error::Invalid(_))
     ));
     let commit = reader
-        .commit(
-            &p.model,
-            &p.generation,
-            events::Partition(0),
-            at(0),
-            at(1),
-            &RowWrites::default(),
-        )
+        .commit(Commit {
+            model: &p.model,
+            generation: &p.generation,
+            partition: events::Partition(0),
+            from: at(0),
+            to: at(1),
+            writes: &RowWrites::default(),
+        })
         .await;
     assert!(
         matches!(commit, Err(CommitError::Fault(Error::Invalid(_)))),
@@ -169,7 +169,15 @@ async fn a_restarted_postgres_is_found_again() {
     test_support::eventually(Duration::from_secs(30), || store.checkpoints(&generation)).await;
     let writes = upserts([account(1, 1, "after")]);
     let (model, partition) = (accounts(), events::Partition(0));
-    let commit = || store.commit(&model, &generation, partition, at(0), at(1), &writes);
+    let commit = Commit {
+        model: &model,
+        generation: &generation,
+        partition,
+        from: at(0),
+        to: at(1),
+        writes: &writes,
+    };
+    let commit = || store.commit(commit);
     test_support::eventually(Duration::from_secs(30), commit).await;
     changes.changed(Duration::from_secs(20)).await;
     assert_eq!(

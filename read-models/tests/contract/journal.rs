@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use events::{Position, StreamId};
 use read_models::{
-    Access, Changed, ColumnType, Filter, Parked, Place, Query, ReadModel, ReadStore, Row, RowKey,
-    RowWrites, Value,
+    Access, Changed, ColumnType, Commit, Filter, Parked, Place, Query, ReadModel, ReadStore, Row,
+    RowKey, RowWrites, Value,
 };
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ type P = Prepared<dyn ReadStore>;
 impl P {
     async fn place(&self) -> Place {
         let query = Query::new(&self.model, Filter::ALL, 0);
-        self.store.list(&self.model, &query).await.unwrap().place()
+        self.store.list(&self.model, &query).await.unwrap().place
     }
 
     async fn since(&self, place: &Place) -> Option<Changed> {
@@ -219,7 +219,14 @@ async fn another_live_table_begins_anew(database: Database) {
     let partition = events::Partition(0);
     let rows = upserts([account(1, 1, "a")]);
     p.store
-        .commit(&changed, &generation, partition, at(0), at(1), &rows)
+        .commit(Commit {
+            model: &changed,
+            generation: &generation,
+            partition,
+            from: at(0),
+            to: at(1),
+            writes: &rows,
+        })
         .await
         .unwrap();
     assert!(p.store.swap(&generation).await.unwrap());

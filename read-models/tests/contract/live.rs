@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use events::{LogIdentity, Partition, Position, StreamId};
-use read_models::{ColumnType, CommitError, Error, Filter, Parked, Query, ReadModel, RowWrites};
+use read_models::{
+    ColumnType, Commit, CommitError, Error, Filter, Parked, Query, ReadModel, RowWrites,
+};
 use test_support::eventually;
 use uuid::Uuid;
 
@@ -97,14 +99,14 @@ async fn a_view_follows_the_live_table_whatever_its_columns(database: Database) 
         .column("visits", ColumnType::Integer);
     let generation = p.store.prepare(&changed, log(1)).await.unwrap();
     p.store
-        .commit(
-            &changed,
-            &generation,
-            Partition(0),
-            at(0),
-            at(1),
-            &upserts([(id(1), row(0, 1, [41.into()]))]),
-        )
+        .commit(Commit {
+            model: &changed,
+            generation: &generation,
+            partition: Partition(0),
+            from: at(0),
+            to: at(1),
+            writes: &upserts([(id(1), row(0, 1, [41.into()]))]),
+        })
         .await
         .unwrap();
     assert!(p.store.swap(&generation).await.unwrap());

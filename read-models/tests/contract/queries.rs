@@ -137,7 +137,7 @@ async fn a_page_tells_what_it_was_read_from(database: Database) {
     let nothing = asked(&p, &Query::new(&p.model, Filter::ALL, 9)).await;
     let zero = Position::new(0);
     assert_eq!((nothing.rows.len(), nothing.next), (0, None));
-    assert_eq!(nothing.positions, [zero; 4]);
+    assert_eq!(nothing.place.positions, [zero; 4]);
     p.commit_to(
         2,
         0,
@@ -164,9 +164,9 @@ async fn a_page_tells_what_it_was_read_from(database: Database) {
     let page = asked(&p, &query).await;
     assert_eq!(page.rows, vec![vec![Value::from(7), "open".into()]; 2]);
     assert_eq!((page.total, page.next), (Some(3), Some(id(2))));
-    assert_eq!(page.positions, [zero, zero, Position::new(7), zero]);
+    assert_eq!(page.place.positions, [zero, zero, Position::new(7), zero]);
     assert_eq!(
-        (page.generation, page.log),
+        (page.place.generation, page.place.log),
         (p.generation.clone(), crate::database::log(1))
     );
     query.limit = 0;
