@@ -19,8 +19,8 @@ use crate::live::Stored;
 use crate::patience::within;
 use crate::sql::wanted_indexes;
 use crate::{
-    Checkpoint, CommitError, Error, Generation, Options, Parked, ProjectionStore, ReadModel, Row,
-    RowKey, RowWrites, Search, checks,
+    Checkpoint, Commit, CommitError, Error, Generation, Options, Parked, ProjectionStore,
+    ReadModel, Row, RowKey, Search, checks,
 };
 
 mod books;
@@ -185,20 +185,21 @@ impl MongoDb {
             .collect()
     }
 
-    async fn write(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        way: (Checkpoint, Checkpoint),
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
+    async fn write(&self, commit: Commit<'_>) -> Result<(), CommitError> {
+        let Commit {
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        } = commit;
         self.writable()?;
         checks::writes(model, writes)?;
         let pieces = codec::pieces(&writes.upserts)?;
         let table = &generation.table;
         transaction!(self.database, Purpose::Rows, session => async {
-            books::advance(&self.database, session, table, partition, way).await?;
+            books::advance(&self.database, session, table, partition, (from, to)).await?;
             for rows in &pieces {
                 let command = upsert(model, table, partition, rows);
                 self.run(session, command).await?;
@@ -345,17 +346,8 @@ impl ProjectionStore for MongoDb {
         within("the mirror", found).await
     }
 
-    async fn commit(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
-        let write = self.write(model, generation, partition, (from, to), writes);
-        within("the mirror", write).await
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {
+        within("the mirror", self.write(commit)).await
     }
 
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {

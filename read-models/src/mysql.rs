@@ -10,8 +10,8 @@ use crate::patience::within;
 use crate::rows;
 use crate::sql::{Layout, built, wanted_indexes};
 use crate::{
-    Checkpoint, CommitError, Error, Generation, Options, Parked, ProjectionStore, ReadModel, Row,
-    RowKey, RowWrites, Search, checks,
+    Checkpoint, Commit, CommitError, Error, Generation, Options, Parked, ProjectionStore,
+    ReadModel, Row, RowKey, Search, checks,
 };
 
 mod codec;
@@ -142,15 +142,15 @@ impl MySql {
         rows::stored(model, &query.fetch_all(&self.pool).await?)
     }
 
-    async fn write(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
+    async fn write(&self, commit: Commit<'_>) -> Result<(), CommitError> {
+        let Commit {
+            model,
+            generation,
+            partition,
+            from,
+            to,
+            writes,
+        } = commit;
         checks::writes(model, writes)?;
         let upserts = codec::encode(&writes.upserts)?;
         let mut transaction = self.pool.begin_with(BEGIN).await?;
@@ -308,20 +308,8 @@ impl ProjectionStore for MySql {
         within("the mirror", found).await
     }
 
-    async fn commit(
-        &self,
-        model: &ReadModel,
-        generation: &Generation,
-        partition: Partition,
-        from: Checkpoint,
-        to: Checkpoint,
-        writes: &RowWrites,
-    ) -> Result<(), CommitError> {
-        within(
-            "the mirror",
-            self.write(model, generation, partition, from, to, writes),
-        )
-        .await
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {
+        within("the mirror", self.write(commit)).await
     }
 
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use events::Partition;
-use read_models::{ColumnType, CommitError, Error, Options, ReadModel, RowWrites, open_mirror};
+use read_models::{
+    ColumnType, Commit, CommitError, Error, Options, ReadModel, RowWrites, open_mirror,
+};
 use test_support::{MariaDb, MongoDb, eventually, free_port, mariadb};
 
 use crate::database::{Database, account, accounts, at, id, log, prepared, row, sign_ups, upserts};
@@ -72,7 +74,14 @@ async fn a_view_follows_the_live_table_and_leaves_personal_columns_out() {
     let next = p.store.prepare(&changed, log(1)).await.unwrap();
     let writes = upserts([(id(1), row(0, 1, [42.into()]))]);
     p.store
-        .commit(&changed, &next, Partition(0), at(0), at(1), &writes)
+        .commit(Commit {
+            model: &changed,
+            generation: &next,
+            partition: Partition(0),
+            from: at(0),
+            to: at(1),
+            writes: &writes,
+        })
         .await
         .unwrap();
     assert!(p.store.swap(&next).await.unwrap());
@@ -133,14 +142,14 @@ async fn a_mirror_opened_read_only_writes_nothing() {
         Some(p.generation.clone())
     );
     let commit = early
-        .commit(
-            &p.model,
-            &p.generation,
-            Partition(0),
-            at(0),
-            at(1),
-            &RowWrites::default(),
-        )
+        .commit(Commit {
+            model: &p.model,
+            generation: &p.generation,
+            partition: Partition(0),
+            from: at(0),
+            to: at(1),
+            writes: &RowWrites::default(),
+        })
         .await;
     assert!(
         matches!(commit, Err(CommitError::Fault(Error::Invalid(_)))),
@@ -191,7 +200,14 @@ async fn a_mariadb_that_was_killed_is_found_again_with_rows_and_checkpoint_as_th
     let commit = async |from: u64, to: u64| {
         let writes = upserts([account(u128::from(to), to, "x")]);
         store
-            .commit(&model, &generation, partition, at(from), at(to), &writes)
+            .commit(Commit {
+                model: &model,
+                generation: &generation,
+                partition,
+                from: at(from),
+                to: at(to),
+                writes: &writes,
+            })
             .await
     };
     commit(0, 1).await.unwrap();
@@ -255,7 +271,14 @@ async fn a_view_of_documents_follows_the_live_collection_and_leaves_personal_fie
     let next = p.store.prepare(&changed, log(1)).await.unwrap();
     let writes = upserts([(id(1), crate::database::row(0, 1, [42.into()]))]);
     p.store
-        .commit(&changed, &next, Partition(0), at(0), at(1), &writes)
+        .commit(Commit {
+            model: &changed,
+            generation: &next,
+            partition: Partition(0),
+            from: at(0),
+            to: at(1),
+            writes: &writes,
+        })
         .await
         .unwrap();
     assert!(p.store.swap(&next).await.unwrap());
