@@ -16,8 +16,7 @@ use crate::wait::{becomes_true, blocking};
 
 /// `mongodb://HOST:PORT/?replicaSet=…`: the tests then run against that one.
 const REAL: &str = "SHOWCALLER_TEST_MONGODB";
-const INSTALL: &str = "the MongoDB-compatible server is not installed, and the tests need it: run ./test, or python3 -m venv \
-     target/clients/secantusdb && target/clients/secantusdb/bin/pip install -r tests/clients/secantusdb/requirements.txt";
+const INSTALL: &str = "the MongoDB-compatible server is not installed, and the tests need it: run ./test, or tests/clients/secantusdb/install";
 const START_WITHIN: Duration = Duration::from_mins(2);
 const STOP_WITHIN: Duration = Duration::from_mins(1);
 
@@ -142,7 +141,7 @@ fn run(guard: &Guard, port: u16) {
 
 fn program() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/clients/secantusdb/bin/secantusd-py");
+        .join("../../target/clients/secantusdb/venv/bin/secantusd-py");
     assert!(installed.exists(), "{INSTALL}");
     installed
 }
