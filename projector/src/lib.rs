@@ -6,10 +6,13 @@
 mod ahead;
 mod cache;
 mod catching_up;
+mod clock;
 mod consumer;
 mod context;
+mod heads;
 mod healing;
 mod lane;
+mod observing;
 mod options;
 mod projector;
 mod read_models;
