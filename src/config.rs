@@ -31,7 +31,7 @@ const APP_NAME: &str = "Showcaller";
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Without a verb it serves. Every flag is also a variable: --events is SHOWCALLER_EVENTS, or SHOWCALLER_EVENTS_FILE\nnaming a file that holds the value (for URLs with passwords)."
+    after_help = "Without a verb it serves. Every flag is also a variable: --events is SHOWCALLER_EVENTS, or SHOWCALLER_EVENTS_FILE\nnaming a file that holds the value (for URLs with passwords).\n\nExit codes: 0 done; 1 it failed, or found something wrong or nothing; 2 the command line is wrong, or the verb refuses;\n3 a server cannot be reached."
 )]
 pub struct CommandLine {
     #[command(flatten)]
@@ -61,6 +61,15 @@ pub enum Role {
 pub enum LogFormat {
     /// For people.
     Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How a verb prints its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
     /// One JSON object a line.
     Json,
 }
@@ -198,6 +207,9 @@ struct Flags {
         default_value_t = QUERY_CACHE_MB
     )]
     query_cache_mb: u32,
+    /// How a verb prints its data: a table for people, or one JSON object a line
+    #[arg(long, global = true, env = "SHOWCALLER_OUTPUT", value_enum, default_value_t = Output::Table)]
+    output: Output,
     /// What to log, like info or projector=debug
     #[arg(
         long,
@@ -245,6 +257,8 @@ pub struct Settings {
     pub issuer: String,
     /// Memory for hot rows and lists of the query API, in MiB; 0: none.
     pub query_cache_mb: u32,
+    /// How a verb prints its data.
+    pub output: Output,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -308,6 +322,7 @@ impl CommandLine {
             served_log: served_log(flags)?,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
             query_cache_mb: flags.query_cache_mb,
+            output: flags.output,
             log: flags.log.clone(),
             log_format: flags.log_format,
         };
