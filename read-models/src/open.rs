@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
+
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{Error, ReadStore};
@@ -44,13 +46,15 @@ impl Options {
 /// # Errors
 /// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for wrong settings; [`Error::Unavailable`]
 /// when the database can't be reached (a read-only PostgreSQL store opens all the same).
+#[boxed]
 pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Error> {
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => Ok(Arc::new(Sqlite::open(url, options).await?)),
-        Some("postgres" | "postgresql") => Ok(Arc::new(Postgres::open(url, options).await?)),
+    let opened: Arc<dyn ReadStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Arc::new(Sqlite::open(url, options).await?),
+        Some("postgres" | "postgresql") => Arc::new(Postgres::open(url, options).await?),
         // The URL may hold a password, so it is not repeated.
-        _ => Err(Error::Invalid(
+        _ => return Err(Error::Invalid(
             "the read model database's URL is of an unknown kind; write sqlite:FILE or postgres://USER@HOST/DATABASE".into(),
         )),
-    }
+    };
+    Ok(opened)
 }
