@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::link::{Link, unavailable};
 use super::topology::{EXCHANGE, declare_exchange};
-use crate::port::{Envelope, Error, Publisher, partition_of_key};
+use crate::port::{Envelope, Error, Publisher, TRACEPARENT, partition_of_key};
 
 /// Channels to publish on: the broker works on them in parallel. A partition stays on one, which keeps its order.
 const LANES: usize = 4;
@@ -130,7 +130,7 @@ async fn publish_one(channel: &Channel, envelope: &Envelope) -> Result<(), Error
     if let Some(traceparent) = &envelope.traceparent {
         let mut headers = FieldTable::default();
         headers.insert(
-            "traceparent".into(),
+            TRACEPARENT.into(),
             AMQPValue::LongString(traceparent.as_str().into()),
         );
         properties = properties.with_headers(headers);
