@@ -86,8 +86,14 @@ fn derived(
 
 /// One variant of an enum that is tagged `type` and `data`.
 fn event_type<E: DomainEvent>(mut variant: Value) -> Option<EventType> {
-    let name = variant.pointer("/properties/type/const")?.as_str()?.to_owned();
-    let meaning = variant["description"].as_str().unwrap_or_default().to_owned();
+    let name = variant
+        .pointer("/properties/type/const")?
+        .as_str()?
+        .to_owned();
+    let meaning = variant["description"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let data = variant.pointer_mut("/properties/data").map(Value::take);
     Some(EventType {
         schema_version: E::schema_version(&name),
@@ -105,7 +111,11 @@ mod tests {
     #[test]
     fn type_names_meanings_and_data_come_from_the_enum() {
         let described = EventTypes::of::<session::Event>();
-        let names: Vec<&str> = described.types.iter().map(|known| known.name.as_str()).collect();
+        let names: Vec<&str> = described
+            .types
+            .iter()
+            .map(|known| known.name.as_str())
+            .collect();
         assert_eq!(names, ["SessionStarted", "SessionEnded"]);
         let ended = &described.types[1];
         assert_eq!(

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
 use events::{
-    Actor, Ciphertext, CommandId, Digest, EventId, EventType, Hash, Heartbeat, LogIdentity, Message, Metadata, Partition,
-    Position, RecordedEvent, StreamId, Version, partition_of,
+    Actor, Ciphertext, CommandId, Digest, EventId, EventType, Hash, Heartbeat, LogIdentity,
+    Message, Metadata, Partition, Position, RecordedEvent, StreamId, Version, partition_of,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -76,6 +76,7 @@ pub(super) fn event(
         partition: partition_of(&stream, PARTITIONS),
         previous: PREVIOUS,
         event,
+        replay: None,
     };
     let json = message.to_json().unwrap_or_default();
     serde_json::from_slice(&json).unwrap_or_default()
@@ -113,11 +114,16 @@ impl Maker<'_> {
         if let Some(only) = schema.get("const") {
             return only.clone();
         }
-        if let Some(name) = schema["$ref"].as_str().and_then(|target| target.rsplit('/').next()) {
+        if let Some(name) = schema["$ref"]
+            .as_str()
+            .and_then(|target| target.rsplit('/').next())
+        {
             let schema = self.schemas.get(name).unwrap_or(&Value::Null);
             return self.value(path, schema, depth);
         }
-        let choices = ["allOf", "anyOf", "oneOf"].into_iter().find_map(|key| schema[key].get(0));
+        let choices = ["allOf", "anyOf", "oneOf"]
+            .into_iter()
+            .find_map(|key| schema[key].get(0));
         if let Some(first) = choices {
             return self.value(path, first, depth);
         }
@@ -135,14 +141,20 @@ impl Maker<'_> {
     fn object(&self, path: &str, schema: &Value, depth: usize) -> Value {
         let fields = schema["properties"].as_object().into_iter().flatten();
         let made = fields.map(|(name, schema)| {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}/{name}")
+            };
             (name.clone(), self.value(&path, schema, depth))
         });
         Value::Object(made.collect())
     }
 
     fn text(&self, path: &str, schema: &Value) -> Value {
-        let personal = schema["pattern"].as_str().is_some_and(|pattern| pattern.starts_with("^enc1"));
+        let personal = schema["pattern"]
+            .as_str()
+            .is_some_and(|pattern| pattern.starts_with("^enc1"));
         match schema["format"].as_str() {
             _ if personal => {
                 let stream = URL_SAFE_NO_PAD.encode(self.stream.as_str());

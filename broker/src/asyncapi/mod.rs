@@ -102,7 +102,11 @@ impl Parts {
             self.messages.insert(name.clone(), message);
             names.push(name);
         }
-        let types: Vec<&str> = described.types.iter().map(|known| known.name.as_str()).collect();
+        let types: Vec<&str> = described
+            .types
+            .iter()
+            .map(|known| known.name.as_str())
+            .collect();
         let parameters = json!({
             "partition": partition(),
             "type": { "description": "The event's type.", "enum": types },
@@ -120,10 +124,12 @@ impl Parts {
         });
         let mut schema = reference("schemas", "CloudEvent");
         let meaning = if key == OTHERS {
-            parameters["category"] = json!({ "description": "What stands before the stream's first `-`." });
+            parameters["category"] =
+                json!({ "description": "What stands before the stream's first `-`." });
             "Events of every category, described here or not: clients of the served log bring their own.".to_owned()
         } else {
-            schema = json!({ "allOf": [schema, { "properties": { "subject": subject(category) } }] });
+            schema =
+                json!({ "allOf": [schema, { "properties": { "subject": subject(category) } }] });
             format!("The events of {category} streams. Their types do not describe themselves.")
         };
         let message = json!({
@@ -153,7 +159,13 @@ impl Parts {
         self.messages.insert("heartbeat".into(), message);
         let parameters = json!({ "partition": partition() });
         let names = ["heartbeat".to_owned()];
-        self.channel(HEARTBEATS, "{partition}.heartbeat", meaning, parameters, &names);
+        self.channel(
+            HEARTBEATS,
+            "{partition}.heartbeat",
+            meaning,
+            parameters,
+            &names,
+        );
     }
 
     fn typed_message(&self, category: &str, described: &EventTypes, known: &EventType) -> Value {
@@ -180,7 +192,14 @@ impl Parts {
         })
     }
 
-    fn channel(&mut self, key: &str, address: &str, meaning: &str, parameters: Value, messages: &[String]) {
+    fn channel(
+        &mut self,
+        key: &str,
+        address: &str,
+        meaning: &str,
+        parameters: Value,
+        messages: &[String],
+    ) {
         let listed: Map<String, Value> = messages
             .iter()
             .map(|name| (name.clone(), reference("messages", name)))
@@ -294,7 +313,10 @@ mod tests {
         messages
             .iter()
             .filter_map(|(name, message)| {
-                Some((name.clone(), message.pointer("/examples/0/payload")?.clone()))
+                Some((
+                    name.clone(),
+                    message.pointer("/examples/0/payload")?.clone(),
+                ))
             })
             .collect()
     }
@@ -319,7 +341,10 @@ mod tests {
                 _ => api_key::Event::decode(event).map(|_| ()),
             };
             read.expect(&name);
-            assert_eq!(name, format!("{}.{}", event.stream.category(), event.type_name));
+            assert_eq!(
+                name,
+                format!("{}.{}", event.stream.category(), event.type_name)
+            );
             let next = event.expected_hash(&events::Hash::ZERO);
             assert_eq!(event.hash, next, "{name}");
         }
@@ -342,7 +367,10 @@ mod tests {
         let document = document("Showcaller", "1", &built_in());
         let mut found = BTreeSet::new();
         references(&document, &mut found);
-        assert!(found.contains("#/components/schemas/account.Profile"), "{found:?}");
+        assert!(
+            found.contains("#/components/schemas/account.Profile"),
+            "{found:?}"
+        );
         for target in found {
             let pointer = target.trim_start_matches('#');
             assert!(document.pointer(pointer).is_some(), "{target}");
@@ -358,8 +386,14 @@ mod tests {
         }
         impl DomainEvent for Quiet {}
         let document = document("Showcaller", "1", &[Category::of::<Quiet>("quiet")]);
-        assert_eq!(document["channels"]["quiet"]["address"], "{partition}.quiet.{type}");
+        assert_eq!(
+            document["channels"]["quiet"]["address"],
+            "{partition}.quiet.{type}"
+        );
         let message = &document["components"]["messages"]["quiet"];
-        assert!(message["payload"].to_string().contains("^quiet-."), "{message}");
+        assert!(
+            message["payload"].to_string().contains("^quiet-."),
+            "{message}"
+        );
     }
 }
