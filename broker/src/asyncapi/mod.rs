@@ -236,6 +236,7 @@ fn queue() -> Value {
         "durable": true,
         "arguments": {
             "x-queue-type": "quorum",
+            "x-single-active-consumer": true,
             "x-overflow": "drop-head",
             "x-max-length": bounds.max_length,
             "x-max-length-bytes": bounds.max_length_bytes,
