@@ -29,6 +29,7 @@ mod fixture;
 mod keys;
 mod live;
 mod messages;
+mod mirrors;
 mod operators;
 mod pairs;
 mod postgrest;
