@@ -126,7 +126,8 @@ async fn start(
     let mut process = Process {
         tasks: JoinSet::new(),
         health: Health::new(),
-        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION")),
+        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION"))
+            .with_messages(app.messages(settings)),
         router: Router::new(),
         events: opened.events.clone(),
     };
