@@ -2,6 +2,7 @@
 //! follows the log and publishes. It refuses to be a store: whatever it loses is read from the log.
 
 mod memory;
+pub mod metrics;
 mod port;
 mod rabbitmq;
 mod relay;
@@ -9,7 +10,7 @@ mod relay;
 use std::sync::Arc;
 
 pub use memory::MemoryBroker;
-pub use port::{Broker, Delivery, Envelope, Error, Group, Publisher, Subscription};
+pub use port::{Broker, Delivery, Envelope, Error, Group, Publisher, QueueDepth, Subscription};
 pub use rabbitmq::{EXCHANGE, RabbitMqBroker, RabbitMqOptions, queue_name};
 pub use relay::{LEASE, Relay, RelayOptions, RelayStatus};
 

@@ -41,6 +41,11 @@ impl Envelope {
         }
     }
 
+    /// The routing key without its partition, like `account.AccountRegistered`.
+    pub fn kind(&self) -> &str {
+        kind(&self.routing_key)
+    }
+
     /// The MIME type of the body.
     pub fn content_type(&self) -> &'static str {
         if is_heartbeat(&self.routing_key) {
@@ -69,6 +74,11 @@ impl Delivery {
     pub fn is_heartbeat(&self) -> bool {
         is_heartbeat(&self.routing_key)
     }
+
+    /// The routing key without its partition, like `account.AccountRegistered`.
+    pub fn kind(&self) -> &str {
+        kind(&self.routing_key)
+    }
 }
 
 /// `{partition}.heartbeat` and nothing more: an event's key has a third word.
@@ -76,6 +86,10 @@ fn is_heartbeat(routing_key: &str) -> bool {
     routing_key
         .split_once('.')
         .is_some_and(|(_, rest)| rest == "heartbeat")
+}
+
+fn kind(routing_key: &str) -> &str {
+    routing_key.split_once('.').map_or("", |(_, kind)| kind)
 }
 
 /// The partition a routing key begins with, if it does.
@@ -127,6 +141,17 @@ pub enum Error {
     Invalid(String),
 }
 
+/// How one partition's queue of a group stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The partition.
+    pub partition: Partition,
+    /// Messages that wait; those that were handed to a consumer and are not acknowledged do not count.
+    pub ready: u64,
+    /// Who consumes it or stands by.
+    pub consumers: u64,
+}
+
 /// A courier. `publisher` and `subscribe` connect, within a bounded time; one failed handle never harms another.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
@@ -140,6 +165,9 @@ pub trait Broker: Send + Sync + 'static {
         group: &Group,
         partition: Partition,
     ) -> Result<Box<dyn Subscription>, Error>;
+
+    /// How the queues of a group stand that are there, of partitions 0 up to but not including `partitions`.
+    async fn queues(&self, group: &Group, partitions: u16) -> Result<Vec<QueueDepth>, Error>;
 
     /// Can be reached now (for `/health/ready`).
     async fn check(&self) -> Result<(), Error>;

@@ -7,6 +7,7 @@ pub mod envelope;
 mod esdb;
 mod follow;
 mod heads;
+pub mod metrics;
 mod options;
 mod plan;
 mod port;

@@ -10,11 +10,13 @@ mod consumer;
 mod context;
 mod healing;
 mod lane;
+pub mod metrics;
 mod options;
 mod projector;
 mod read_models;
 mod status;
 mod stretch;
+mod traces;
 mod verify;
 
 pub use self::read_models::built_in;

@@ -16,7 +16,7 @@ use lapin::uri::AMQPUri;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::port::{Broker, Error, Group, Publisher, Subscription};
+use crate::port::{Broker, Error, Group, Publisher, QueueDepth, Subscription};
 use link::Link;
 use publisher::RabbitMqPublisher;
 use subscription::RabbitMqSubscription;
@@ -146,6 +146,12 @@ impl Broker for RabbitMqBroker {
         Ok(Box::new(
             RabbitMqSubscription::open(link, &self.shared.options, group, partition).await?,
         ))
+    }
+
+    async fn queues(&self, group: &Group, partitions: u16) -> Result<Vec<QueueDepth>, Error> {
+        group.check()?;
+        let link = self.consuming().await?;
+        topology::queues(&link, group, partitions).await
     }
 
     async fn check(&self) -> Result<(), Error> {

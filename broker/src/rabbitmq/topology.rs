@@ -1,6 +1,8 @@
 //! What is declared in RabbitMQ, and its names. A name carries a version: whatever of a declaration changes, its version
 //! is raised, since RabbitMQ refuses to redeclare under the old name.
 
+use std::sync::Arc;
+
 use events::Partition;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -8,7 +10,7 @@ use lapin::{Channel, ExchangeKind};
 
 use super::RabbitMqOptions;
 use super::link::Link;
-use crate::port::{Error, Group};
+use crate::port::{Error, Group, QueueDepth};
 
 /// The topic exchange that every message is published to.
 pub const EXCHANGE: &str = "showcaller.events.v1";
@@ -75,4 +77,39 @@ pub(super) async fn declare_queue(
     );
     link.ask("bind the queue", bound).await?;
     Ok(name)
+}
+
+/// How a group's queues stand. Asking for one that is not there costs a channel, and it is left out.
+pub(super) async fn queues(
+    link: &Arc<Link>,
+    group: &Group,
+    partitions: u16,
+) -> Result<Vec<QueueDepth>, Error> {
+    let mut channel = link.channel().await?;
+    let mut found = Vec::with_capacity(partitions.into());
+    for partition in (0..partitions).map(Partition) {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let name = queue_name(group, partition);
+        let asked = channel.queue_declare(name.as_str().into(), passive, FieldTable::default());
+        match link.ask("look at a queue", asked).await {
+            Ok(queue) => found.push(QueueDepth {
+                partition,
+                ready: queue.message_count().into(),
+                consumers: queue.consumer_count().into(),
+            }),
+            Err(error) => {
+                // RabbitMQ answers by closing the channel; anything else is a fault.
+                link.check()?;
+                if channel.status().connected() {
+                    return Err(error);
+                }
+                channel = link.channel().await?;
+            }
+        }
+    }
+    Arc::clone(link).close_channel(channel, ());
+    Ok(found)
 }
