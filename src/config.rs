@@ -6,18 +6,20 @@ mod parse;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
 
+use crate::mirrors::Mirror;
 use crate::secret_url::Url;
 use crate::served_log::ServedLog;
 use crate::telemetry;
 use crate::verbs::Verb;
 
 use flags::Flags;
-pub use flags::{LogFormat, Role};
-use parse::{address, app_url, url};
+pub use flags::{LogFormat, Output, Role};
+use parse::{address, app_url, mirrors, url};
 
 /// Defaults of the embedded form: everything under `data/`.
 const EVENTS: &str = "sqlite:data/events.db";
@@ -33,12 +35,15 @@ const LEDGER: &str = "sqlite:data/erasure-ledger.db";
 const MAIL: &str = "folder:data/mail";
 const MAIL_FROM: &str = "Showcaller <no-reply@localhost>";
 const APP_NAME: &str = "Showcaller";
+/// Servers that start together wait for each other; somebody at a terminal wants to know.
+const SERVER_PATIENCE: Duration = Duration::from_mins(1);
+const VERB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An event-driven CQRS backend: commands in, events kept, read models out.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Without a verb it serves. Every flag is also a variable: --events is SHOWCALLER_EVENTS, or SHOWCALLER_EVENTS_FILE\nnaming a file that holds the value (for URLs with passwords)."
+    after_help = "Without a verb it serves. Every flag is also a variable: --events is SHOWCALLER_EVENTS, or SHOWCALLER_EVENTS_FILE\nnaming a file that holds the value (for URLs with passwords).\n\nExit codes: 0 done; 1 it failed, or found something wrong or nothing; 2 the command line is wrong, or the verb refuses;\n3 a server cannot be reached."
 )]
 pub struct CommandLine {
     #[command(flatten)]
@@ -57,6 +62,8 @@ pub struct Settings {
     pub broker: Url,
     /// The read models' URL.
     pub database: Url,
+    /// Further databases that the read models are copied to.
+    pub mirrors: Vec<Mirror>,
     /// The vault's URL.
     pub vault: Url,
     /// The keys file.
@@ -81,6 +88,10 @@ pub struct Settings {
     pub issuer: String,
     /// Memory for hot rows and lists of the query API, in MiB; 0: none.
     pub query_cache_mb: u32,
+    /// How a verb prints its data.
+    pub output: Output,
+    /// How long a store may take to come up before the process gives up.
+    pub patience: Duration,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -137,6 +148,7 @@ impl CommandLine {
                 DATABASE,
                 &["sqlite", "postgres"],
             )?,
+            mirrors: mirrors(&flags.mirror)?,
             vault,
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
             listen,
@@ -144,6 +156,11 @@ impl CommandLine {
             served_log: served_log(flags)?,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
             query_cache_mb: flags.query_cache_mb,
+            output: flags.output,
+            patience: match self.verb {
+                None | Some(Verb::Serve) => SERVER_PATIENCE,
+                Some(_) => VERB_PATIENCE,
+            },
             log: flags.log.clone(),
             log_format: flags.log_format,
         };

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::port::{
-    Broker, Delivery, Envelope, Error, Group, Publisher, QueueDepth, Subscription, partition_of_key,
+    Broker, Delivery, Envelope, Error, Group, Publisher, Subscription, partition_of_key,
 };
 
 /// The most messages that wait in a queue; more push out the oldest.
@@ -92,20 +92,6 @@ impl Broker for MemoryBroker {
             next_tag: 1,
             unacknowledged: VecDeque::new(),
         }))
-    }
-
-    async fn queues(&self, group: &Group, partitions: u16) -> Result<Vec<QueueDepth>, Error> {
-        let queues = lock(&self.shared.queues);
-        let there = (0..partitions).map(Partition).filter_map(|partition| {
-            let queue = queues.get(&partition)?.get(group)?;
-            let state = lock(&queue.state);
-            Some(QueueDepth {
-                partition,
-                ready: state.waiting.len() as u64,
-                consumers: state.subscribers.len() as u64,
-            })
-        });
-        Ok(there.collect())
     }
 
     async fn check(&self) -> Result<(), Error> {

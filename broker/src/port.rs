@@ -130,6 +130,24 @@ impl Group {
     }
 }
 
+/// Where to publish instead of the relay's exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An exchange, which routes by the events' keys.
+    Exchange(String),
+    /// A queue, whatever the keys.
+    Queue(String),
+}
+
+/// How a queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that wait.
+    pub messages: u32,
+    /// Consumers, those on standby included.
+    pub consumers: u32,
+}
+
 /// A fault of the broker: drop what it came from, wait a little, and build it anew.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -139,17 +157,6 @@ pub enum Error {
     /// The settings are wrong: trying again will not help.
     #[error("{0}")]
     Invalid(String),
-}
-
-/// How one partition's queue of a group stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueDepth {
-    /// The partition.
-    pub partition: Partition,
-    /// Messages that wait; those that were handed to a consumer and are not acknowledged do not count.
-    pub ready: u64,
-    /// Who consumes it or stands by.
-    pub consumers: u64,
 }
 
 /// A courier. `publisher` and `subscribe` connect, within a bounded time; one failed handle never harms another.
@@ -166,8 +173,19 @@ pub trait Broker: Send + Sync + 'static {
         partition: Partition,
     ) -> Result<Box<dyn Subscription>, Error>;
 
-    /// How the queues of a group stand that are there, of partitions 0 up to but not including `partitions`.
-    async fn queues(&self, group: &Group, partitions: u16) -> Result<Vec<QueueDepth>, Error>;
+    /// A new handle to publish with to a place that exists already; one that does not is [`Error::Invalid`].
+    async fn publisher_to(&self, _target: &Target) -> Result<Box<dyn Publisher>, Error> {
+        Err(Error::Invalid(
+            "the in-process broker has no exchanges and queues of others: write --broker amqp://USER:PASSWORD@HOST:5672"
+                .into(),
+        ))
+    }
+
+    /// How a group's queue of one partition stands, for those who only look: nothing is declared. `None`: there is no such
+    /// queue that could be seen from here.
+    async fn depth(&self, _group: &Group, _partition: Partition) -> Result<Option<Depth>, Error> {
+        Ok(None)
+    }
 
     /// Can be reached now (for `/health/ready`).
     async fn check(&self) -> Result<(), Error>;

@@ -67,7 +67,7 @@ fn read(model: &ReadModel, query: &Query, sealed: &str, keys: &Keys) -> Option<V
     }
     let value = |(text, order): (&Option<String>, &Order)| match text {
         None => Some(Value::Null),
-        Some(text) => values::parse(text, order.field.column_type()),
+        Some(text) => values::parse(text, order.field.column()),
     };
     place.iter().zip(order).map(value).collect()
 }

@@ -2,7 +2,7 @@
 //! key can be.
 
 use percent_encoding::percent_decode_str;
-use read_models::{Column, ColumnType, RowKey, Value};
+use read_models::{Column, RowKey, Value};
 use web::Problem;
 
 use crate::values;
@@ -15,7 +15,7 @@ pub(crate) fn parse(segment: &str, columns: &[Column]) -> Result<RowKey, Problem
             parts
                 .iter()
                 .zip(columns)
-                .map(|(part, column)| value(part, column.column_type))
+                .map(|(part, column)| value(part, column))
                 .collect()
         })
         .flatten();
@@ -28,14 +28,15 @@ pub(crate) fn parse(segment: &str, columns: &[Column]) -> Result<RowKey, Problem
     })
 }
 
-fn value(encoded: &str, column_type: ColumnType) -> Option<Value> {
+fn value(encoded: &str, column: &Column) -> Option<Value> {
     let text = percent_decode_str(encoded).decode_utf8().ok()?;
-    values::parse(&text, column_type)
+    values::parse(&text, column)
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::NaiveDate;
+    use read_models::ColumnType;
 
     use super::*;
 

@@ -30,6 +30,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// How a verb prints its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Json,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Flags {
     /// The event store: sqlite:PATH, postgres://… or esdb://… [default: sqlite:data/events.db]
@@ -59,6 +68,15 @@ pub(super) struct Flags {
         hide_env_values = true
     )]
     pub(super) database: Option<String>,
+    /// A further database that the read models are copied to: mysql://… or mongodb://…; again, or parted by commas, for more
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_MIRROR",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(super) mirror: Vec<String>,
     /// The vault: sqlite:PATH or postgres://… [default: sqlite:data/vault.db]
     #[arg(
         long,
@@ -163,6 +181,9 @@ pub(super) struct Flags {
         default_value_t = QUERY_CACHE_MB
     )]
     pub(super) query_cache_mb: u32,
+    /// How a verb prints its data: a table for people, or one JSON object a line
+    #[arg(long, global = true, env = "SHOWCALLER_OUTPUT", value_enum, default_value_t = Output::Table)]
+    pub(super) output: Output,
     /// What to log, like info or projector=debug
     #[arg(
         long,

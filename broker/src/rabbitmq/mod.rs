@@ -16,7 +16,7 @@ use lapin::uri::AMQPUri;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::port::{Broker, Error, Group, Publisher, QueueDepth, Subscription};
+use crate::port::{Broker, Depth, Error, Group, Publisher, Subscription, Target};
 use link::Link;
 use publisher::RabbitMqPublisher;
 use subscription::RabbitMqSubscription;
@@ -136,6 +136,20 @@ impl Broker for RabbitMqBroker {
         ))
     }
 
+    async fn publisher_to(&self, target: &Target) -> Result<Box<dyn Publisher>, Error> {
+        let link = self.connect("replay").await?;
+        let wait = self.shared.options.confirm_timeout;
+        Ok(Box::new(
+            RabbitMqPublisher::open_to(link, target, wait).await?,
+        ))
+    }
+
+    async fn depth(&self, group: &Group, partition: Partition) -> Result<Option<Depth>, Error> {
+        group.check()?;
+        let link = self.consuming().await?;
+        topology::depth(link, group, partition).await
+    }
+
     async fn subscribe(
         &self,
         group: &Group,
@@ -146,12 +160,6 @@ impl Broker for RabbitMqBroker {
         Ok(Box::new(
             RabbitMqSubscription::open(link, &self.shared.options, group, partition).await?,
         ))
-    }
-
-    async fn queues(&self, group: &Group, partitions: u16) -> Result<Vec<QueueDepth>, Error> {
-        group.check()?;
-        let link = self.consuming().await?;
-        topology::queues(&link, group, partitions).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 mod delivery;
 mod failures;
 mod generations;
+mod mirrors;
 mod samples;
 mod servers;
 mod unreliable;

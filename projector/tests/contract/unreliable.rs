@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use broker::{Broker, Delivery, Error, Group, Publisher, QueueDepth, Subscription};
+use broker::{Broker, Delivery, Error, Group, Publisher, Subscription};
 use events::Partition;
 
 /// What goes wrong, in percent of messages or calls.
@@ -64,10 +64,6 @@ impl Broker for Unreliable {
             down,
             late: Vec::new(),
         }))
-    }
-
-    async fn queues(&self, group: &Group, partitions: u16) -> Result<Vec<QueueDepth>, Error> {
-        self.inner.queues(group, partitions).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -127,14 +127,18 @@ pub(super) fn order(text: &str, fields: &[Field], mistakes: &mut Mistakes) -> Ve
 fn one_order(item: &str, fields: &[Field], mistakes: &mut Mistakes) -> Option<Order> {
     let mut parts = item.split('.');
     let found = field(parts.next()?, fields, mistakes)?;
-    if found.column_type() == ColumnType::Personal {
+    if !found.column_type().is_ordered() {
+        let why = match found.column_type() {
+            ColumnType::Personal => "is personal: it is ciphertext in the database",
+            _ => "holds lists",
+        };
         let orderable = fields
             .iter()
-            .filter(|field| field.column_type() != ColumnType::Personal);
+            .filter(|field| field.column_type().is_ordered());
         mistakes.add(
             "not_orderable",
             format!(
-                "{} is personal: it is ciphertext in the database, so nothing can be ordered by it. There are: {}.",
+                "{} {why}, so nothing can be ordered by it. There are: {}.",
                 found.name(),
                 names(orderable)
             ),

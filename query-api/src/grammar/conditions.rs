@@ -348,7 +348,7 @@ fn pattern(
 }
 
 fn value(field: &Field, text: &str, mistakes: &mut Mistakes) -> Option<Value> {
-    let found = values::parse(text, field.column_type());
+    let found = values::parse(text, field.column());
     if found.is_none() {
         let (name, form) = (field.name(), values::form(field.column_type()));
         let hint = if text == "null" {

@@ -267,3 +267,23 @@ fn questions_have_bounds() {
         .unwrap();
     assert_eq!(list(&long, &fields).unwrap_err().code(), "uri_too_long");
 }
+
+#[test]
+fn what_no_column_can_hold_and_no_database_can_order_by_is_told_before_it_is_asked() {
+    let model = ReadModel::new("things")
+        .key("id", ColumnType::Integer)
+        .column("tags", ColumnType::List);
+    let fields: Vec<Field> = model.fields().collect();
+    let asked = |query: &str| {
+        let uri = format!("/v1/things?{query}").parse().unwrap();
+        let problem = list(&uri, &fields).unwrap_err();
+        assert_eq!(problem.status(), 400);
+        problem.errors()[0].detail.clone()
+    };
+    let told = asked("order=tags");
+    assert!(told.contains("tags holds lists"), "{told}");
+    assert!(told.ends_with("There are: id, _position, _updated_at."));
+    let texts = vec!["t"; 1_001].join(",");
+    let told = asked(&format!("tags=cs.%7B{texts}%7D"));
+    assert!(told.contains("of the form {text"), "{told}");
+}
