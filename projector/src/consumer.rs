@@ -12,9 +12,11 @@ use tokio::time::{Instant, interval_at};
 use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Taken, take_together};
+use crate::metrics;
 use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
+use crate::traces::Projecting;
 
 pub(crate) struct Consumer {
     pub(crate) context: Arc<Context>,
@@ -114,6 +116,19 @@ impl Consumer {
 
     /// Brings a batch to every lane. False when the projector is to stop before it was done.
     async fn project(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
+        let (began, traces) = (
+            Instant::now(),
+            Projecting::begin(deliveries, self.partition),
+        );
+        let goes_on = self.take(deliveries, complaints).await;
+        traces.end(goes_on);
+        metrics::TOOK.took(began.elapsed());
+        metrics::BATCH.size(deliveries.len());
+        metrics::MESSAGES.add(deliveries.len() as u64);
+        goes_on
+    }
+
+    async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
         for lane in &self.lanes {
             lane.board.hear(batch.target());
@@ -142,6 +157,9 @@ impl Consumer {
             for lane in following(&self.lanes) {
                 gap |= lane.compare(beat).await;
             }
+        }
+        if gap {
+            metrics::HEALED.add(1);
         }
         !gap || heal(&self.context, &self.lanes, batch.target()).await
     }

@@ -12,12 +12,14 @@ mod context;
 mod heads;
 mod healing;
 mod lane;
+pub mod metrics;
 mod observing;
 mod options;
 mod projector;
 mod read_models;
 mod status;
 mod stretch;
+mod traces;
 mod verify;
 
 pub use self::read_models::built_in;

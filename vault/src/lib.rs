@@ -21,6 +21,7 @@ mod keys_rings;
 mod keys_watch;
 mod ledger;
 mod loader;
+pub mod metrics;
 mod migrate;
 mod outbox;
 mod password;

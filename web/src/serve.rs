@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::metrics;
+
 /// How long to wait after the machine could not accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Most bytes of a request's line and headers together.
@@ -128,6 +130,7 @@ async fn converse(
     shutdown: CancellationToken,
     header_time: Duration,
 ) {
+    let _open = metrics::CONNECTIONS.hold();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }

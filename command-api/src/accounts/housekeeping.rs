@@ -17,6 +17,7 @@ use super::people::system_origin;
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::drill::crash_point;
+use crate::metrics;
 
 /// How often is looked for mail and for unfinished errands.
 const LOOK: Duration = Duration::from_secs(1);
@@ -123,13 +124,16 @@ impl Housekeeping {
         match mailer.send(&letter, id, self.clock.now()).await {
             Ok(()) => {
                 crash_point("send", "mail");
+                metrics::mail("sent");
                 vault.mail_sent(id).await?;
             }
             Err(SendError::Refused(reason)) => {
+                metrics::mail("refused");
                 tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
                 vault.mail_sent(id).await?;
             }
             Err(SendError::Unavailable(reason)) => {
+                metrics::mail("deferred");
                 tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail waits for another try");
                 vault.mail_failed(id, self.clock.now()).await?;
             }
