@@ -115,7 +115,7 @@ impl App {
             Verb::Verify { rows, backups } => {
                 operate::verify::verify(&self.models, &settings, rows, &backups).await
             }
-            Verb::Status => operate::status::show(&settings, &self.models).await,
+            Verb::Status => Box::pin(operate::status::show(&settings, &self.models)).await,
             Verb::Backup(args) => {
                 operate::backup::back_up(&settings, &args.to, args.keys_to.as_deref()).await
             }

@@ -229,6 +229,23 @@ mod tests {
         }
     }
 
+    /// So that nobody pastes a line at three in the morning that does not work.
+    #[test]
+    fn every_line_of_the_operators_page_is_accepted() {
+        let page = include_str!("../docs/operators.md");
+        let blocks = page.split("```sh\n").skip(1);
+        let lines: Vec<&str> = blocks
+            .filter_map(|block| block.split("```").next())
+            .flat_map(str::lines)
+            .collect();
+        assert!(lines.len() > 25);
+        for line in lines {
+            let words = line.split_whitespace();
+            let parsed = CommandLine::command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
         assert_eq!(duration("90s"), Ok(TimeDelta::seconds(90)));

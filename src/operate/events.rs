@@ -126,9 +126,11 @@ async fn show(
             let indent = "    ".repeat(depth);
             let text = line(&family[index], &object);
             let mark = if asked { "▶" } else { " " };
-            text.lines()
-                .map(|line| format!("{mark} {indent}{line}\n"))
-                .collect()
+            let lines: Vec<_> = text
+                .lines()
+                .map(|line| format!("{mark} {indent}{line}"))
+                .collect();
+            lines.join("\n")
         })?;
     }
     out.finish()?;

@@ -166,11 +166,11 @@ impl Selection {
     }
 
     /// Reads what is selected after `after`, up to the head that the log has now.
-    pub async fn read<'s>(
+    pub async fn read(
         self,
-        store: &'s dyn EventStore,
+        store: &dyn EventStore,
         after: Position,
-    ) -> Result<Reader<'s>, event_store::Error> {
+    ) -> Result<Reader<'_>, event_store::Error> {
         let head = store.head().await?;
         let end = self
             .select
@@ -221,27 +221,22 @@ impl Reader<'_> {
         if self.at >= self.end {
             return Ok(None);
         }
-        let mut events = match self.selection.select.streams.as_slice() {
-            [stream] => {
-                let mut events = self.store.read_stream(stream, self.version, PAGE).await?;
-                match events.last() {
-                    Some(last) if events.len() >= PAGE => self.version = last.version,
-                    _ => self.at = self.end,
-                }
-                events.retain(|event| event.position > self.begin);
-                events
+        let mut events = if let [stream] = self.selection.select.streams.as_slice() {
+            let events = self.store.read_stream(stream, self.version, PAGE).await?;
+            match events.last() {
+                Some(last) if events.len() >= PAGE => self.version = last.version,
+                _ => self.at = self.end,
             }
-            _ => {
-                let page = self.store.read_all(self.at, &self.filter, PAGE).await?;
-                self.at = if page.through > self.at {
-                    page.through
-                } else {
-                    self.end
-                };
-                page.events
-            }
+            events
+        } else {
+            let page = self.store.read_all(self.at, &self.filter, PAGE).await?;
+            let moved = page.through > self.at;
+            self.at = if moved { page.through } else { self.end };
+            page.events
         };
-        events.retain(|event| event.position <= self.end && self.selection.takes(event));
+        let (begin, end) = (self.begin, self.end);
+        events.retain(|event| event.position > begin && event.position <= end);
+        events.retain(|event| self.selection.takes(event));
         Ok(Some(events))
     }
 }

@@ -120,11 +120,11 @@ fn shown(model: &ReadModel, rows: &Rows) -> Vec<Value> {
 /// What differs between two values: by JSON pointer (RFC 6901), what stood there and what stands there.
 pub fn differences(before: &Value, after: &Value) -> Vec<Value> {
     let mut found = Vec::new();
-    compare(String::new(), before, after, &mut found);
+    compare("", before, after, &mut found);
     found
 }
 
-fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<Value>) {
+fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<Value>) {
     match (before, after) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -132,7 +132,7 @@ fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<Value>) 
                 let part = name.replace('~', "~0").replace('/', "~1");
                 let (a, b) = (a.get(name), b.get(name));
                 compare(
-                    format!("{path}/{part}"),
+                    &format!("{path}/{part}"),
                     a.unwrap_or(&Value::Null),
                     b.unwrap_or(&Value::Null),
                     found,
@@ -142,7 +142,7 @@ fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<Value>) 
         (Value::Array(a), Value::Array(b)) => {
             for index in 0..a.len().max(b.len()) {
                 compare(
-                    format!("{path}/{index}"),
+                    &format!("{path}/{index}"),
                     a.get(index).unwrap_or(&Value::Null),
                     b.get(index).unwrap_or(&Value::Null),
                     found,

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The time between the two looks.
 const APART: Duration = Duration::from_secs(1);
 
+/// By column: which key of an object it shows, and its head.
+type Columns = &'static [(&'static str, &'static str)];
+
 /// What is seen of everything, by kind.
 #[derive(Default)]
 struct Seen {
@@ -44,10 +47,10 @@ pub async fn show(settings: &Settings, models: &[ReadModel]) -> Result<Exit> {
         ..settings.clone()
     };
     let mut seen = Seen::default();
-    let (log, database) = join(
+    let (log, database) = Box::pin(join(
         open::events_to_read(&settings),
         open::read_models(&settings, true),
-    )
+    ))
     .await;
     let log = seen.dependency("event store", &settings.events.to_string(), log);
     let database = seen.dependency("read models", &settings.database.to_string(), database);
@@ -268,7 +271,7 @@ impl Seen {
 
     fn print(self, settings: &Settings) -> Result<Exit> {
         let mut out = Out::new(settings.output);
-        let tables: [(&[(&str, &str)], Vec<Value>); 4] = [
+        let tables: [(Columns, Vec<Value>); 4] = [
             (
                 &[
                     ("name", "dependency"),

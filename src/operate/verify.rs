@@ -53,16 +53,15 @@ async fn compare(
     backup: &Path,
     out: &mut Out,
 ) -> Result<bool> {
-    let keys = match settings.keys.exists() {
-        true => Some(Keys::load(&settings.keys)?),
-        false => {
-            eprintln!(
-                "there is no keys file {}: who signed {} is not known",
-                settings.keys.display(),
-                backup.display()
-            );
-            None
-        }
+    let keys = if settings.keys.exists() {
+        Some(Keys::load(&settings.keys)?)
+    } else {
+        eprintln!(
+            "there is no keys file {}: who signed {} is not known",
+            settings.keys.display(),
+            backup.display()
+        );
+        None
     };
     let (manifest, _) = Manifest::read(backup, keys.as_ref())?;
     let wrong = manifest.compare(log).await?;
