@@ -3,6 +3,7 @@
 
 mod app;
 mod config;
+mod mirrors;
 mod open;
 mod operate;
 mod secret_url;
@@ -19,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use app::App;
 pub use command_api::{Aggregate, Decider, FieldProblem, Form, Given, Rule, When, given, rules};
-pub use events::{DecodeError, DomainEvent, Personal, RecordedEvent};
+pub use events::{DecodeError, DomainEvent, EventTypes, Personal, RecordedEvent};
 pub use read_models::testing::{GivenEvents, recorded};
 pub use read_models::{Access, Changes, ColumnType, Decimal, Merge, Op, ReadModel, Value};
 pub use uuid::Uuid;

@@ -13,6 +13,7 @@ mod executor;
 mod form;
 mod host;
 mod in_flight;
+pub mod metrics;
 mod order;
 pub mod policy;
 mod request;
@@ -22,6 +23,7 @@ pub mod rules;
 mod seal;
 pub mod session;
 mod shape;
+mod states;
 
 pub use accounts::built_in_states;
 pub use aggregate::{Aggregate, Folding, folding};

@@ -1,14 +1,15 @@
 //! What operators did at a terminal, where no token says who they are: the record that they looked.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::DomainEvent;
+use crate::{DomainEvent, EventTypes};
 
 /// The category of these streams: `operator-{name of the system's user}`.
 pub const CATEGORY: &str = "operator";
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// Personal data was opened for somebody's eyes. Written before anything is shown.
@@ -27,4 +28,8 @@ pub enum Event {
     },
 }
 
-impl DomainEvent for Event {}
+impl DomainEvent for Event {
+    fn described() -> Option<EventTypes> {
+        Some(EventTypes::of::<Self>())
+    }
+}

@@ -6,15 +6,20 @@
 mod ahead;
 mod cache;
 mod catching_up;
+mod clock;
 mod consumer;
 mod context;
+mod heads;
 mod healing;
 mod lane;
+pub mod metrics;
+mod observing;
 mod options;
 mod projector;
 mod read_models;
 mod status;
 mod stretch;
+mod traces;
 mod verify;
 
 pub use self::read_models::built_in;

@@ -2,6 +2,7 @@
 //!
 //! Refuses: to serve readers, and to write anything but read models.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use broker::Broker;
@@ -16,6 +17,7 @@ use crate::catching_up::CatchingUp;
 use crate::consumer::Consumer;
 use crate::context::Context;
 use crate::lane::Lane;
+use crate::observing::Observing;
 use crate::options::{Options, Pauses};
 use crate::status::{Board, PartitionStatus, ReadModelStatus, Status};
 
@@ -60,6 +62,8 @@ impl Projector {
 
     /// Projects until `shutdown`, then finishes the batches in hand, acknowledges them, and returns. Databases and
     /// brokers that are down are waited for; only what waiting cannot mend is an error.
+    #[expect(clippy::too_many_lines, reason = "it starts everything, in order")]
+    #[boxed]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self {
             log,
@@ -80,8 +84,29 @@ impl Projector {
             return Ok(());
         };
         let partitions = context.log.identity().partitions;
+        let (observed, prepared): (Vec<_>, Vec<_>) = prepared
+            .into_iter()
+            .partition(|prepared| prepared.model.observed);
         status.send_replace(first_status(&prepared, partitions));
         let mut tasks = JoinSet::new();
+        for Prepared {
+            model,
+            generation,
+            live,
+        } in observed
+        {
+            let (context, status) = (Arc::clone(&context), status.subscribe());
+            tasks.spawn(
+                Observing {
+                    context,
+                    model,
+                    generation,
+                    live,
+                    status,
+                }
+                .run(),
+            );
+        }
         let mut columns: Vec<Vec<Arc<Lane>>> = (0..partitions).map(|_| Vec::new()).collect();
         for (
             index,
@@ -98,6 +123,7 @@ impl Projector {
                     status: status.clone(),
                     model: index,
                     partition: usize::from(partition),
+                    heads: Arc::default(),
                 };
                 Arc::new(Lane::new(
                     Arc::clone(&context),
@@ -215,5 +241,6 @@ fn first_status(prepared: &[Prepared], partitions: u16) -> Status {
     Status {
         read_models: read_models.collect(),
         subscribed: vec![false; usize::from(partitions)],
+        consuming: vec![false; usize::from(partitions)],
     }
 }

@@ -1,4 +1,4 @@
-//! Generations, checkpoints and parked streams: the same tables and statements in both databases, written once and
+//! Generations, checkpoints and parked streams: the same tables and statements in every SQL database, written once and
 //! compiled for each, since sqlx's types differ. It opens no transaction and takes no lock: adapters do, around it.
 
 use events::LogIdentity;
@@ -16,9 +16,9 @@ const WRITTEN_BY: [&str; 2] = ["0.1.0", "0.1.0"];
 pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions FROM generations WHERE ";
 
 /// One statement, so one snapshot: `kind` 0 is a checkpoint, 1 a parked stream.
-pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.partition, c.position, c.digest, NULL AS stream, NULL AS error \
+pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.\"partition\", c.position, c.digest, NULL AS stream, NULL AS error \
      FROM generations g JOIN checkpoints c ON c.generation = g.table_name WHERE g.table_name = $1 AND g.live \
-     UNION ALL SELECT 1, p.partition, p.position, NULL, p.stream, p.error \
+     UNION ALL SELECT 1, p.\"partition\", p.position, NULL, p.stream, p.error \
      FROM generations g JOIN parked p ON p.generation = g.table_name WHERE g.table_name = $1 AND g.live \
      ORDER BY 1, 2, 3";
 
@@ -80,13 +80,16 @@ pub(crate) fn identity(log: &str, epoch: &str, partitions: i64) -> Result<LogIde
     })
 }
 
-/// `$show` makes the view of a read model show a table.
+/// What differs from database to database is in the module `$adapter`: how it writes a statement (`statement`) and parks a
+/// stream that may be parked already (`PARK`), the statements that make a table (`create_table`), what makes
+/// missing indexes (`index`), and what makes the view of a read model show a table (`show`).
 macro_rules! bookkeeping {
-    ($name:ident, $connection:ty, $row:ty, $dialect:expr, $show:path) => {
+    ($name:ident, $connection:ty, $row:ty, $adapter:ident) => {
         pub(crate) mod $name {
             use events::{Digest, LogIdentity, Partition, Position, StreamId};
             use sqlx::Row as _;
 
+            use crate::$adapter::statement;
             use crate::bookkeeping::{GENERATION, Raw, STATUS, damaged, identity};
             use crate::live::Stored;
             use crate::sql::{self, Layout, built};
@@ -109,7 +112,7 @@ macro_rules! bookkeeping {
             }
 
             pub(crate) async fn live(connection: &mut Connection, model: &str) -> Result<Option<Stored>, Error> {
-                let sql = built(format!("{GENERATION} model = $1 AND live"));
+                let sql = statement(&format!("{GENERATION} model = $1 AND live"));
                 let found = sqlx::query(sql).bind(model).fetch_optional(connection).await;
                 match found {
                     Err(error) if crate::errors::is_absent(&error) => Ok(None),
@@ -118,7 +121,7 @@ macro_rules! bookkeeping {
             }
 
             async fn find(connection: &mut Connection, table: &str) -> Result<Stored, Error> {
-                let sql = built(format!("{GENERATION} table_name = $1"));
+                let sql = statement(&format!("{GENERATION} table_name = $1"));
                 let found = sqlx::query(sql).bind(table).fetch_optional(connection).await?;
                 stored(&found.ok_or_else(|| gone(table))?)
             }
@@ -134,7 +137,7 @@ macro_rules! bookkeeping {
                 hash: &str,
                 log: LogIdentity,
             ) -> Result<Option<Stored>, Error> {
-                let sql = built(format!(
+                let sql = statement(&format!(
                     "{GENERATION} model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND partitions = $5 \
                      ORDER BY number DESC LIMIT 1"
                 ));
@@ -160,9 +163,7 @@ macro_rules! bookkeeping {
                     Some(stored) => stored.generation,
                     None => create(connection, model, hash, log).await?,
                 };
-                for index in sql::indexes(model, &generation) {
-                    sqlx::query(built(index)).execute(&mut *connection).await?;
-                }
+                crate::$adapter::index(connection, model, &generation).await?;
                 // Another log's rows say nothing of this one: they are not shown as if they did.
                 if live(connection, &model.name).await?.is_none_or(|live| live.log != log) {
                     make_live(connection, &generation, &Layout::of(model)).await?;
@@ -177,21 +178,21 @@ macro_rules! bookkeeping {
                 log: LogIdentity,
             ) -> Result<Generation, Error> {
                 let number: i64 =
-                    sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) + 1 FROM generations WHERE model = $1")
+                    sqlx::query_scalar(statement("SELECT COALESCE(MAX(number), 0) + 1 FROM generations WHERE model = $1"))
                         .bind(&model.name)
                         .fetch_one(&mut *connection)
                         .await?;
                 let number = u32::try_from(number).map_err(|_| damaged("a generation's number"))?;
                 let table = sql::table_name(model, &definition_hash, number);
-                for statement in sql::create_table($dialect, model, &table) {
-                    sqlx::query(built(statement)).execute(&mut *connection).await?;
+                for sql in crate::$adapter::create_table(model, &table) {
+                    sqlx::query(built(sql)).execute(&mut *connection).await?;
                 }
                 let layout = serde_json::to_string(&Layout::of(model)).map_err(|e| Error::Invalid(e.to_string()))?;
-                sqlx::query(
+                sqlx::query(statement(
                     "INSERT INTO generations \
                      (table_name, model, number, definition_hash, definition, live, log, epoch, partitions) \
                      VALUES ($1, $2, $3, $4, $5, false, $6, $7, $8)",
-                )
+                ))
                 .bind(&table)
                 .bind(&model.name)
                 .bind(i64::from(number))
@@ -203,7 +204,9 @@ macro_rules! bookkeeping {
                 .execute(&mut *connection)
                 .await?;
                 for partition in 0..log.partitions {
-                    sqlx::query("INSERT INTO checkpoints (generation, partition, position, digest) VALUES ($1, $2, 0, $3)")
+                    sqlx::query(statement(
+                        "INSERT INTO checkpoints (generation, \"partition\", position, digest) VALUES ($1, $2, 0, $3)",
+                    ))
                         .bind(&table)
                         .bind(i64::from(partition))
                         .bind(Digest::ZERO.as_bytes())
@@ -218,15 +221,15 @@ macro_rules! bookkeeping {
                 generation: &Generation,
                 layout: &Layout,
             ) -> Result<(), Error> {
-                sqlx::query("UPDATE generations SET live = false WHERE model = $1 AND live")
+                sqlx::query(statement("UPDATE generations SET live = false WHERE model = $1 AND live"))
                     .bind(&generation.model)
                     .execute(&mut *connection)
                     .await?;
-                sqlx::query("UPDATE generations SET live = true WHERE table_name = $1")
+                sqlx::query(statement("UPDATE generations SET live = true WHERE table_name = $1"))
                     .bind(&generation.table)
                     .execute(&mut *connection)
                     .await?;
-                $show(connection, generation, layout).await
+                crate::$adapter::show(connection, generation, layout).await
             }
 
             /// See `ReadStore::swap`; the caller holds the lock, and the live generation's checkpoints stand still.
@@ -237,10 +240,10 @@ macro_rules! bookkeeping {
                     if old.generation.table == new.generation.table {
                         return Ok(true);
                     }
-                    let behind: i64 = sqlx::query_scalar(
-                        "SELECT COUNT(*) FROM checkpoints old JOIN checkpoints new ON new.partition = old.partition \
+                    let behind: i64 = sqlx::query_scalar(statement(
+                        "SELECT COUNT(*) FROM checkpoints old JOIN checkpoints new ON new.\"partition\" = old.\"partition\" \
                          WHERE old.generation = $1 AND new.generation = $2 AND new.position < old.position",
-                    )
+                    ))
                     .bind(&old.generation.table)
                     .bind(&new.generation.table)
                     .fetch_one(&mut *connection)
@@ -258,11 +261,11 @@ macro_rules! bookkeeping {
                 connection: &mut Connection,
                 table: &str,
             ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
-                let rows = sqlx::query(
+                let rows = sqlx::query(statement(
                     "SELECT c.position, c.digest, g.log, g.epoch, g.partitions \
                      FROM generations g JOIN checkpoints c ON c.generation = g.table_name \
-                     WHERE g.table_name = $1 ORDER BY c.partition",
-                )
+                     WHERE g.table_name = $1 ORDER BY c.\"partition\"",
+                ))
                 .bind(table)
                 .fetch_all(connection)
                 .await?;
@@ -288,7 +291,8 @@ macro_rules! bookkeeping {
                 table: &str,
                 partition: Partition,
             ) -> Result<Checkpoint, Error> {
-                let row = sqlx::query("SELECT position, digest FROM checkpoints WHERE generation = $1 AND partition = $2")
+                let sql = statement("SELECT position, digest FROM checkpoints WHERE generation = $1 AND \"partition\" = $2");
+                let row = sqlx::query(sql)
                     .bind(table)
                     .bind(i64::from(partition.0))
                     .fetch_optional(connection)
@@ -308,10 +312,10 @@ macro_rules! bookkeeping {
             }
 
             pub(crate) async fn parked(connection: &mut Connection, table: &str) -> Result<Vec<Parked>, Error> {
-                let rows = sqlx::query(
-                    "SELECT partition, position, stream, error FROM parked WHERE generation = $1 \
-                     ORDER BY partition, position",
-                )
+                let rows = sqlx::query(statement(
+                    "SELECT \"partition\", position, stream, error FROM parked WHERE generation = $1 \
+                     ORDER BY \"partition\", position",
+                ))
                 .bind(table)
                 .fetch_all(connection)
                 .await?;
@@ -319,8 +323,9 @@ macro_rules! bookkeeping {
             }
 
             /// The status of a generation, or nothing if it is not live any more.
+            #[allow(dead_code, reason = "only databases that serve queries are asked")]
             pub(crate) async fn status(connection: &mut Connection, live: &Stored) -> Result<Option<Status>, Error> {
-                let rows = sqlx::query(STATUS).bind(&live.generation.table).fetch_all(connection).await?;
+                let rows = sqlx::query(statement(STATUS)).bind(&live.generation.table).fetch_all(connection).await?;
                 let (mut checkpoints, mut parked) = (Vec::new(), Vec::new());
                 for row in &rows {
                     match row.try_get::<Option<String>, _>(4)? {
@@ -343,10 +348,7 @@ macro_rules! bookkeeping {
                 streams: &[Parked],
             ) -> Result<(), sqlx::Error> {
                 for parked in streams {
-                    sqlx::query(
-                        "INSERT INTO parked (generation, stream, partition, position, error) \
-                         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (generation, stream) DO NOTHING",
-                    )
+                    sqlx::query(statement(crate::$adapter::PARK))
                     .bind(table)
                     .bind(parked.stream.as_str())
                     .bind(i64::from(parked.partition.0))

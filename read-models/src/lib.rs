@@ -10,7 +10,11 @@ mod errors;
 mod feed;
 mod journal;
 mod live;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+mod mysql;
 mod open;
+mod patience;
 mod port;
 mod postgres;
 mod query;
@@ -28,7 +32,7 @@ pub use decimal::{Decimal, InvalidDecimal};
 pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
 pub use journal::{Changed, Place};
-pub use open::{Options, open};
+pub use open::{Options, open, open_mirror};
 pub use port::{
     Checkpoint, Commit, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore,
     RowWrites, Status,

@@ -14,7 +14,7 @@ use crate::bookkeeping::bookkeeping;
 use crate::journal::{self, journal};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
-use crate::sql::{self, Dialect, Layout, built};
+use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
     Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status, checks,
@@ -36,8 +36,7 @@ bookkeeping!(
     books,
     sqlx::postgres::PgConnection,
     sqlx::postgres::PgRow,
-    crate::sql::Dialect::Postgres,
-    crate::postgres::show
+    postgres
 );
 
 journal!(entries, sqlx::postgres::PgConnection);
@@ -180,6 +179,24 @@ impl Postgres {
         }
         Err(live::keeps_switching(model))
     }
+}
+
+fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::create_table(Dialect::Postgres, model, table)
+}
+
+/// Makes whatever index is missing.
+async fn index(
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for statement in sql::indexes(model, generation) {
+        sqlx::query(built(statement))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Makes the view of a read model show this table. Replacing keeps grants and what stands on the view; where the columns

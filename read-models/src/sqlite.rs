@@ -13,7 +13,7 @@ use crate::bookkeeping::{self, bookkeeping};
 use crate::journal::{self, journal};
 use crate::live::{self, LiveTables, Stored};
 use crate::rows;
-use crate::sql::{self, Dialect, Layout, built};
+use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
     Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status, checks,
@@ -28,8 +28,7 @@ bookkeeping!(
     books,
     sqlx::sqlite::SqliteConnection,
     sqlx::sqlite::SqliteRow,
-    crate::sql::Dialect::Sqlite,
-    crate::sqlite::show
+    sqlite
 );
 
 journal!(entries, sqlx::sqlite::SqliteConnection);
@@ -178,6 +177,24 @@ async fn note(connection: &mut SqliteConnection, commit: Commit<'_>) -> Result<(
     .bind(owners)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::create_table(Dialect::Sqlite, model, table)
+}
+
+/// Makes whatever index is missing.
+async fn index(
+    connection: &mut SqliteConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for statement in sql::indexes(model, generation) {
+        sqlx::query(built(statement))
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 

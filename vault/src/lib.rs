@@ -22,6 +22,7 @@ mod keys_rings;
 mod keys_watch;
 mod ledger;
 mod loader;
+pub mod metrics;
 mod migrate;
 mod outbox;
 mod password;

@@ -1,6 +1,7 @@
 //! What both HTTP APIs share: access tokens, position tokens, problem details, limits, headers, request tracing, health
 //! and the server loop. It refuses to know the event store, the read models, or any domain.
 
+mod admission;
 mod api_keys;
 mod brief;
 mod caller;
@@ -10,6 +11,7 @@ pub mod codes;
 mod harden;
 pub mod health;
 mod json;
+pub mod metrics;
 pub mod openapi;
 mod position;
 mod problem;
@@ -18,6 +20,7 @@ mod serve;
 mod tokens;
 mod trace;
 
+pub use admission::set_aside;
 pub use api_keys::{ApiKeyCaller, ApiKeys};
 pub use caller::{Authenticated, Caller, Credential, MaybeAuthenticated};
 pub use client::ClientAddress;

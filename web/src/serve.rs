@@ -1,6 +1,7 @@
 //! The server loop: connections in, requests to the router, an end in bounded time. HTTP/1.1 alone: TLS and HTTP/2 are a
 //! proxy's. It refuses to wait for a client that does not send its headers.
 
+use async_recursion::async_recursion as boxed;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+use crate::metrics;
 
 /// How long to wait after the machine could not accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +50,7 @@ impl Default for Connections {
 
 /// Serves until `shutdown`, then lets requests under way end, for 10 s at most. Dropping the future ends every
 /// connection.
+#[boxed]
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -56,6 +60,7 @@ pub async fn serve(
 }
 
 /// The same with other bounds.
+#[boxed]
 pub async fn serve_with(
     listener: TcpListener,
     router: Router,
@@ -125,6 +130,7 @@ async fn converse(
     shutdown: CancellationToken,
     header_time: Duration,
 ) {
+    let _open = metrics::CONNECTIONS.hold();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }

@@ -5,7 +5,9 @@
 mod backoff;
 mod leader;
 mod page;
+mod traces;
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::metrics;
 use crate::port::Broker;
 use backoff::Backoff;
 use leader::{Ended, Leader};
@@ -111,6 +114,7 @@ impl Relay {
 
     /// Leads or stands by until `shutdown`, whatever breaks. Then it publishes nothing more, stores how far it got and
     /// gives the lease up, within a bounded time.
+    #[boxed]
     pub async fn run(self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new(&self.options);
         loop {
@@ -118,7 +122,9 @@ impl Relay {
                 Ok(Some(fence)) => {
                     backoff.reset();
                     self.status.send_modify(|status| status.leading = true);
+                    metrics::LEADING.set(1);
                     let ended = self.lead(fence, &shutdown).await;
+                    metrics::LEADING.set(0);
                     self.status.send_modify(|status| status.leading = false);
                     match ended {
                         Ended::Shutdown => Duration::ZERO,
@@ -198,6 +204,7 @@ impl Relay {
     }
 
     fn note(&self, fault: &str) {
+        metrics::FAULTS.add(1);
         tracing::warn!(fault, "the relay goes on after a fault");
         self.status
             .send_modify(|status| status.last_error = Some(fault.to_owned()));

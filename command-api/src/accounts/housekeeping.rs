@@ -1,6 +1,7 @@
 //! What goes on in the background of every command-api process: mail is sent, what was begun is finished, what expired is
 //! forgotten. Any number of processes may do it at once: the vault hands each piece to one of them.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::people::system_origin;
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::drill::crash_point;
+use crate::metrics;
 
 /// How often is looked for mail and for unfinished errands.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,6 +45,7 @@ struct Job {
 
 impl Housekeeping {
     /// Until shutdown. What fails is logged and tried again. A mail server that is slow holds up mail alone.
+    #[boxed]
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -121,13 +124,16 @@ impl Housekeeping {
         match mailer.send(&letter, id, self.clock.now()).await {
             Ok(()) => {
                 crash_point("send", "mail");
+                metrics::mail("sent");
                 vault.mail_sent(id).await?;
             }
             Err(SendError::Refused(reason)) => {
+                metrics::mail("refused");
                 tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
                 vault.mail_sent(id).await?;
             }
             Err(SendError::Unavailable(reason)) => {
+                metrics::mail("deferred");
                 tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail waits for another try");
                 vault.mail_failed(id, self.clock.now()).await?;
             }

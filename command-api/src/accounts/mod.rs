@@ -18,6 +18,7 @@ mod email;
 mod erasing;
 mod errands;
 mod exporting;
+mod hashing;
 pub(crate) mod host;
 pub(crate) mod housekeeping;
 pub(crate) mod log_in;

@@ -6,6 +6,8 @@
 mod delivery;
 mod failures;
 mod generations;
+mod mirrors;
+mod observing;
 mod samples;
 mod servers;
 mod unreliable;
