@@ -91,6 +91,7 @@ fn check(settings: &Settings, to: &Path, keys_to: Option<&Path>) -> Result<()> {
     for (name, path) in [
         ("keys file", Some(settings.keys.clone())),
         ("vault", settings.vault.sqlite_path()),
+        ("erasure ledger", settings.erasure_ledger.sqlite_path()),
     ] {
         if let Some(path) = path.filter(|path| !path.exists()) {
             return Err(refused(format!("there is no {name} {}", path.display())));

@@ -239,25 +239,21 @@ async fn operators_see_streams_and_causes_and_send_events_again_and_opening_pers
     assert_eq!(record[0]["type"], "PersonalDataRevealed");
     assert_eq!(record[0]["data"]["subject"], json!(account));
 
-    let status = shown(
-        &embedded,
-        &[
-            "status",
-            "--listen",
-            &format!("127.0.0.1:{}", embedded.server.port()),
-        ],
-    )
+    let listen = format!("127.0.0.1:{}", embedded.server.port());
+    let status = test_support::eventually(SOON, || async {
+        let status = shown(&embedded, &["status", "--listen", &listen]).await;
+        let accounts = status.iter().find(|object| object["name"] == "accounts");
+        (accounts.expect("it is shown")["behind"] == 0).then_some(status)
+    })
     .await;
-    let of = |name: &str| {
-        status
-            .iter()
-            .find(|object| object["name"] == name)
-            .expect("it is shown")
-    };
-    assert_eq!(of("event store")["up"], true);
-    assert_eq!(of("server at --listen")["state"], "ready");
-    assert_eq!(of("relay")["state"], "leads");
-    assert_eq!(of("accounts")["behind"], 0, "{status:?}");
+    for (name, key, value) in [
+        ("event store", "up", json!(true)),
+        ("server at --listen", "state", json!("ready")),
+        ("relay", "state", json!("leads")),
+    ] {
+        let object = status.iter().find(|object| object["name"] == name);
+        assert_eq!(object.expect("it is shown")[key], value, "{name}");
+    }
     let rules = shown(&embedded, &["retention"]).await;
     let unverified = rules
         .iter()
