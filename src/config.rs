@@ -3,6 +3,7 @@
 
 mod flags;
 mod parse;
+mod watching;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::verbs::Verb;
 use flags::Flags;
 pub use flags::{LogFormat, Output, Role};
 use parse::{address, app_url, mirrors, url};
+pub use watching::Watched;
 
 /// Defaults of the embedded form: everything under `data/`.
 const EVENTS: &str = "sqlite:data/events.db";
@@ -92,6 +94,8 @@ pub struct Settings {
     pub output: Output,
     /// How long a store may take to come up before the process gives up.
     pub patience: Duration,
+    /// Where what is told about the process goes.
+    pub watched: Watched,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -161,6 +165,7 @@ impl CommandLine {
                 None | Some(Verb::Serve) => SERVER_PATIENCE,
                 Some(_) => VERB_PATIENCE,
             },
+            watched: flags.watching.resolve()?,
             log: flags.log.clone(),
             log_format: flags.log_format,
         };

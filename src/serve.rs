@@ -24,6 +24,8 @@ use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSett
 
 use crate::app::App;
 use crate::config::{Role, Settings};
+use crate::metrics::Registry;
+use crate::otlp::Exporter;
 use crate::{open, served_log};
 
 /// API keys, looked up where they are kept.
@@ -82,10 +84,17 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
         )
     })?;
     let address = listener.local_addr()?;
+    let watched = match settings.watched.metrics {
+        None => None,
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; choose another address with --metrics-listen")
+        })?),
+    };
     let started = start(app, settings, &roles, shutdown);
     let Process {
         mut tasks,
         health,
+        mut metrics,
         description,
         router,
         events,
@@ -99,6 +108,15 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
     } else {
         Router::new()
     };
+    metrics.health(&health);
+    if let Some(listener) = watched {
+        let (routes, stop) = (metrics.routes(), shutdown.clone());
+        tasks.spawn(async move {
+            if let Err(error) = web::serve(listener, routes, stop).await {
+                tracing::error!(%error, "metrics are not served any more");
+            }
+        });
+    }
     let router = router.merge(health.routes()).merge(described);
     let router = web::harden(router, Limits::default());
     let stop = shutdown.clone();
@@ -126,12 +144,20 @@ async fn start(
     let mut process = Process {
         tasks: JoinSet::new(),
         health: Health::new(),
+        metrics: Registry::new(settings.role),
         description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION")),
         router: Router::new(),
         events: opened.events.clone(),
     };
+    if let Some((url, share)) = &settings.watched.traces {
+        let exporter = Exporter::start(url, *share, settings.role)?;
+        process.tasks.spawn(exporter.run(shutdown.clone()));
+    }
     if let Some(events) = &opened.events {
         process.watch_events(events);
+        if roles.contains(&Role::CommandApi) || roles.contains(&Role::EventStore) {
+            process.metrics.add(event_store::metrics::METRICS);
+        }
     }
     if let (Some(events), Some(broker)) = (&opened.events, &opened.broker) {
         process.watch_broker(broker);
@@ -148,6 +174,7 @@ async fn start(
     }
     if let (Some(keys), Some(vault)) = (&opened.keys, &opened.vault) {
         process.watch_vault(vault);
+        process.metrics.add(vault::metrics::METRICS);
         let ledger = open::ledger(settings).await?;
         let tokens = tokens(settings, keys, vault, &ledger).await?;
         process
@@ -179,6 +206,7 @@ async fn start(
                 accounts,
                 Some(mailer),
             )?;
+            process.metrics.add(command_api::metrics::METRICS);
             let housekeeping = state.housekeeping();
             process.tasks.spawn(housekeeping.run(shutdown.clone()));
             process.description = process
@@ -242,6 +270,7 @@ async fn tokens(
 struct Process {
     tasks: JoinSet<()>,
     health: Health,
+    metrics: Registry,
     description: Description,
     router: Router,
     events: Option<Arc<dyn EventStore>>,
@@ -260,6 +289,7 @@ impl Process {
             vault::random_uuid(),
             RelayOptions::default(),
         );
+        self.metrics.relay(relay.status(), events);
         self.tasks.spawn(relay.run(shutdown.clone()));
     }
 
@@ -272,13 +302,21 @@ impl Process {
         shutdown: &CancellationToken,
     ) {
         self.watch_read_models("projected-read-models", &store);
+        let options = projector::Options::default();
+        self.metrics.add(projector::metrics::METRICS);
+        let partitions = events.identity().partitions;
+        self.metrics.queues(broker, &options.group, partitions);
         let projector = Projector::new(
             Arc::clone(events),
             Arc::clone(broker),
             store,
             models,
-            projector::Options::default(),
+            options,
         );
+        let status = projector.status();
+        self.metrics.probe(move |observations| {
+            projector::metrics::observe(&status.borrow(), observations);
+        });
         let shutdown = shutdown.clone();
         self.tasks.spawn(async move {
             if let Err(error) = projector.run(shutdown).await {
@@ -330,6 +368,10 @@ impl Process {
     }
 
     fn query_api(&mut self, state: QueryState) {
+        self.metrics.add(query_api::metrics::METRICS);
+        let counted = state.clone();
+        self.metrics
+            .probe(move |observations| query_api::metrics::observe(&counted, observations));
         let description = std::mem::take(&mut self.description);
         self.description = description
             .with(query_api::describe(&state))

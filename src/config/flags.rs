@@ -1,9 +1,11 @@
 //! The flags themselves: what can be written on the command line, or in variables. It refuses to judge what was written.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::watching::Watching;
 use super::{APP_NAME, MAIL_FROM, QUERY_CACHE_MB};
 
 /// One of the roles a process can play.
@@ -19,6 +21,13 @@ pub enum Role {
     QueryApi,
     /// Serves the log over EventStoreDB's gRPC protocol; never without being named.
     EventStore,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value();
+        f.write_str(name.as_ref().map_or("", |name| name.get_name()))
+    }
 }
 
 /// How log lines look.
@@ -184,6 +193,8 @@ pub(super) struct Flags {
     /// How a verb prints its data: a table for people, or one JSON object a line
     #[arg(long, global = true, env = "SHOWCALLER_OUTPUT", value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) watching: Watching,
     /// What to log, like info or projector=debug
     #[arg(
         long,

@@ -11,11 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::future::{BoxFuture, FutureExt, join_all};
+use instruments::metrics::Observations;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::codes;
+use crate::metrics::DEPENDENCY;
 use crate::openapi::{Answer, Method, Operation, Security};
 
 const LIVE: &str = "/health/live";
@@ -63,6 +65,15 @@ impl Health {
         self
     }
 
+    /// Whether each dependency is up, for Prometheus.
+    pub async fn observe(&self) -> Observations {
+        let mut observations = Observations::default();
+        for (name, up) in look(&self.checks).await {
+            observations.note(&DEPENDENCY, &[name], f64::from(u8::from(up)));
+        }
+        observations
+    }
+
     /// `GET /health/live` and `GET /health/ready`, open to anybody.
     pub fn routes(self) -> Router {
         let ready = Ready {
@@ -95,8 +106,8 @@ async fn readiness(State(ready): State<Ready>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
-    let results = join_all(checks.iter().map(async |(name, check)| {
+async fn look(checks: &[(&'static str, Check)]) -> Vec<(&'static str, bool)> {
+    join_all(checks.iter().map(async |(name, check)| {
         let result = timeout(CHECK_TIME, check())
             .await
             .unwrap_or_else(|_| Err("no answer in time".into()));
@@ -105,7 +116,11 @@ async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
         }
         (*name, result.is_ok())
     }))
-    .await;
+    .await
+}
+
+async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
+    let results = look(checks).await;
     let word = |up: bool| if up { "up" } else { "down" };
     let up = results.iter().all(|(_, up)| *up);
     let dependencies: Map<String, Value> = results
