@@ -1,8 +1,8 @@
 //! What an application is made of: the built-in domain, its own aggregates, its own read models.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use broker::asyncapi::Category;
 use clap::Parser;
 use command_api::policy::Role;
 use command_api::{Aggregate, Registration, hosted};
@@ -18,8 +18,8 @@ pub struct App {
     pub(crate) aggregates: Vec<Registration>,
     pub(crate) models: Vec<ReadModel>,
     pub(crate) roles: Vec<Role>,
-    /// The categories whose streams a decider watches over.
-    pub(crate) deciders: BTreeSet<&'static str>,
+    /// The categories whose streams a decider watches over, and what their events say of themselves.
+    pub(crate) categories: Vec<Category>,
 }
 
 impl Default for App {
@@ -35,11 +35,11 @@ impl App {
             aggregates: Vec::new(),
             models: projector::built_in(),
             roles: Vec::new(),
-            deciders: BTreeSet::from([
-                events::account::CATEGORY,
-                events::api_key::CATEGORY,
-                events::session::CATEGORY,
-            ]),
+            categories: vec![
+                Category::of::<events::account::Event>(events::account::CATEGORY),
+                Category::of::<events::api_key::Event>(events::api_key::CATEGORY),
+                Category::of::<events::session::Event>(events::session::CATEGORY),
+            ],
         }
     }
 
@@ -47,7 +47,7 @@ impl App {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.aggregates.push(hosted::<A>());
-        self.deciders.insert(A::CATEGORY);
+        self.categories.push(Category::of::<A::Event>(A::CATEGORY));
         self
     }
 
@@ -95,6 +95,12 @@ impl App {
         }
     }
 
+    /// What goes over the broker, as an AsyncAPI document.
+    pub(crate) fn messages(&self, settings: &Settings) -> serde_json::Value {
+        let version = env!("CARGO_PKG_VERSION");
+        broker::asyncapi::document(&settings.app_name, version, &self.categories)
+    }
+
     async fn act(self, verb: Verb, settings: Settings) -> anyhow::Result<Exit> {
         for model in &self.models {
             model.validate()?;
@@ -107,6 +113,7 @@ impl App {
             Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
             Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
             Verb::Operator(verb) => operate::operator::act(&settings, &verb).await,
+            Verb::Asyncapi => operate::asyncapi::print(&self, &settings),
             Verb::Health => operate::health::ask(&settings).await,
             Verb::Completions { shell } => operate::completions::print(shell),
         }

@@ -96,6 +96,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Where what is told about the process goes.
     pub watched: Watched,
+    /// How long the process goes on serving after it was asked to stop, saying that it is not ready.
+    pub drain: Duration,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -165,6 +167,7 @@ impl CommandLine {
                 None | Some(Verb::Serve) => SERVER_PATIENCE,
                 Some(_) => VERB_PATIENCE,
             },
+            drain: Duration::from_secs(flags.drain_seconds.into()),
             watched: flags.watching.resolve()?,
             log: flags.log.clone(),
             log_format: flags.log_format,

@@ -64,9 +64,10 @@ struct Opened {
 /// Serves until SIGINT or SIGTERM.
 pub async fn serve(app: App, settings: Settings) -> Result<()> {
     let shutdown = CancellationToken::new();
-    stop_on_signals(&shutdown)?;
+    let leaving = CancellationToken::new();
+    stop_on_signals(&leaving, &shutdown, settings.drain)?;
     let served = tokio::select! {
-        served = run(app, &settings, &shutdown) => served,
+        served = run(app, &settings, &leaving, &shutdown) => served,
         // Shutting down while stores are still waited for.
         () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE + Duration::from_secs(5)).await } => Ok(()),
     };
@@ -74,7 +75,12 @@ pub async fn serve(app: App, settings: Settings) -> Result<()> {
     served
 }
 
-async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Result<()> {
+async fn run(
+    app: App,
+    settings: &Settings,
+    leaving: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<()> {
     let roles = roles(settings.role);
     // The port first: two servers on one port are found out before anything is opened.
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
@@ -98,6 +104,7 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
         description,
         router,
         events,
+        broker,
     } = tokio::select! {
         started = started => started?,
         () = shutdown.cancelled() => return Ok(()),
@@ -109,6 +116,7 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
         Router::new()
     };
     metrics.health(&health);
+    let health = health.until(leaving.clone());
     if let Some(listener) = watched {
         let (routes, stop) = (metrics.routes(), shutdown.clone());
         tasks.spawn(async move {
@@ -130,6 +138,9 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
     if let Some(events) = &events {
         events.close().await;
     }
+    if let Some(broker) = &broker {
+        broker.close().await;
+    }
     ended
 }
 
@@ -145,9 +156,11 @@ async fn start(
         tasks: JoinSet::new(),
         health: Health::new(),
         metrics: Registry::new(settings.role),
-        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION")),
+        description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION"))
+            .with_messages(app.messages(settings)),
         router: Router::new(),
         events: opened.events.clone(),
+        broker: opened.broker.clone(),
     };
     if let Some((url, share)) = &settings.watched.traces {
         let exporter = Exporter::start(url, *share, settings.role)?;
@@ -274,6 +287,7 @@ struct Process {
     description: Description,
     router: Router,
     events: Option<Arc<dyn EventStore>>,
+    broker: Option<Arc<dyn Broker>>,
 }
 
 impl Process {
@@ -500,13 +514,24 @@ async fn supervise(tasks: &mut JoinSet<()>, shutdown: &CancellationToken) -> Res
     }
 }
 
-fn stop_on_signals(shutdown: &CancellationToken) -> Result<()> {
+/// At a signal this process says at once that it is not ready, and stops when those who send to it have had time to hear.
+fn stop_on_signals(
+    leaving: &CancellationToken,
+    shutdown: &CancellationToken,
+    drain: Duration,
+) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = shutdown.clone();
+    let (leaving, shutdown) = (leaving.clone(), shutdown.clone());
     tokio::spawn(async move {
         tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        leaving.cancel();
+        tokio::select! {
+            () = tokio::time::sleep(drain) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -33,6 +33,9 @@ pub enum Verb {
     /// Makes people operators, where the system runs.
     #[command(subcommand)]
     Operator(OperatorVerb),
+    /// Prints what goes over the broker as an AsyncAPI 3.0 document, as `GET /asyncapi.json` answers it; opens nothing.
+    #[command(after_help = "Example:\n  showcaller asyncapi >asyncapi.json")]
+    Asyncapi,
     /// Asks the server at --listen whether it is ready: exits with 0 if so, else with 1.
     #[command(after_help = "Example:\n  showcaller health --listen 127.0.0.1:8080")]
     Health,

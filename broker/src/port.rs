@@ -6,6 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{Heartbeat, Message, MessageError, Partition};
 
+/// The MIME type of an event's body.
+pub(crate) const EVENT_MEDIA_TYPE: &str = "application/cloudevents+json";
+/// The MIME type of a heartbeat's body.
+pub(crate) const HEARTBEAT_MEDIA_TYPE: &str = "application/json";
+/// The header that carries the W3C trace context.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
 /// A message on its way out.
 #[derive(Debug, Clone)]
 pub struct Envelope {
@@ -49,9 +56,9 @@ impl Envelope {
     /// The MIME type of the body.
     pub fn content_type(&self) -> &'static str {
         if is_heartbeat(&self.routing_key) {
-            "application/json"
+            HEARTBEAT_MEDIA_TYPE
         } else {
-            "application/cloudevents+json"
+            EVENT_MEDIA_TYPE
         }
     }
 }

@@ -7,6 +7,7 @@ mod envelope;
 mod hash;
 mod ids;
 mod personal;
+mod types;
 
 pub mod account;
 pub mod api_key;
@@ -20,3 +21,4 @@ pub use ids::{
     Category, CommandId, EventId, InvalidId, LogIdentity, Partition, Position, StreamId, Version,
 };
 pub use personal::{Ciphertext, PERSONAL_MARKER, Personal};
+pub use types::{EventType, EventTypes, envelope_schemas};

@@ -31,10 +31,11 @@ impl Consumer {
     /// Until shutdown: subscribes, consumes, and does it again when the subscription breaks.
     pub(crate) async fn run(self) {
         while let Some(subscription) = self.subscribe().await {
-            self.report(true);
+            self.report(|status| &mut status.subscribed, true);
+            self.report(|status| &mut status.consuming, false);
             let end = self.consume(subscription).await;
             flush(&self.lanes).await;
-            self.report(false);
+            self.report(|status| &mut status.subscribed, false);
             match end {
                 Ok(()) => return,
                 Err(error) => {
@@ -94,6 +95,7 @@ impl Consumer {
             };
             if let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() {
                 heard = Instant::now();
+                self.report(|status| &mut status.consuming, true);
                 if !self.project(&deliveries, &mut complaints).await {
                     return Ok(());
                 }
@@ -128,6 +130,9 @@ impl Consumer {
 
     async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
+        for lane in &self.lanes {
+            lane.board.hear(batch.target());
+        }
         let mut gap = false;
         if let Some((count, reason)) = &batch.unreadable {
             if complaints.due() {
@@ -159,11 +164,11 @@ impl Consumer {
         !gap || heal(&self.context, &self.lanes, batch.target()).await
     }
 
-    fn report(&self, subscribed: bool) {
-        self.status.send_modify(|status| {
-            if let Some(place) = status.subscribed.get_mut(usize::from(self.partition.0)) {
-                *place = subscribed;
-            }
+    /// Says of the partition that this is so.
+    fn report(&self, of: impl FnOnce(&mut Status) -> &mut Vec<bool>, is: bool) {
+        self.status.send_if_modified(|status| {
+            let place = of(status).get_mut(usize::from(self.partition.0));
+            place.is_some_and(|place| std::mem::replace(place, is) != is)
         });
     }
 }

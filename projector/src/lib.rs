@@ -6,11 +6,14 @@
 mod ahead;
 mod cache;
 mod catching_up;
+mod clock;
 mod consumer;
 mod context;
+mod heads;
 mod healing;
 mod lane;
 pub mod metrics;
+mod observing;
 mod options;
 mod projector;
 mod read_models;

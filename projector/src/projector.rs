@@ -17,6 +17,7 @@ use crate::catching_up::CatchingUp;
 use crate::consumer::Consumer;
 use crate::context::Context;
 use crate::lane::Lane;
+use crate::observing::Observing;
 use crate::options::{Options, Pauses};
 use crate::status::{Board, PartitionStatus, ReadModelStatus, Status};
 
@@ -82,8 +83,29 @@ impl Projector {
             return Ok(());
         };
         let partitions = context.log.identity().partitions;
+        let (observed, prepared): (Vec<_>, Vec<_>) = prepared
+            .into_iter()
+            .partition(|prepared| prepared.model.observed);
         status.send_replace(first_status(&prepared, partitions));
         let mut tasks = JoinSet::new();
+        for Prepared {
+            model,
+            generation,
+            live,
+        } in observed
+        {
+            let (context, status) = (Arc::clone(&context), status.subscribe());
+            tasks.spawn(
+                Observing {
+                    context,
+                    model,
+                    generation,
+                    live,
+                    status,
+                }
+                .run(),
+            );
+        }
         let mut columns: Vec<Vec<Arc<Lane>>> = (0..partitions).map(|_| Vec::new()).collect();
         for (
             index,
@@ -100,6 +122,7 @@ impl Projector {
                     status: status.clone(),
                     model: index,
                     partition: usize::from(partition),
+                    heads: Arc::default(),
                 };
                 Arc::new(Lane::new(
                     Arc::clone(&context),
@@ -217,5 +240,6 @@ fn first_status(prepared: &[Prepared], partitions: u16) -> Status {
     Status {
         read_models: read_models.collect(),
         subscribed: vec![false; usize::from(partitions)],
+        consuming: vec![false; usize::from(partitions)],
     }
 }

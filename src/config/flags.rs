@@ -193,6 +193,16 @@ pub(super) struct Flags {
     /// How a verb prints its data: a table for people, or one JSON object a line
     #[arg(long, global = true, env = "SHOWCALLER_OUTPUT", value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
+    /// How long to go on serving after SIGTERM while /health/ready says 503: as long as routers take to notice
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_DRAIN_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(0..=300)
+    )]
+    pub(super) drain_seconds: u16,
     #[command(flatten)]
     pub(super) watching: Watching,
     /// What to log, like info or projector=debug

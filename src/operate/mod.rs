@@ -1,6 +1,7 @@
 //! What operators do, one verb a file. Data goes to stdout ([`out`]), talk to stderr; what a verb destroys is agreed to first
 //! ([`confirm`]); how it ended is one of four exit codes ([`exit`]).
 
+pub mod asyncapi;
 pub mod completions;
 pub mod confirm;
 pub mod exit;

@@ -109,7 +109,12 @@ struct Subject<'m> {
 impl<'m> Subject<'m> {
     fn new(model: &'m ReadModel, status: Option<Status>, log: &dyn EventStore) -> Self {
         let mut report = ReadModelReport::new(&model.name);
-        let status = match status {
+        let status = match status.filter(|_| !model.observed) {
+            None if model.observed => {
+                let note = "not made of events: the projector writes it about itself";
+                report.notes.push(note.into());
+                None
+            }
             None => {
                 report.notes.push("not built yet".into());
                 None
