@@ -82,6 +82,8 @@ pub struct Settings {
     pub app_name: String,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The certificate of the HTTP server and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// The one role to serve, if not all.
     pub role: Option<Role>,
     /// How the log is served to EventStoreDB's clients.
@@ -138,6 +140,7 @@ impl CommandLine {
             mail_from: flags.mail_from.clone(),
             app_url: match &flags.app_url {
                 Some(url) => app_url(url)?,
+                None if flags.tls_certificate.is_some() => format!("https://{listen}"),
                 None => format!("http://{listen}"),
             },
             app_name: flags.app_name.clone(),
@@ -158,6 +161,7 @@ impl CommandLine {
             vault,
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
             listen,
+            tls: flags.tls_certificate.clone().zip(flags.tls_key.clone()),
             role: flags.role,
             served_log: served_log(flags)?,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),

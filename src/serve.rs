@@ -20,7 +20,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vault::{ErasureLedger, Keys, Vault};
 use web::openapi::Description;
-use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSettings, Tokens};
+use web::{
+    ApiKeyCaller, ApiKeys, Certificate, Health, Limits, Problem, Revocations, TokenSettings, Tokens,
+};
 
 use crate::app::App;
 use crate::config::{Role, Settings};
@@ -90,6 +92,10 @@ async fn run(
         )
     })?;
     let address = listener.local_addr()?;
+    let certificate = match &settings.tls {
+        Some((chain, key)) => Some(Certificate::load(chain, key)?),
+        None => None,
+    };
     let watched = match settings.watched.metrics {
         None => None,
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
@@ -129,7 +135,7 @@ async fn run(
     let router = web::harden(router, Limits::default());
     let stop = shutdown.clone();
     tasks.spawn(async move {
-        if let Err(error) = web::serve(listener, router, stop).await {
+        if let Err(error) = web::serve_tls(listener, router, stop, certificate).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });

@@ -146,6 +146,24 @@ pub(super) struct Flags {
         value_name = "ADDRESS:PORT"
     )]
     pub(super) listen: Option<String>,
+    /// With which certificate (PEM, the server's own first) HTTP is served; without one, in plain text
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_TLS_CERTIFICATE",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub(super) tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM); both are read again when they change
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_certificate"
+    )]
+    pub(super) tls_key: Option<PathBuf>,
     /// Serves one role only; without it, all of them in one process
     #[arg(long, global = true, env = "SHOWCALLER_ROLE", value_enum)]
     pub(super) role: Option<Role>,

@@ -33,7 +33,11 @@ struct Router {
 
 impl Router {
     /// Sends until it is answered, and tells whether it was.
-    async fn insist<A: Future<Output = Option<u16>>>(&self, first: usize, send: impl Fn(Client) -> A) {
+    async fn insist<A: Future<Output = Option<u16>>>(
+        &self,
+        first: usize,
+        send: impl Fn(Client) -> A,
+    ) {
         let deadline = Instant::now() + INSIST;
         for attempt in first.. {
             match send(self.clients[attempt % 2].clone()).await {
@@ -92,8 +96,14 @@ async fn a_rolling_restart_of_every_role_fails_no_request_of_a_client_that_tries
     let mut took: Vec<Duration> = load.join_all().await.into_iter().flatten().collect();
     took.sort();
     let p99 = took[took.len() * 99 / 100];
-    let Tally { tries_again, failed } = &router.tally;
-    let (tries_again, failed) = (tries_again.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    let Tally {
+        tries_again,
+        failed,
+    } = &router.tally;
+    let (tries_again, failed) = (
+        tries_again.load(Ordering::Relaxed),
+        failed.load(Ordering::Relaxed),
+    );
     println!(
         "{} requests, {failed} failed, {tries_again} tried again, p99 {p99:?}, longest {:?}",
         took.len(),
@@ -120,7 +130,11 @@ async fn write_and_read(crowd: &Crowd, router: &Router, person: usize) -> [Durat
         let request = client.get(ME).bearer(&someone.access).after(&token);
         let answer = request.attempt().await.ok()?;
         let is_there = answer.body["locale"].as_str().map(str::len);
-        assert!(answer.status != 200 || is_there == Some(11), "{}", Value::to_string(&answer.body));
+        assert!(
+            answer.status != 200 || is_there == Some(11),
+            "{}",
+            Value::to_string(&answer.body)
+        );
         Some(answer.status)
     };
     router.insist(person, read).await;

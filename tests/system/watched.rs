@@ -40,9 +40,15 @@ impl TraceService for Collector {
         for sent in request.into_inner().resource_spans {
             let resource = sent.resource.expect("a resource");
             let named = resource.attributes.iter().find(|a| a.key == "service.name");
-            let value = named.and_then(|a| a.value.clone()).expect("a service's name");
+            let value = named
+                .and_then(|a| a.value.clone())
+                .expect("a service's name");
             let service = format!("{:?}", value.value).replace(['"', '(', ')'], "");
-            let service = service.rsplit("StringValue").next().expect("a text").to_owned();
+            let service = service
+                .rsplit("StringValue")
+                .next()
+                .expect("a text")
+                .to_owned();
             let spans = sent.scope_spans.into_iter().flat_map(|scope| scope.spans);
             let spans = spans.map(|span| (service.clone(), span));
             self.0.lock().expect("no panic").extend(spans);
@@ -128,8 +134,16 @@ async fn a_request_is_one_trace_up_to_its_rows_and_every_role_shows_its_metrics(
 async fn the_trace_leads_from_the_request_to_the_row(collector: &Collector) {
     const CHAIN: [(&str, &str, &str); 4] = [
         ("POST /v1/accounts", "showcaller-command-api", "the caller"),
-        ("append account", "showcaller-command-api", "POST /v1/accounts"),
-        ("publish account.AccountRegistered", "showcaller-relay", "POST /v1/accounts"),
+        (
+            "append account",
+            "showcaller-command-api",
+            "POST /v1/accounts",
+        ),
+        (
+            "publish account.AccountRegistered",
+            "showcaller-relay",
+            "POST /v1/accounts",
+        ),
         (
             "project account.AccountRegistered",
             "showcaller-projector",
@@ -147,8 +161,15 @@ async fn the_trace_leads_from_the_request_to_the_row(collector: &Collector) {
             (span.end_time_unix_nano - span.start_time_unix_nano) / 1_000,
         );
         assert_eq!(sent_by, service, "{name}");
-        assert_eq!(hex(&span.parent_span_id), ids[parent], "{name} stands under {parent}");
-        assert!(span.start_time_unix_nano >= began, "{name} begins after what it follows from");
+        assert_eq!(
+            hex(&span.parent_span_id),
+            ids[parent],
+            "{name} stands under {parent}"
+        );
+        assert!(
+            span.start_time_unix_nano >= began,
+            "{name} begins after what it follows from"
+        );
         assert!(span.status.is_none(), "{name} did not fail");
         began = span.start_time_unix_nano;
         ids.insert(name, hex(&span.span_id));
@@ -199,11 +220,19 @@ async fn every_metric_of_the_page_is_shown(pages: &[Client; 4], cluster: &Cluste
             return Err("four pages".to_owned());
         };
         let settled = value(relay, "showcaller_relay_lag") == Some(0.0)
-            && value(projector, "showcaller_projection_lag_seconds{read_model=\"accounts\"}")
-                == Some(0.0)
-            && value(projector, "showcaller_projection_events_total{read_model=\"accounts\"}")
-                > Some(0.0);
-        if settled { Ok(texts) } else { Err(projector.clone()) }
+            && value(
+                projector,
+                "showcaller_projection_lag_seconds{read_model=\"accounts\"}",
+            ) == Some(0.0)
+            && value(
+                projector,
+                "showcaller_projection_events_total{read_model=\"accounts\"}",
+            ) > Some(0.0);
+        if settled {
+            Ok(texts)
+        } else {
+            Err(projector.clone())
+        }
     })
     .await;
     let shown: BTreeSet<String> = texts
@@ -215,18 +244,30 @@ async fn every_metric_of_the_page_is_shown(pages: &[Client; 4], cluster: &Cluste
     let [command_api, relay, projector, query_api] = &texts[..] else {
         panic!("four pages");
     };
-    let created = "showcaller_http_requests_total{method=\"POST\",route=\"/v1/accounts\",status=\"201\"}";
-    let following =
-        "showcaller_projection_partitions{read_model=\"accounts\",state=\"following\"}";
+    let created =
+        "showcaller_http_requests_total{method=\"POST\",route=\"/v1/accounts\",status=\"201\"}";
+    let following = "showcaller_projection_partitions{read_model=\"accounts\",state=\"following\"}";
     for (text, name, expected) in [
         (command_api, created, 2.0),
         (command_api, "showcaller_log_ins_total{outcome=\"ok\"}", 1.0),
-        (command_api, "showcaller_dependency_up{dependency=\"event-store\"}", 1.0),
+        (
+            command_api,
+            "showcaller_dependency_up{dependency=\"event-store\"}",
+            1.0,
+        ),
         (relay, "showcaller_relay_leading", 1.0),
         (relay, "showcaller_relay_unconfirmed", 0.0),
         (projector, following, 8.0),
-        (projector, "showcaller_projection_parked_streams{read_model=\"accounts\"}", 0.0),
-        (projector, "showcaller_queue_consumers{partition=\"7\"}", 1.0),
+        (
+            projector,
+            "showcaller_projection_parked_streams{read_model=\"accounts\"}",
+            0.0,
+        ),
+        (
+            projector,
+            "showcaller_queue_consumers{partition=\"7\"}",
+            1.0,
+        ),
         (query_api, "showcaller_live_listeners", 0.0),
     ] {
         assert_eq!(value(text, name), Some(expected), "{name} in\n{text}");
