@@ -115,17 +115,15 @@ impl<A: Aggregate> Executor<A> {
             };
             let refusal = match Self::judge(&order, &loaded) {
                 Ok(events) if !events.is_empty() => {
-                    match self
+                    let appended = self
                         .append(&order, &loaded, &events, key.as_deref(), &fingerprint)
-                        .await?
-                    {
-                        Some(outcome) => return Ok(outcome),
-                        // Another process moved on.
-                        None => {
-                            metrics::CONFLICTS.add(1);
-                            continue;
-                        }
+                        .await?;
+                    if let Some(outcome) = appended {
+                        return Ok(outcome);
                     }
+                    // Another process moved on.
+                    metrics::CONFLICTS.add(1);
+                    continue;
                 }
                 answer => answer.err(),
             };

@@ -15,8 +15,12 @@ use crate::config::Settings;
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES: u64 = 64 * 1024;
 
-/// Asks for `/health/ready` and prints what it says.
-pub async fn ask(settings: &Settings) -> Result<Exit> {
+/// Whether the server at `--listen` is ready.
+pub async fn ready(settings: &Settings) -> Result<bool> {
+    answer(settings).await.map(|(ready, _)| ready)
+}
+
+async fn answer(settings: &Settings) -> Result<(bool, String)> {
     let mut address = settings.listen;
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() {
@@ -32,11 +36,17 @@ pub async fn ask(settings: &Settings) -> Result<Exit> {
         .with_context(|| format!("no answer from {address} within {} s", PATIENCE.as_secs()))?
         .with_context(|| format!("no answer from {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let mut out = Out::new(settings.output);
-    let object = serde_json::from_str(body).unwrap_or_default();
-    out.record(&object, || body.to_owned())?;
-    out.finish()?;
     let ready = head.split(' ').nth(1) == Some("200");
+    Ok((ready, body.to_owned()))
+}
+
+/// Asks for `/health/ready` and prints what it says.
+pub async fn ask(settings: &Settings) -> Result<Exit> {
+    let (ready, body) = answer(settings).await?;
+    let mut out = Out::new(settings.output);
+    let object = serde_json::from_str(&body).unwrap_or_default();
+    out.record(&object, || body)?;
+    out.finish()?;
     Ok(if ready { Exit::Done } else { Exit::Wrong })
 }
 

@@ -16,6 +16,7 @@ mod accounts_access;
 mod accounts_crashes;
 mod accounts_restore;
 mod canary;
+mod carrying;
 mod cluster;
 mod commands;
 mod compose;
