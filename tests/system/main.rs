@@ -35,3 +35,5 @@ mod operators;
 mod pairs;
 mod postgrest;
 mod refusals;
+mod restarts;
+mod watched;
