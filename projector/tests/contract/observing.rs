@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker::MemoryBroker;
 use events::DecodeError;
 use projector::{Options, Rows, built_in};
-use read_models::{Filter, Query, ReadModel, ReadStore as _, Value};
+use read_models::{Filter, Query, ReadModel, Value};
 use test_support::{eventually, psql};
 
 use crate::samples::{account, registered, settings};
@@ -27,9 +27,8 @@ async fn shown(world: &World, of: &str, wanted: impl Fn(&[Shown]) -> bool) -> Ve
         .map(|field| field.name().to_owned())
         .collect();
     eventually(SOON, || async {
-        let page = world
-            .store
-            .list(&model, &Query::new(&model, Filter::ALL, 1_000));
+        let query = Query::new(&model, Filter::ALL, 1_000);
+        let page = world.store.list(&model, &query);
         let rows = page.await.map_err(|error| error.to_string())?.rows;
         let rows = rows.into_iter().map(|row| names.iter().cloned().zip(row));
         let rows: Vec<Shown> = rows.map(Iterator::collect).collect();
