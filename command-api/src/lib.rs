@@ -25,7 +25,8 @@ pub mod session;
 mod shape;
 mod states;
 
-pub use aggregate::Aggregate;
+pub use accounts::built_in_states;
+pub use aggregate::{Aggregate, Folding, folding};
 pub use clock::{Clock, SystemClock};
 pub use decider::{Decider, Given, When, given};
 pub use describe::{describe, schemas};

@@ -9,6 +9,7 @@ mod api_keys;
 mod challenges;
 mod claims;
 mod clock;
+mod copy;
 mod credentials;
 mod data_key;
 mod erase;
@@ -27,6 +28,7 @@ mod outbox;
 mod password;
 mod random;
 mod refresh_token;
+mod retention;
 mod rewrap;
 mod sealed;
 mod second_factor;
@@ -54,6 +56,7 @@ pub use password::{
     LONGEST_PASSWORD, PasswordProblem, SHORTEST_PASSWORD, needs_rehash, password_policy,
 };
 pub use random::random_uuid;
+pub use retention::Forgotten;
 pub use rewrap::Rewrapped;
 pub use second_factor::{EnrollError, Factor};
 pub use seen::{OpenSession, Seen};

@@ -28,7 +28,7 @@ const TAKEN: u32 = 20;
 /// How many mails are sent at once: as many as the mailer has connections, so that none outlives its lease of a minute.
 const MAILS: u32 = 4;
 /// How long somebody may take to prove their address.
-const UNVERIFIED_DAYS: i64 = 7;
+pub const UNVERIFIED: TimeDelta = TimeDelta::days(7);
 
 /// The background work of one process.
 pub struct Housekeeping {
@@ -155,7 +155,7 @@ impl Housekeeping {
         let now = self.clock.now();
         self.people.vault().forget_expired(now).await?;
         self.people
-            .erase_unverified(now - TimeDelta::days(UNVERIFIED_DAYS), &system_origin(now))
+            .erase_unverified(now - UNVERIFIED, &system_origin(now))
             .await
     }
 }
