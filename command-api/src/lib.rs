@@ -13,6 +13,7 @@ mod executor;
 mod form;
 mod host;
 mod in_flight;
+pub mod operation;
 mod order;
 pub mod policy;
 mod request;

@@ -10,6 +10,7 @@ mod personal;
 
 pub mod account;
 pub mod api_key;
+pub mod projection;
 pub mod session;
 
 pub use cloudevents::{Heartbeat, Message, MessageError};

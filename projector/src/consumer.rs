@@ -9,6 +9,7 @@ use events::{Partition, Position};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
+use crate::columns::Columns;
 use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Taken, take_together};
@@ -20,8 +21,7 @@ pub(crate) struct Consumer {
     pub(crate) context: Arc<Context>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) partition: Partition,
-    /// One a read model.
-    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) columns: Arc<Columns>,
     pub(crate) status: watch::Sender<Status>,
 }
 
@@ -31,7 +31,7 @@ impl Consumer {
         while let Some(subscription) = self.subscribe().await {
             self.report(true);
             let end = self.consume(subscription).await;
-            flush(&self.lanes).await;
+            flush(&self.lanes()).await;
             self.report(false);
             match end {
                 Ok(()) => return,
@@ -42,6 +42,11 @@ impl Consumer {
         }
     }
 
+    /// The lanes of the partition, one a generation.
+    fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.columns.of(self.partition)
+    }
+
     /// Subscribes, however long that takes; meanwhile the log brings what the queue can't. `None` at shutdown.
     async fn subscribe(&self) -> Option<Box<dyn Subscription>> {
         let connecting = self.connect();
@@ -50,7 +55,7 @@ impl Consumer {
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
-                _ = silence.tick() => drop(heal(&self.context, &self.lanes, Position::ZERO).await),
+                _ = silence.tick() => drop(heal(&self.context, &self.lanes(), Position::ZERO).await),
             }
         }
     }
@@ -99,12 +104,12 @@ impl Consumer {
             } else if Instant::now() >= silent {
                 // Not even a heartbeat: the relay may be down.
                 heard = Instant::now();
-                heal(&self.context, &self.lanes, Position::ZERO).await;
+                heal(&self.context, &self.lanes(), Position::ZERO).await;
             }
             if due.is_some_and(|due| Instant::now() >= due) {
-                flush(&self.lanes).await;
+                flush(&self.lanes()).await;
                 due = None;
-            } else if due.is_none() && self.lanes.iter().any(|lane| lane.waits()) {
+            } else if due.is_none() && self.lanes().iter().any(|lane| lane.waits()) {
                 due = Some(Instant::now() + CHECKPOINT_PAUSE);
             }
         }
@@ -121,7 +126,7 @@ impl Consumer {
             gap = true;
         }
         for Stretch { after, events } in &batch.stretches {
-            let lanes = following(&self.lanes);
+            let lanes = following(&self.lanes());
             let through = events.last().map_or(*after, |event| event.position);
             let store = &*self.context.store;
             let outcomes = take_together(store, &lanes, *after, through, events).await;
@@ -134,11 +139,11 @@ impl Consumer {
             }
         }
         if let Some(beat) = &batch.heartbeat {
-            for lane in following(&self.lanes) {
+            for lane in following(&self.lanes()) {
                 gap |= lane.compare(beat).await;
             }
         }
-        !gap || heal(&self.context, &self.lanes, batch.target()).await
+        !gap || heal(&self.context, &self.lanes(), batch.target()).await
     }
 
     fn report(&self, subscribed: bool) {

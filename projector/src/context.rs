@@ -6,20 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::EventStore;
-use read_models::ProjectionStore;
+use read_models::{OperatedStore, ProjectionStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::options::Options;
 
 /// What every part of a projector stands on.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) log: Arc<dyn EventStore>,
     pub(crate) store: Arc<dyn ProjectionStore>,
+    /// The same database, where operators may ask for something.
+    pub(crate) operated: Option<Arc<dyn OperatedStore>>,
     pub(crate) options: Options,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Context {
+    /// The same for a part that may end before the others.
+    pub(crate) fn until(&self, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            shutdown: stop,
+            ..self.clone()
+        })
+    }
+
     /// Waits; false when the projector is to stop.
     pub(crate) async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {

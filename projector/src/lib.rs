@@ -6,16 +6,21 @@
 mod ahead;
 mod cache;
 mod catching_up;
+mod columns;
+mod comparing;
 mod consumer;
 mod context;
 mod healing;
+mod keeper;
 mod lane;
 mod options;
+mod pace;
 mod projector;
 mod read_models;
 mod status;
 mod stretch;
 mod verify;
+mod wishes;
 
 pub use self::read_models::built_in;
 pub use options::Options;

@@ -24,6 +24,19 @@ pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
 pub(crate) const ROWS_A_COMMIT: usize = 5_000;
 /// How often a build that is caught up is offered for the swap, while the live one is ahead.
 pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
+/// How often a keeper looks at its read model when it hears of nothing, and when something waits for it.
+pub(crate) const KEEPER_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_millis(200);
+/// How long the log is waited on for what operators ask, and what is waited between two looks.
+pub(crate) const WISHES_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const WISHES_GAP: Duration = Duration::from_millis(200);
+/// How often a build's progress is written down.
+pub(crate) const NOTE_PAUSE: Duration = Duration::from_secs(1);
+/// Rows compared at once.
+pub(crate) const COMPARED_ROWS: u32 = 5_000;
+/// How long two builds may stand at different events before they are compared later, and what is waited between looks.
+pub(crate) const COMPARE_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const COMPARE_PAUSE: Duration = Duration::from_millis(5);
 /// How often what the journal of a read model need not hold any longer is let go.
 pub(crate) const PRUNE_PAUSE: Duration = Duration::from_mins(5);
 /// How often progress, and the same complaint of one place, is logged at most.

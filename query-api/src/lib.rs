@@ -19,6 +19,7 @@ mod listeners;
 mod lists;
 mod live;
 mod negotiation;
+mod operations;
 mod parameters;
 mod routes;
 mod rows;

@@ -72,7 +72,7 @@ impl Hosted {
             cache.forget(&forgotten, changed.rows.keys());
         });
         Self {
-            watcher: Watcher::new(Arc::clone(store), model.name.clone()),
+            watcher: Watcher::new(Arc::clone(store), Arc::clone(&model)),
             model,
             name,
             hub,

@@ -11,6 +11,8 @@ mod feed;
 mod journal;
 mod live;
 mod open;
+mod operated;
+mod operations;
 mod port;
 mod postgres;
 mod query;
@@ -29,6 +31,9 @@ pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Proje
 pub use feed::ChangeFeed;
 pub use journal::{Changed, Place};
 pub use open::{Options, open};
+pub use operated::{
+    Acted, Build, OperatedStore, Pair, Phase, Progress, Rebuild, Waiting, Wish,
+};
 pub use port::{
     Checkpoint, Commit, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore,
     RowWrites, Status,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{Error, ReadStore};
+use crate::{Error, OperatedStore};
 
 /// How long one query may take unless said otherwise: longer than any that has an index, shorter than clients wait.
 const QUERY: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ impl Options {
 /// # Errors
 /// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for wrong settings; [`Error::Unavailable`]
 /// when the database can't be reached (a read-only PostgreSQL store opens all the same).
-pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Error> {
+pub async fn open(url: &str, options: Options) -> Result<Arc<dyn OperatedStore>, Error> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Ok(Arc::new(Sqlite::open(url, options).await?)),
         Some("postgres" | "postgresql") => Ok(Arc::new(Postgres::open(url, options).await?)),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use events::{Position, StreamId};
 use read_models::{
-    Access, Changed, ColumnType, Commit, Filter, Parked, Place, Query, ReadModel, ReadStore, Row,
+    Access, Changed, ColumnType, Commit, Filter, Parked, Place, Query, ReadModel, OperatedStore, Row,
     RowKey, RowWrites, Value,
 };
 use uuid::Uuid;
@@ -29,7 +29,7 @@ on_both!(
     a_database_of_the_first_format_is_migrated,
 );
 
-type P = Prepared<dyn ReadStore>;
+type P = Prepared<dyn OperatedStore>;
 
 impl P {
     async fn place(&self) -> Place {
