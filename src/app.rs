@@ -9,6 +9,7 @@ use command_api::{Aggregate, Registration, hosted};
 use read_models::ReadModel;
 
 use crate::config::{CommandLine, Settings};
+use crate::operate::exit::Exit;
 use crate::verbs::{Streams, Verb};
 use crate::{operate, serve, telemetry};
 
@@ -65,14 +66,14 @@ impl App {
     }
 
     /// Does what the command line says; serves, if it says nothing. Exit codes: 0 done, 1 failed or found something, 2
-    /// the command line is wrong.
+    /// the command line is wrong or the verb refuses, 3 a server cannot be reached.
     pub fn run(self) -> ExitCode {
         let line = CommandLine::parse();
         let settings = match line.settings() {
             Ok(settings) => settings,
             Err(error) => {
                 eprintln!("showcaller: {error:#}");
-                return ExitCode::from(2);
+                return Exit::Refused.into();
             }
         };
         let done = telemetry::start(&settings).and_then(|()| {
@@ -81,27 +82,33 @@ impl App {
                 .build()?;
             runtime.block_on(self.act(line.verb.unwrap_or(Verb::Serve), settings))
         });
-        done.unwrap_or_else(|error| {
-            eprintln!("showcaller: {error:#}");
-            ExitCode::FAILURE
-        })
+        match done {
+            Ok(exit) => exit.into(),
+            Err(error) => {
+                let exit = Exit::of(&error);
+                // Whoever read our output has seen enough: that is no error.
+                if exit != Exit::Done {
+                    eprintln!("showcaller: {error:#}");
+                }
+                exit.into()
+            }
+        }
     }
 
-    async fn act(self, verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> {
+    async fn act(self, verb: Verb, settings: Settings) -> anyhow::Result<Exit> {
         for model in &self.models {
             model.validate()?;
         }
         match verb {
-            Verb::Serve => serve::serve(self, settings)
-                .await
-                .map(|()| ExitCode::SUCCESS),
-            Verb::Streams(Streams::Show { stream, output }) => {
-                operate::streams::show(&settings, &stream, output).await
+            Verb::Serve => serve::serve(self, settings).await.map(|()| Exit::Done),
+            Verb::Streams(Streams::Show { stream }) => {
+                operate::streams::show(&settings, &stream).await
             }
             Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
             Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
             Verb::Operator(verb) => operate::operator::act(&settings, &verb).await,
             Verb::Health => operate::health::ask(&settings).await,
+            Verb::Completions { shell } => operate::completions::print(shell),
         }
     }
 }

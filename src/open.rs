@@ -12,8 +12,6 @@ use vault::{ErasureLedger, Keys, Vault, VaultOptions};
 
 use crate::config::Settings;
 
-/// How long a store may take to come up before the process gives up.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -31,7 +29,7 @@ async fn open_events(
     settings: &Settings,
     options: event_store::Options,
 ) -> Result<Arc<dyn EventStore>> {
-    patiently("the event store", || async {
+    patiently(settings, "the event store", || async {
         event_store::open(settings.events.as_str(), options.clone())
             .await
             .map_err(|error| match error {
@@ -44,7 +42,7 @@ async fn open_events(
 
 /// The read models' database.
 pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn ReadStore>> {
-    patiently("the read models' database", || async {
+    patiently(settings, "the read models' database", || async {
         read_models::open(
             settings.database.as_str(),
             read_models::Options {
@@ -65,7 +63,7 @@ pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn
 
 /// The vault.
 pub async fn vault(settings: &Settings, keys: &Arc<Keys>) -> Result<Vault> {
-    patiently("the vault", || async {
+    patiently(settings, "the vault", || async {
         Vault::open(
             settings.vault.as_str(),
             Arc::clone(keys),
@@ -82,7 +80,7 @@ pub async fn vault(settings: &Settings, keys: &Arc<Keys>) -> Result<Vault> {
 
 /// The erasure ledger.
 pub async fn ledger(settings: &Settings) -> Result<ErasureLedger> {
-    patiently("the erasure ledger", || async {
+    patiently(settings, "the erasure ledger", || async {
         ErasureLedger::open(settings.erasure_ledger.as_str())
             .await
             .map_err(|error| match error {
@@ -141,10 +139,11 @@ enum Trouble {
 }
 
 async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
+    settings: &Settings,
     what: &str,
     open: impl Fn() -> F,
 ) -> Result<T> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + settings.patience;
     let mut told = false;
     loop {
         match open().await {
@@ -153,7 +152,7 @@ async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
             Err(Trouble::Passing(error)) if tokio::time::Instant::now() >= deadline => {
                 return Err(error.context(format!(
                     "{what} did not come up within {} s",
-                    PATIENCE.as_secs()
+                    settings.patience.as_secs()
                 )));
             }
             Err(Trouble::Passing(error)) => {

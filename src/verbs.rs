@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 use clap::{Subcommand, ValueEnum};
 
+use crate::operate::confirm::Consent;
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Serves every role in one process, or one with --role (the default).
+    #[command(
+        after_help = "Examples:\n  showcaller serve\n  showcaller serve --role projector --broker amqp://USER:PASSWORD@HOST:5672/%2f"
+    )]
     Serve,
     /// Looks into the log's streams.
     #[command(subcommand)]
@@ -29,7 +34,17 @@ pub enum Verb {
     #[command(subcommand)]
     Operator(OperatorVerb),
     /// Asks the server at --listen whether it is ready: exits with 0 if so, else with 1.
+    #[command(after_help = "Example:\n  showcaller health --listen 127.0.0.1:8080")]
     Health,
+    /// Prints a script that completes this program's verbs and flags in a shell.
+    #[command(
+        after_help = "Examples:\n  showcaller completions bash >/etc/bash_completion.d/showcaller\n  showcaller completions fish >~/.config/fish/completions/showcaller.fish"
+    )]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Looks into streams.
@@ -42,9 +57,6 @@ pub enum Streams {
     Show {
         /// The stream's name, {category}-{id}.
         stream: String,
-        /// How to print.
-        #[arg(long, value_enum, default_value_t = Output::Table)]
-        output: Output,
     },
 }
 
@@ -52,6 +64,7 @@ pub enum Streams {
 #[derive(Debug, Subcommand)]
 pub enum KeysVerb {
     /// Makes a new keys file; never overwrites one.
+    #[command(after_help = "Example:\n  showcaller keys create data/keys.json")]
     Create {
         /// Where to write it; it will be readable by its owner only.
         file: PathBuf,
@@ -69,15 +82,22 @@ pub enum KeysVerb {
         delay: Option<TimeDelta>,
     },
     /// Lists master and signing keys of the file named by --keys, and how many data keys each master key wraps.
+    #[command(
+        after_help = "Examples:\n  showcaller keys list\n  showcaller keys list --output json"
+    )]
     List,
     /// Takes an old key out of the file named by --keys; refused while it is needed.
-    #[command(after_help = "Example:\n  showcaller keys remove master 3f0c94be1a77")]
+    #[command(
+        after_help = "Examples:\n  showcaller keys remove master 3f0c94be1a77\n  showcaller keys remove signing 3f0c94be1a77 --yes"
+    )]
     Remove {
         /// Which keys.
         #[arg(value_enum)]
         ring: Ring,
         /// The key's id, as `showcaller keys list` shows it.
         id: String,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -133,18 +153,51 @@ pub enum OperatorVerb {
     },
 }
 
-/// How a verb prints its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// One JSON object a line.
-    Json,
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::{Command, CommandFactory};
+
     use super::*;
+    use crate::config::CommandLine;
+
+    fn leaves<'c>(command: &'c Command, path: &str, found: &mut Vec<(String, &'c Command)>) {
+        let path = format!("{path} {}", command.get_name());
+        if !command.has_subcommands() {
+            found.push((path, command));
+            return;
+        }
+        for child in command.get_subcommands() {
+            leaves(child, &path, found);
+        }
+    }
+
+    #[test]
+    fn every_verb_explains_itself_by_an_example_that_is_a_line_it_accepts() {
+        let all = CommandLine::command();
+        let mut found = vec![];
+        leaves(&all, "", &mut found);
+        assert!(found.len() > 5);
+        for (path, verb) in found {
+            assert!(verb.get_about().is_some(), "{path} says what it does");
+            let help = verb.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            let examples: Vec<&str> = help
+                .lines()
+                .filter_map(|line| line.strip_prefix("  "))
+                .filter(|line| line.starts_with("showcaller "))
+                .collect();
+            assert!(!examples.is_empty(), "{path} has an example");
+            for example in examples {
+                let words = example.split_whitespace().take_while(|word| {
+                    !word.starts_with('<') && !word.starts_with('>') && *word != "|"
+                });
+                let line = CommandLine::command().try_get_matches_from(words);
+                assert!(line.is_ok(), "{example}: {}", line.unwrap_err());
+                let verb_words = path.trim().trim_start_matches("showcaller").trim();
+                assert!(example.contains(verb_words), "{example} shows {verb_words}");
+            }
+        }
+    }
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {

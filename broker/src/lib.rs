@@ -9,7 +9,7 @@ mod relay;
 use std::sync::Arc;
 
 pub use memory::MemoryBroker;
-pub use port::{Broker, Delivery, Envelope, Error, Group, Publisher, Subscription};
+pub use port::{Broker, Delivery, Depth, Envelope, Error, Group, Publisher, Subscription, Target};
 pub use rabbitmq::{EXCHANGE, RabbitMqBroker, RabbitMqOptions, queue_name};
 pub use relay::{LEASE, Relay, RelayOptions, RelayStatus};
 

@@ -116,6 +116,24 @@ impl Group {
     }
 }
 
+/// Where to publish instead of the relay's exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An exchange, which routes by the events' keys.
+    Exchange(String),
+    /// A queue, whatever the keys.
+    Queue(String),
+}
+
+/// How a queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that wait.
+    pub messages: u32,
+    /// Consumers, those on standby included.
+    pub consumers: u32,
+}
+
 /// A fault of the broker: drop what it came from, wait a little, and build it anew.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -140,6 +158,20 @@ pub trait Broker: Send + Sync + 'static {
         group: &Group,
         partition: Partition,
     ) -> Result<Box<dyn Subscription>, Error>;
+
+    /// A new handle to publish with to a place that exists already; one that does not is [`Error::Invalid`].
+    async fn publisher_to(&self, _target: &Target) -> Result<Box<dyn Publisher>, Error> {
+        Err(Error::Invalid(
+            "the in-process broker has no exchanges and queues of others: write --broker amqp://USER:PASSWORD@HOST:5672"
+                .into(),
+        ))
+    }
+
+    /// How a group's queue of one partition stands, for those who only look: nothing is declared. `None`: there is no such
+    /// queue that could be seen from here.
+    async fn depth(&self, _group: &Group, _partition: Partition) -> Result<Option<Depth>, Error> {
+        Ok(None)
+    }
 
     /// Can be reached now (for `/health/ready`).
     async fn check(&self) -> Result<(), Error>;

@@ -24,8 +24,8 @@ use uuid::Uuid;
 use crate::heads::Heads;
 use crate::writer::Writer;
 use crate::{
-    Append, AppendError, Appended, Error, EventStore, FORMAT, Fence, Fenced, Filter, Options, Page,
-    RelayCheckpoint,
+    Append, AppendError, Appended, Error, EventStore, FORMAT, Fence, Fenced, Filter, Held, Options,
+    Page, RelayCheckpoint,
 };
 use connection::{Connection, Trouble};
 use records::{Claim, Format, Kind, LogIdentified};
@@ -105,7 +105,7 @@ async fn identify(connection: &Connection, options: &Options) -> Result<LogIdent
         let made = LogIdentified {
             format: &format,
             log: LogIdentity {
-                log: records::random_id(),
+                log: options.log.unwrap_or_else(records::random_id),
                 epoch: records::random_id(),
                 partitions: options.partitions.max(1),
             },
@@ -219,6 +219,10 @@ impl EventStore for EsdbEventStore {
     async fn release_lease(&self, name: &str, holder: Uuid) -> Result<(), Error> {
         self.may_write()?;
         lease::release(&self.connection, name, holder).await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Held>, Error> {
+        lease::held(&self.connection, name).await
     }
 
     async fn load_relay_checkpoint(&self) -> Result<Option<RelayCheckpoint>, Error> {

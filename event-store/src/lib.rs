@@ -7,11 +7,13 @@ pub mod envelope;
 mod esdb;
 mod follow;
 mod heads;
+mod import;
 mod options;
 mod plan;
 mod port;
 mod postgres;
 mod sqlite;
+mod streams;
 mod tails;
 mod writer;
 
@@ -20,10 +22,11 @@ use std::sync::Arc;
 pub use check::{MAX_BYTES, MAX_EVENTS};
 pub use esdb::EsdbEventStore;
 pub use follow::follow;
+pub use import::{ImportError, Imported, import};
 pub use options::Options;
 pub use port::{
-    Append, AppendError, Appended, Error, EventStore, Expected, Fence, Fenced, Filter, Mark, Page,
-    RelayCheckpoint,
+    Append, AppendError, Appended, Error, EventStore, Expected, Fence, Fenced, Filter, Held, Mark,
+    Page, RelayCheckpoint,
 };
 pub use postgres::PostgresEventStore;
 pub use sqlite::SqliteEventStore;

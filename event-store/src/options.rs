@@ -5,6 +5,9 @@
 pub struct Options {
     /// How many partitions a log gets when it is made, at least 1. An existing log keeps its own number.
     pub partitions: u16,
+    /// The id that a log gets when it is made; `None`: one is drawn. Whoever restores a log keeps its id. Its epoch is
+    /// always drawn.
+    pub log: Option<uuid::Uuid>,
     /// How many appends commit together at most.
     pub max_batch: usize,
     /// How many appends may wait for the writer; more are refused after a short wait.
@@ -21,6 +24,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             partitions: 8,
+            log: None,
             max_batch: 512,
             queue: 4_096,
             connections: 8,

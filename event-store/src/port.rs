@@ -124,6 +124,17 @@ pub enum Fenced {
     Fault(#[from] Error),
 }
 
+/// A lease as it stands, for those who only look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Who has it.
+    pub holder: Uuid,
+    /// Its number.
+    pub fence: Fence,
+    /// How long it still lasts; negative: it has run out. `None` where the store has no clock to tell.
+    pub remaining_ms: Option<i64>,
+}
+
 /// How far one partition has been taken in, provably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mark {
@@ -200,6 +211,17 @@ pub trait EventStore: Send + Sync + 'static {
     /// The version of a stream's last event; [`Version::ZERO`] for a stream without events.
     async fn stream_version(&self, stream: &StreamId) -> Result<Version, Error>;
 
+    /// The last event of each stream, in the order of the streams' names (by bytes): up to `limit` streams of a category
+    /// (`None`: of all) after a name. SQL stores walk an index; elsewhere the whole log is read.
+    async fn last_of_streams(
+        &self,
+        category: Option<&str>,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, Error> {
+        crate::streams::scan(self, category, after, limit).await
+    }
+
     /// Up to `limit` events of the log after a position, in its order. `through` never passes an event that is not
     /// committed yet. Fewer events than `limit`, or none, are not the end: only `through` says how far was looked.
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize)
@@ -222,6 +244,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Gives the named lease up, if `holder` has it.
     async fn release_lease(&self, name: &str, holder: Uuid) -> Result<(), Error>;
+
+    /// The named lease, if somebody took it and has not given it up.
+    async fn lease(&self, name: &str) -> Result<Option<Held>, Error>;
 
     /// The relay's checkpoint, if there is one.
     async fn load_relay_checkpoint(&self) -> Result<Option<RelayCheckpoint>, Error>;

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::heads::Heads;
 use crate::writer::Writer;
 use crate::{
-    Append, AppendError, Appended, Error, EventStore, Fence, Fenced, Filter, Options, Page,
+    Append, AppendError, Appended, Error, EventStore, Fence, Fenced, Filter, Held, Options, Page,
     RelayCheckpoint,
 };
 
@@ -99,6 +99,16 @@ impl EventStore for PostgresEventStore {
         read::stream_version(&self.pool, stream).await
     }
 
+    async fn last_of_streams(
+        &self,
+        category: Option<&str>,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, Error> {
+        let (begin, end) = crate::streams::bounds(category, after);
+        read::last_of_streams(&self.pool, &begin, &end, limit).await
+    }
+
     async fn read_all(
         &self,
         after: Position,
@@ -127,6 +137,10 @@ impl EventStore for PostgresEventStore {
 
     async fn release_lease(&self, name: &str, holder: Uuid) -> Result<(), Error> {
         lease::release(&self.pool, name, holder).await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Held>, Error> {
+        lease::held(&self.pool, name).await
     }
 
     async fn load_relay_checkpoint(&self) -> Result<Option<RelayCheckpoint>, Error> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::heads::Heads;
 use crate::writer::Writer;
 use crate::{
-    Append, AppendError, Appended, Error, EventStore, Fence, Fenced, Filter, Options, Page,
+    Append, AppendError, Appended, Error, EventStore, Fence, Fenced, Filter, Held, Options, Page,
     RelayCheckpoint,
 };
 use connect::fault;
@@ -33,6 +33,16 @@ const READ_STREAM: &str = "SELECT position, stream, version, id, type, schema_ve
 
 const STREAM_VERSION: &str =
     "SELECT version FROM events WHERE stream = ?1 ORDER BY version DESC LIMIT 1";
+
+// A walk along the index of names: one look for the next name, one for its last event.
+const LAST_OF_STREAMS: &str = "WITH RECURSIVE names (stream) AS ( \
+        SELECT min(stream) FROM events WHERE stream > ?1 AND stream < ?2 \
+        UNION ALL \
+        SELECT (SELECT min(stream) FROM events WHERE stream > names.stream AND stream < ?2) FROM names \
+         WHERE names.stream IS NOT NULL LIMIT ?3) \
+    SELECT position, e.stream, version, id, type, schema_version, data, metadata, hash FROM names n \
+     CROSS JOIN events e ON e.stream = n.stream AND e.version = (SELECT max(version) FROM events WHERE stream = n.stream) \
+     ORDER BY e.stream";
 
 const READ_ALL: &str = "SELECT position, stream, version, id, type, schema_version, data, metadata, hash FROM events \
     WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3";
@@ -211,6 +221,25 @@ impl EventStore for SqliteEventStore {
             .map_err(|error| fault(&error))
     }
 
+    async fn last_of_streams(
+        &self,
+        category: Option<&str>,
+        after: Option<&StreamId>,
+        count: usize,
+    ) -> Result<Vec<RecordedEvent>, Error> {
+        let (begin, end) = crate::streams::bounds(category, after);
+        let query = sqlx::query(LAST_OF_STREAMS)
+            .bind(begin)
+            .bind(end)
+            .bind(limit(count));
+        read(
+            &query
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|error| fault(&error))?,
+        )
+    }
+
     async fn read_all(
         &self,
         after: Position,
@@ -272,6 +301,10 @@ impl EventStore for SqliteEventStore {
 
     async fn release_lease(&self, name: &str, holder: Uuid) -> Result<(), Error> {
         lease::release(&self.pool, name, holder).await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Held>, Error> {
+        lease::held(&self.pool, name).await
     }
 
     async fn load_relay_checkpoint(&self) -> Result<Option<RelayCheckpoint>, Error> {

@@ -5,6 +5,7 @@ mod contract {
     pub mod commands;
     pub mod faults;
     pub mod follow;
+    pub mod importing;
     pub mod leases;
     pub mod log;
     pub mod opening;
@@ -69,6 +70,10 @@ cases! {
         following_catches_up_and_then_hears_of_other_processes
         following_from_beyond_the_head_is_refused
         waiting_ends_with_an_append_or_with_patience;
+    importing:
+        streams_are_listed_by_name_with_their_last_events
+        a_log_moves_whole_into_an_empty_one_of_each_kind
+        what_is_no_whole_log_is_not_imported;
     faults:
         appends_wait_for_a_lock_that_is_held_long
         what_was_answered_is_there_after_reopening;

@@ -29,6 +29,8 @@ pub struct Message {
     pub previous: Position,
     /// The event.
     pub event: RecordedEvent,
+    /// The replay that sends it again, if one does: no news, so no side effect may come of it, and no read model either.
+    pub replay: Option<Uuid>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +51,8 @@ struct Wire<'a> {
     schemaversion: Cow<'a, str>,
     hash: Hash,
     metadata: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replay: Option<Uuid>,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -84,6 +88,7 @@ impl Message {
             schemaversion: self.event.schema_version.to_string().into(),
             hash: self.event.hash,
             metadata: self.event.metadata.as_str().into(),
+            replay: self.replay,
             data,
         })
         .map_err(fail)
@@ -102,6 +107,7 @@ impl Message {
             epoch: wire.epoch,
             partition: Partition(number("partition", &wire.partition)? as u16),
             previous: Position::new(number("previous", &wire.previous)?),
+            replay: wire.replay,
             event: RecordedEvent {
                 position: Position::new(number("position", &wire.position)?),
                 stream: StreamId::parse(&wire.subject).map_err(|e| MessageError(e.to_string()))?,
@@ -159,9 +165,19 @@ mod tests {
                 metadata: r#"{"x":"\"y\""}"#.into(),
                 hash: Hash::ZERO,
             },
+            replay: None,
         };
         let json = message.to_json().unwrap();
         assert_eq!(Message::from_json(&json).unwrap(), message);
+        assert!(!String::from_utf8(json).unwrap().contains("replay"));
+        let again = Message {
+            replay: Some(Uuid::from_u128(6)),
+            ..message.clone()
+        };
+        assert_eq!(
+            Message::from_json(&again.to_json().unwrap()).unwrap(),
+            again
+        );
         assert_eq!(message.routing_key(), "3.account.AccountRegistered");
     }
 }

@@ -3,9 +3,9 @@
 //! Refuses: to show half a file (it is written aside and renamed), and to let others read one.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,32 +57,26 @@ impl Folder {
             SENT.fetch_add(1, Ordering::Relaxed),
             std::process::id(),
         );
-        let (aside, finished) = (
-            self.path.join(format!(".{name}.tmp")),
-            self.path.join(format!("{name}.eml")),
-        );
-        tokio::task::spawn_blocking(move || {
-            let written = write(&aside, &mail.bytes).and_then(|()| fs::rename(&aside, &finished));
-            if written.is_err() {
-                // The first error is the one that is told.
-                fs::remove_file(&aside).ok();
-            }
-            written
-        })
-        .await
-        .unwrap_or_else(|_| Err(io::Error::other("the writer stopped")))
-        .map_err(|error| SendError::Unavailable(format!("the folder can't be written: {error}")))
+        let (folder, finished) = (self.path.clone(), self.path.join(format!("{name}.eml")));
+        tokio::task::spawn_blocking(move || write(&folder, &finished, &mail.bytes))
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the writer stopped")))
+            .map_err(|error| {
+                SendError::Unavailable(format!("the folder can't be written: {error}"))
+            })
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// Writes a file that its owner alone can read, whole or not at all.
+fn write(folder: &Path, finished: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut aside = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".tmp")
+        .tempfile_in(folder)?;
+    aside.write_all(bytes)?;
+    aside.as_file().sync_all()?;
+    aside.persist(finished)?;
+    Ok(())
 }
 
 impl fmt::Debug for Folder {
@@ -93,6 +87,7 @@ impl fmt::Debug for Folder {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use chrono::TimeDelta;

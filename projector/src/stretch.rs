@@ -41,6 +41,8 @@ impl Batch {
                 continue;
             }
             match Message::from_json(&delivery.body) {
+                // What an operator sends again is no news, and its `previous` passes over what was not selected.
+                Ok(message) if message.replay.is_some() => {}
                 Ok(message) if is_ours(&message, log, partition) => messages.push(message),
                 Ok(_) => batch.complain("it comes from another log or partition"),
                 Err(cause) => batch.complain(cause),
@@ -126,6 +128,7 @@ mod tests {
 
     fn message(previous: u64, position: u64) -> Message {
         Message {
+            replay: None,
             log: LOG.log,
             epoch: LOG.epoch,
             partition: Partition(3),
@@ -201,6 +204,17 @@ mod tests {
         );
         assert_eq!(shape(&batch), [(1, vec![2])]);
         assert_eq!(batch.unreadable.map(|(n, _)| n), Some(2));
+    }
+
+    #[test]
+    fn what_an_operator_replays_is_passed_over() {
+        let mut again = message(2, 9);
+        again.replay = Some(Uuid::from_u128(7));
+        let deliveries = [delivery(&message(1, 2)), delivery(&again)];
+        let batch = Batch::read(&deliveries, LOG, Partition(3));
+        assert_eq!(shape(&batch), [(1, vec![2])]);
+        assert_eq!(batch.target(), Position::new(2));
+        assert!(batch.unreadable.is_none());
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! `showcaller health`: what a container's health check runs, since its image holds no other program.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::exit::Exit;
+use super::out::Out;
 use crate::config::Settings;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES: u64 = 64 * 1024;
 
 /// Asks for `/health/ready` and prints what it says.
-pub async fn ask(settings: &Settings) -> Result<ExitCode> {
+pub async fn ask(settings: &Settings) -> Result<Exit> {
     let mut address = settings.listen;
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() {
@@ -29,13 +30,12 @@ pub async fn ask(settings: &Settings) -> Result<ExitCode> {
         .with_context(|| format!("no answer from {address} within {} s", PATIENCE.as_secs()))?
         .with_context(|| format!("no answer from {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    println!("{}", body.trim());
+    let mut out = Out::new(settings.output);
+    let object = serde_json::from_str(body).unwrap_or_default();
+    out.record(&object, || body.to_owned())?;
+    out.finish()?;
     let ready = head.split(' ').nth(1) == Some("200");
-    Ok(if ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if ready { Exit::Done } else { Exit::Wrong })
 }
 
 async fn get(address: SocketAddr) -> std::io::Result<String> {

@@ -2,14 +2,16 @@
 //! that something needs.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::{Clock, SystemClock};
+use serde_json::{Value, json};
 use vault::{KeyRing, Keys, Rotation, Vault, VaultOptions};
 
+use super::exit::Exit;
+use super::out::Out;
 use crate::config::Settings;
 use crate::verbs::{KeysVerb, Ring};
 
@@ -21,7 +23,7 @@ const MASTER_WAITS: TimeDelta = TimeDelta::seconds(10);
 const TOKENS_LAST: TimeDelta = TimeDelta::minutes(6);
 
 /// Does it.
-pub async fn act(settings: &Settings, verb: &KeysVerb) -> Result<ExitCode> {
+pub async fn act(settings: &Settings, verb: &KeysVerb) -> Result<Exit> {
     let now = SystemClock.now();
     match verb {
         KeysVerb::Create { file } => {
@@ -33,7 +35,14 @@ pub async fn act(settings: &Settings, verb: &KeysVerb) -> Result<ExitCode> {
         }
         KeysVerb::Rotate { ring, delay } => rotate(settings, *ring, *delay, now)?,
         KeysVerb::List => list(settings, now).await?,
-        KeysVerb::Remove { ring, id } => {
+        KeysVerb::Remove { ring, id, consent } => {
+            let plan = format!(
+                "takes the key {id} out of {}; what only it signed or wrapped is no good any more",
+                settings.keys.display()
+            );
+            if !consent.to(&plan, id)? {
+                return Ok(Exit::Done);
+            }
             remove(settings, *ring, id, now).await?;
             eprintln!(
                 "removed the key {id} from {}; keep the new file's copy in another place than the data",
@@ -41,7 +50,7 @@ pub async fn act(settings: &Settings, verb: &KeysVerb) -> Result<ExitCode> {
             );
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn rotate(
@@ -62,23 +71,30 @@ fn rotate(
         next,
         from,
     } = &rotated;
-    println!(
-        "now      the new key {next} is in {file}; processes that read this file know it within a second: \
-         give it to all others before its turn, and keep a copy in another place than the data"
-    );
-    match ring {
-        Ring::Signing => println!(
-            "{}  {next} signs in the place of {current}\n{}  no token of {current} is good any more: \
-             `showcaller keys remove signing {current}`",
-            shown(*from),
-            shown(*from + TOKENS_LAST)
-        ),
-        Ring::Master => println!(
-            "{}  {next} wraps new data keys in the place of {current}; a running command API wraps the others anew\n\
-             after that  `showcaller keys list` shows what {current} still wraps: at none, `showcaller keys remove master {current}`",
-            shown(*from)
-        ),
-    }
+    let object = json!({
+        "file": settings.keys, "ring": ring_name(which), "current": current, "next": next, "from": from,
+    });
+    let mut out = Out::new(settings.output);
+    out.record(&object, || {
+        let then = match ring {
+            Ring::Signing => format!(
+                "{}  {next} signs in the place of {current}\n{}  no token of {current} is good any more: \
+                 `showcaller keys remove signing {current}`",
+                shown(*from),
+                shown(*from + TOKENS_LAST)
+            ),
+            Ring::Master => format!(
+                "{}  {next} wraps new data keys in the place of {current}; a running command API wraps the others anew\n\
+                 after that  `showcaller keys list` shows what {current} still wraps: at none, `showcaller keys remove master {current}`",
+                shown(*from)
+            ),
+        };
+        format!(
+            "now      the new key {next} is in {file}; processes that read this file know it within a second: \
+             give it to all others before its turn, and keep a copy in another place than the data\n{then}"
+        )
+    })?;
+    out.finish()?;
     if delay < waits {
         eprintln!(
             "a turn in less than {} s may come before every process, or every cache of the public keys, has the new key",
@@ -94,8 +110,8 @@ async fn list(settings: &Settings, now: DateTime<Utc>) -> Result<()> {
         Ok(vault) => vault.data_keys_by_master().await.map_err(Into::into),
         Err(error) => Err(error),
     };
-    println!("{:8} {:14} {:30} DATA KEYS", "KEYS", "ID", "STATE");
-    for (ring, name) in [(KeyRing::Signing, "signing"), (KeyRing::Master, "master")] {
+    let mut found = Vec::new();
+    for ring in [KeyRing::Signing, KeyRing::Master] {
         let state = keys.ring(ring, now);
         for id in &state.keys {
             let turn = match &state.next {
@@ -104,16 +120,24 @@ async fn list(settings: &Settings, now: DateTime<Utc>) -> Result<()> {
                 _ => "old".to_owned(),
             };
             let count = match (&wrapped, ring) {
-                (Ok(wrapped), KeyRing::Master) => wrapped.get(id).copied().unwrap_or(0).to_string(),
-                (Err(_), KeyRing::Master) => "?".to_owned(),
-                (_, KeyRing::Signing) => String::new(),
+                (Ok(wrapped), KeyRing::Master) => json!(wrapped.get(id).copied().unwrap_or(0)),
+                (Err(_), KeyRing::Master) => json!("?"),
+                (_, KeyRing::Signing) => Value::Null,
             };
-            println!(
-                "{}",
-                format!("{name:8} {id:14} {turn:30} {count}").trim_end()
-            );
+            found.push(json!({
+                "keys": ring_name(ring), "id": id, "state": turn, "data_keys": count,
+            }));
         }
     }
+    let mut out = Out::new(settings.output);
+    let columns = [
+        ("keys", "keys"),
+        ("id", "id"),
+        ("state", "state"),
+        ("data_keys", "data keys"),
+    ];
+    out.table(&columns, &found)?;
+    out.finish()?;
     let wrapped = match wrapped {
         Ok(wrapped) => wrapped,
         Err(error) => {
@@ -151,6 +175,13 @@ async fn open_vault(settings: &Settings, keys: &Arc<Keys>) -> Result<Vault> {
     }
     let options = VaultOptions::default();
     Ok(Vault::open(settings.vault.as_str(), Arc::clone(keys), options).await?)
+}
+
+fn ring_name(ring: KeyRing) -> &'static str {
+    match ring {
+        KeyRing::Signing => "signing",
+        KeyRing::Master => "master",
+    }
 }
 
 fn shown(time: DateTime<Utc>) -> String {

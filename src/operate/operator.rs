@@ -1,6 +1,5 @@
 //! `showcaller operator create`: the first account that may do everything.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +7,8 @@ use command_api::accounts::operator;
 use command_api::{Stores, SystemClock};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::exit::Exit;
+use super::out::Out;
 use crate::config::Settings;
 use crate::open;
 use crate::verbs::OperatorVerb;
@@ -16,7 +17,7 @@ use crate::verbs::OperatorVerb;
 const LINE: u64 = 4 * 1024;
 
 /// Makes an operator.
-pub async fn act(settings: &Settings, verb: &OperatorVerb) -> Result<ExitCode> {
+pub async fn act(settings: &Settings, verb: &OperatorVerb) -> Result<Exit> {
     let OperatorVerb::Create {
         email,
         display_name,
@@ -41,13 +42,17 @@ pub async fn act(settings: &Settings, verb: &OperatorVerb) -> Result<ExitCode> {
     .await;
     log.close().await;
     let made = made?;
-    println!("{}", made.otpauth_uri.expose_secret());
+    let uri = made.otpauth_uri.expose_secret();
+    let mut out = Out::new(settings.output);
+    let object = serde_json::json!({"account": made.account, "otpauth_uri": uri});
+    out.record(&object, || uri.to_owned())?;
+    out.finish()?;
     eprintln!(
         "made the operator {}; add the URI above to an authenticator application, log in, send a code to\n\
          POST /v1/accounts/me/confirm-totp, and log in again with a code: only then the role counts",
         made.account
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn password() -> Result<SecretString> {

@@ -1,68 +1,55 @@
 //! `showcaller streams show STREAM`: the events of a stream, personal fields masked.
 
-use std::io::{BufWriter, Write};
-use std::process::ExitCode;
-
 use anyhow::{Context, Result};
 use events::{Ciphertext, RecordedEvent, StreamId, Version};
 use serde_json::{Value, json};
 
+use super::exit::Exit;
+use super::out::Out;
 use crate::config::Settings;
 use crate::open;
-use crate::verbs::Output;
 
 const PAGE: usize = 1_000;
 /// What stands in the place of a personal value.
 const MASK: &str = "(personal)";
 
 /// Prints a stream, oldest event first.
-pub async fn show(settings: &Settings, stream: &str, output: Output) -> Result<ExitCode> {
+pub async fn show(settings: &Settings, stream: &str) -> Result<Exit> {
     let stream = StreamId::parse(stream)?;
     let store = open::events_to_read(settings).await?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = Out::new(settings.output);
     let mut version = Version::ZERO;
     loop {
         let events = store.read_stream(&stream, version, PAGE).await?;
         for event in &events {
             let shown = masked(event)?;
-            match output {
-                Output::Json => writeln!(out, "{shown}")?,
-                Output::Table => table(&mut out, event, &shown)?,
-            }
+            out.record(&shown, || table(event, &shown))?;
             version = event.version;
         }
         if events.len() < PAGE {
             break;
         }
     }
-    out.flush()?;
-    drop(out);
+    out.finish()?;
     store.close().await;
     if version == Version::ZERO {
         eprintln!("{stream} has no events");
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Wrong);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn table(out: &mut impl Write, event: &RecordedEvent, shown: &Value) -> std::io::Result<()> {
-    let text = |path: &str| {
-        shown
-            .pointer(path)
-            .and_then(Value::as_str)
-            .unwrap_or("-")
-            .to_owned()
-    };
-    writeln!(
-        out,
-        "{:>6}  position {:<8} {}  {}  by {}",
+fn table(event: &RecordedEvent, shown: &Value) -> String {
+    let text = |path: &str| shown.pointer(path).and_then(Value::as_str).unwrap_or("-");
+    format!(
+        "{:>6}  position {:<8} {}  {}  by {}\n        {}",
         event.version.get(),
         event.position.get(),
         text("/metadata/recorded_at"),
         event.type_name,
         text("/metadata/actor"),
-    )?;
-    writeln!(out, "        {}", shown["data"])
+        shown["data"]
+    )
 }
 
 fn masked(event: &RecordedEvent) -> Result<Value> {

@@ -1,15 +1,17 @@
 //! `showcaller verify [--rows]`: proves that no event was skipped, and on request that rows are what the log says.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
+use projector::{Problems, Report};
 use read_models::ReadModel;
+use serde_json::{Value, json};
 
+use super::exit::Exit;
+use super::out::Out;
 use crate::config::Settings;
 use crate::open;
 
 /// Verifies the log and every read model; works while the system serves.
-pub async fn verify(models: &[ReadModel], settings: &Settings, rows: bool) -> Result<ExitCode> {
+pub async fn verify(models: &[ReadModel], settings: &Settings, rows: bool) -> Result<Exit> {
     let log = open::events_to_read(settings).await?;
     let store = open::read_models(settings, true).await?;
     let rows = if rows {
@@ -18,11 +20,45 @@ pub async fn verify(models: &[ReadModel], settings: &Settings, rows: bool) -> Re
         projector::Rows::No
     };
     let report = projector::verify(&*log, &*store, models, rows, &mut |_| {}).await?;
-    print!("{report}");
     log.close().await;
+    let mut out = Out::new(settings.output);
+    out.record(&object(&report), || report.to_string())?;
+    out.finish()?;
     Ok(if report.is_clean() {
-        ExitCode::SUCCESS
+        Exit::Done
     } else {
-        ExitCode::FAILURE
+        Exit::Wrong
+    })
+}
+
+fn object(report: &Report) -> Value {
+    let problems = |problems: &Problems| json!({"count": problems.count, "first": problems.first});
+    let read_models: Vec<Value> = report
+        .read_models
+        .iter()
+        .map(|model| {
+            json!({
+                "name": model.name,
+                "generation": model.generation,
+                "events": model.events,
+                "proven_partitions": model.proven,
+                "parked_streams": model.parked_streams,
+                "parked_events": model.parked_events,
+                "discarded": model.discarded,
+                "rows": model.rows,
+                "notes": model.notes,
+                "problems": problems(&model.problems),
+            })
+        })
+        .collect();
+    json!({
+        "clean": report.is_clean(),
+        "head": report.head,
+        "log": {
+            "events": report.log.events,
+            "streams": report.log.streams,
+            "problems": problems(&report.log.problems),
+        },
+        "read_models": read_models,
     })
 }

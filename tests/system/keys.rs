@@ -71,7 +71,7 @@ async fn keys_are_rotated_under_a_running_server_and_nobody_is_refused() {
     })
     .await;
     let early = embedded
-        .verb(&["keys", "remove", "master", &old_master])
+        .verb(&["keys", "remove", "master", &old_master, "--yes"])
         .await;
     assert!(
         early.status != 0 && early.stderr.contains("try again after"),
@@ -83,7 +83,7 @@ async fn keys_are_rotated_under_a_running_server_and_nobody_is_refused() {
     let list = embedded.verb(&["keys", "list"]).await;
     let old_signing = listed(&list, "signing", "old")[0].0.clone();
     let removed = embedded
-        .verb(&["keys", "remove", "signing", &old_signing])
+        .verb(&["keys", "remove", "signing", &old_signing, "--yes"])
         .await;
     assert_eq!(removed.status, 0, "{}", removed.stderr);
     eventually(SOON, || async {

@@ -3,15 +3,16 @@
 //! Refuses: to overwrite a file with other keys, to read one that others may read, and to repeat any of its text in an error.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tempfile::NamedTempFile;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::Error;
@@ -194,10 +195,9 @@ pub(crate) fn create(path: &Path, keys: &KeysFile) -> Result<(), Error> {
     };
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(failed)?;
-    // Written whole under another name, then linked: the link refuses an existing file, and nobody sees half a file.
-    let draft = Draft::write(folder, keys).map_err(failed)?;
-    fs::hard_link(&draft.0, path).map_err(failed)?;
-    drop(draft);
+    // Written whole under another name first: nobody sees half a file.
+    let draft = draft(folder, keys).map_err(failed)?;
+    draft.persist_noclobber(path).map_err(|e| failed(e.error))?;
     sync(folder).map_err(failed)
 }
 
@@ -223,18 +223,19 @@ pub(crate) fn change<T>(
         (None, None) => FORMAT_WITHOUT_NEXT,
         _ => FORMAT,
     };
-    let draft = Draft::write(folder, &file).map_err(failed)?;
+    let draft = draft(folder, &file).map_err(failed)?;
     // The same owner and mode: the processes that read it may run as somebody else than who changes it.
     let before = fs::metadata(&target).map_err(failed)?;
-    let owned = fs::metadata(&draft.0).map_err(failed)?;
+    let owned = draft.as_file().metadata().map_err(failed)?;
     if (before.uid(), before.gid()) != (owned.uid(), owned.gid()) {
-        chown(&draft.0, Some(before.uid()), Some(before.gid())).map_err(failed)?;
+        chown(draft.path(), Some(before.uid()), Some(before.gid())).map_err(failed)?;
     }
-    fs::set_permissions(&draft.0, before.permissions()).map_err(failed)?;
-    File::open(&draft.0)
-        .and_then(|file| file.sync_all())
+    draft
+        .as_file()
+        .set_permissions(before.permissions())
+        .and_then(|()| draft.as_file().sync_all())
         .map_err(failed)?;
-    fs::rename(&draft.0, &target).map_err(failed)?;
+    draft.persist(&target).map_err(|e| failed(e.error))?;
     sync(folder).map_err(failed)?;
     Ok(outcome)
 }
@@ -255,33 +256,15 @@ fn sync(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A file under a name of its own, which goes with it.
-struct Draft(PathBuf);
-
-impl Draft {
-    fn write(folder: &Path, keys: &KeysFile) -> std::io::Result<Self> {
-        let mut text = Zeroizing::new(Vec::with_capacity(4096));
-        serde_json::to_writer_pretty(&mut *text, keys).expect("keys are JSON");
-        text.push(b'\n');
-        let draft = Self(folder.join(format!(".keys-{}", random_uuid().simple())));
-        write_durably(&draft.0, &text)?;
-        Ok(draft)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After a rename it is gone already.
-        drop(fs::remove_file(&self.0));
-    }
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// A file under a name of its own, readable by its owner alone, which goes unless it is given the name it is for.
+fn draft(folder: &Path, keys: &KeysFile) -> std::io::Result<NamedTempFile> {
+    let mut text = Zeroizing::new(Vec::with_capacity(4096));
+    serde_json::to_writer_pretty(&mut *text, keys).expect("keys are JSON");
+    text.push(b'\n');
+    let mut draft = tempfile::Builder::new()
+        .prefix(".keys-")
+        .tempfile_in(folder)?;
+    draft.write_all(&text)?;
+    draft.as_file().sync_all()?;
+    Ok(draft)
 }

@@ -16,7 +16,7 @@ use lapin::uri::AMQPUri;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::port::{Broker, Error, Group, Publisher, Subscription};
+use crate::port::{Broker, Depth, Error, Group, Publisher, Subscription, Target};
 use link::Link;
 use publisher::RabbitMqPublisher;
 use subscription::RabbitMqSubscription;
@@ -134,6 +134,20 @@ impl Broker for RabbitMqBroker {
         Ok(Box::new(
             RabbitMqPublisher::open(link, self.shared.options.confirm_timeout).await?,
         ))
+    }
+
+    async fn publisher_to(&self, target: &Target) -> Result<Box<dyn Publisher>, Error> {
+        let link = self.connect("replay").await?;
+        let wait = self.shared.options.confirm_timeout;
+        Ok(Box::new(
+            RabbitMqPublisher::open_to(link, target, wait).await?,
+        ))
+    }
+
+    async fn depth(&self, group: &Group, partition: Partition) -> Result<Option<Depth>, Error> {
+        group.check()?;
+        let link = self.consuming().await?;
+        topology::depth(link, group, partition).await
     }
 
     async fn subscribe(

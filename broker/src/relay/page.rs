@@ -42,6 +42,7 @@ impl Outgoing {
                 partition,
                 previous,
                 event,
+                replay: None,
             };
             batch.extend(envelope(&message));
         }

@@ -1,6 +1,6 @@
 //! What a consumer of one's own sees, with nothing but an AMQP client.
 
-use broker::{Broker, EXCHANGE, Envelope, RabbitMqBroker, queue_name};
+use broker::{Broker, EXCHANGE, Envelope, Error, RabbitMqBroker, Target, queue_name};
 use events::Partition;
 use futures::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -9,7 +9,7 @@ use lapin::{Connection, ConnectionProperties};
 use test_support::RabbitMq;
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, group, message, publish, subscribe};
+use crate::support::{DEADLINE, consume, group, message, publish, subscribe};
 
 #[tokio::test]
 async fn a_foreign_consumer_binds_by_category_and_gets_a_persistent_cloudevent() {
@@ -112,5 +112,33 @@ async fn a_projector_queue_is_a_durable_quorum_queue_that_drops_its_oldest() {
         .await;
     assert!(bindings.contains("3.#"), "{bindings}");
     drop(subscription);
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_or_exchange_of_others_is_published_to_if_it_exists_and_its_depth_is_seen() {
+    let url = RabbitMq::shared().await.fresh_vhost().await;
+    let broker = RabbitMqBroker::new(&url).unwrap();
+    for missing in [Target::Queue("q".into()), Target::Exchange("x".into())] {
+        match broker.publisher_to(&missing).await {
+            Err(Error::Invalid(why)) => assert!(why.contains("declare it"), "{why}"),
+            Err(other) => panic!("{missing:?}: {other}"),
+            Ok(_) => panic!("{missing:?} was taken"),
+        }
+    }
+    let projectors = group("projector");
+    assert_eq!(broker.depth(&projectors, Partition(2)).await.unwrap(), None);
+    let mut subscription = subscribe(&broker, "projector", 2).await;
+    let queue = Target::Queue(queue_name(&projectors, Partition(2)));
+    let mut publisher = broker.publisher_to(&queue).await.unwrap();
+    // The key is another partition's: the queue gets it all the same.
+    publisher.publish(vec![message(5, 1)]).await.unwrap();
+    let exchange = Target::Exchange(EXCHANGE.into());
+    let mut publisher = broker.publisher_to(&exchange).await.unwrap();
+    let batch = vec![message(5, 2), message(2, 3)];
+    publisher.publish(batch).await.unwrap();
+    assert_eq!(consume(subscription.as_mut(), 2).await, [1, 3]);
+    let depth = broker.depth(&projectors, Partition(2)).await.unwrap();
+    assert_eq!(depth.map(|depth| depth.consumers), Some(1));
     broker.close().await;
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::connection::{Connection, Trouble};
 use super::records::{Kind, Lease, Published, newest, replace};
-use crate::{Error, Fence, Fenced, RelayCheckpoint};
+use crate::{Error, Fence, Fenced, Held, RelayCheckpoint};
 
 /// How often a write that another came before, or whose answer was lost, is decided on anew.
 const TRIES: usize = 4;
@@ -67,6 +67,18 @@ pub(super) async fn acquire(
         }
     }
     Err(trouble.into())
+}
+
+/// The lease as it stands. How long it lasts is not known: see above.
+pub(super) async fn held(connection: &Connection, name: &str) -> Result<Option<Held>, Error> {
+    let newest = newest::<Lease>(connection, &Kind::Lease.stream(name)).await?;
+    Ok(newest.and_then(|(_, lease)| {
+        lease.holder.map(|holder| Held {
+            holder,
+            fence: Fence(lease.fence),
+            remaining_ms: None,
+        })
+    }))
 }
 
 /// Gives a lease up, if it is held.

@@ -158,10 +158,11 @@ async fn prepare(
             .execute(&mut *transaction)
             .await
             .map_err(fault)?;
-        sqlx::query("UPDATE showcaller_events.head SET format = $1, needs = $2, partitions = $3 WHERE id = 1")
+        sqlx::query("UPDATE showcaller_events.head SET format = $1, needs = $2, partitions = $3, log = coalesce($4, log) WHERE id = 1")
             .bind(FORMAT)
             .bind(env!("CARGO_PKG_VERSION"))
             .bind(i32::from(options.partitions.max(1)))
+            .bind(options.log)
             .execute(&mut *transaction)
             .await
             .map_err(fault)?;

@@ -6,7 +6,7 @@ use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use super::connect::again;
-use crate::{Error, Fence, Fenced, RelayCheckpoint};
+use crate::{Error, Fence, Fenced, Held, RelayCheckpoint};
 
 const ACQUIRE: &str = "INSERT INTO showcaller_events.leases AS l (name, holder, fence, expires_at) \
     VALUES ($1, $2, 1, clock_timestamp() + $3 * interval '1 millisecond') \
@@ -51,6 +51,17 @@ pub(super) async fn release(pool: &PgPool, name: &str, holder: Uuid) -> Result<(
     again(|| sqlx::query(RELEASE).bind(name).bind(holder).execute(pool))
         .await
         .map(drop)
+}
+
+pub(super) async fn held(pool: &PgPool, name: &str) -> Result<Option<Held>, Error> {
+    let held = "SELECT holder, fence, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint \
+        FROM showcaller_events.leases WHERE name = $1 AND holder IS NOT NULL";
+    let row = again(|| sqlx::query(held).bind(name).fetch_optional(pool)).await?;
+    Ok(row.map(|row| Held {
+        holder: row.get(0),
+        fence: Fence(row.get::<i64, _>(1) as u64),
+        remaining_ms: Some(row.get(2)),
+    }))
 }
 
 pub(super) async fn load_checkpoint(pool: &PgPool) -> Result<Option<RelayCheckpoint>, Error> {

@@ -16,6 +16,17 @@ const READ_STREAM: &str = "SELECT position, stream, version, id, type, schema_ve
 const STREAM_VERSION: &str =
     "SELECT version FROM showcaller_events.events WHERE stream = $1 ORDER BY version DESC LIMIT 1";
 
+// A walk along the index of names: one look for the next name, one for its last event. No more of it is carried out than
+// the limit asks for.
+const LAST_OF_STREAMS: &str = "WITH RECURSIVE names (stream) AS ( \
+        (SELECT stream FROM showcaller_events.events WHERE stream > $1 AND stream < $2 ORDER BY stream LIMIT 1) \
+        UNION ALL \
+        SELECT (SELECT e.stream FROM showcaller_events.events e WHERE e.stream > names.stream AND e.stream < $2 \
+                 ORDER BY e.stream LIMIT 1) FROM names WHERE names.stream IS NOT NULL) \
+    SELECT e.* FROM (SELECT stream FROM names WHERE stream IS NOT NULL LIMIT $3) n CROSS JOIN LATERAL ( \
+        SELECT position, stream, version, id, type, schema_version, data, metadata, hash \
+          FROM showcaller_events.events WHERE stream = n.stream ORDER BY version DESC LIMIT 1) e ORDER BY e.stream";
+
 // Head and events come from one statement, hence one snapshot: what is not visible in it is beyond the head.
 const READ_ALL: &str = "SELECT e.*, h.position FROM showcaller_events.head h LEFT JOIN LATERAL ( \
         SELECT position, stream, version, id, type, schema_version, data, metadata, hash \
@@ -92,6 +103,23 @@ pub(super) async fn stream_version(pool: &PgPool, stream: &StreamId) -> Result<V
     })
     .await
     .map(|version: Option<i64>| version.map_or(Version::ZERO, Version::from_i64))
+}
+
+pub(super) async fn last_of_streams(
+    pool: &PgPool,
+    begin: &str,
+    end: &str,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, Error> {
+    let rows = again(|| {
+        sqlx::query(LAST_OF_STREAMS)
+            .bind(begin)
+            .bind(end)
+            .bind(sql_limit(limit))
+            .fetch_all(pool)
+    })
+    .await?;
+    events(&rows)
 }
 
 pub(super) async fn all(

@@ -139,10 +139,11 @@ async fn prepare(
         sqlx::raw_sql(include_str!("schema.sql"))
             .execute(&mut connection)
             .await?;
-        sqlx::query("UPDATE events_head SET format = ?1, needs = ?2, partitions = ?3 WHERE id = 1")
+        sqlx::query("UPDATE events_head SET format = ?1, needs = ?2, partitions = ?3, log = coalesce(?4, log) WHERE id = 1")
             .bind(FORMAT)
             .bind(env!("CARGO_PKG_VERSION"))
             .bind(options.partitions.max(1))
+            .bind(options.log)
             .execute(&mut connection)
             .await?;
     }

@@ -6,7 +6,7 @@ use sqlx::{Row, SqlitePool};
 use uuid::Uuid;
 
 use super::connect::fault;
-use crate::{Error, Fence, Fenced, RelayCheckpoint};
+use crate::{Error, Fence, Fenced, Held, RelayCheckpoint};
 
 const ACQUIRE: &str = "INSERT INTO events_leases AS l (name, holder, fence, expires_at) \
     VALUES (?1, ?2, 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?3) \
@@ -19,6 +19,9 @@ const ACQUIRE: &str = "INSERT INTO events_leases AS l (name, holder, fence, expi
 
 // The lease's row stays, so that its fence is never given out twice.
 const RELEASE: &str = "UPDATE events_leases SET holder = NULL WHERE name = ?1 AND holder = ?2";
+
+const HELD: &str = "SELECT holder, fence, expires_at - CAST(unixepoch('subsec') * 1000 AS INTEGER) \
+    FROM events_leases WHERE name = ?1 AND holder IS NOT NULL";
 
 const SAVE: &str = "INSERT INTO events_relay_checkpoint (id, fence, checkpoint) \
     SELECT 1, fence, ?3 FROM events_leases WHERE name = ?1 AND fence = ?2 \
@@ -47,6 +50,16 @@ pub(super) async fn release(pool: &SqlitePool, name: &str, holder: Uuid) -> Resu
         .await
         .map(drop)
         .map_err(|error| fault(&error))
+}
+
+pub(super) async fn held(pool: &SqlitePool, name: &str) -> Result<Option<Held>, Error> {
+    let row = sqlx::query(HELD).bind(name).fetch_optional(pool).await;
+    let row = row.map_err(|error| fault(&error))?;
+    Ok(row.map(|row| Held {
+        holder: row.get(0),
+        fence: Fence(row.get::<i64, _>(1) as u64),
+        remaining_ms: Some(row.get(2)),
+    }))
 }
 
 pub(super) async fn load_checkpoint(pool: &SqlitePool) -> Result<Option<RelayCheckpoint>, Error> {

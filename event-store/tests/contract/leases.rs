@@ -27,6 +27,10 @@ pub async fn a_lease_has_one_holder_and_its_fence_rises(log: Log) {
         "renewing keeps the fence"
     );
     assert_eq!(two.acquire_lease("relay", B, LONG).await.unwrap(), None);
+    let held = two.lease("relay").await.unwrap().expect("it is held");
+    assert_eq!((held.holder, held.fence), (A, first));
+    assert!(held.remaining_ms.is_none_or(|left| left > 0));
+    assert_eq!(two.lease("nobody's").await.unwrap(), None);
     assert!(
         two.acquire_lease("'; --", B, LONG).await.unwrap().is_some(),
         "another name is another lease"

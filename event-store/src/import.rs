@@ -1,0 +1,215 @@
+//! Bringing the events of one log into another, empty one, of whichever kind: ids, versions, metadata, hashes and order stay;
+//! positions stay where neither log has gaps. It refuses a log that is not empty, a stream that does not begin at its first
+//! event, and an event whose hash is not that of what it holds.
+
+use std::pin::pin;
+
+use events::{CommandId, Digest, NewEvent, Position, RecordedEvent};
+use futures::stream::{Stream, StreamExt, TryStreamExt, try_unfold};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::{
+    Append, AppendError, Error, EventStore, Expected, Filter, MAX_BYTES, MAX_EVENTS, check,
+};
+
+/// How many appends are on their way at once: they commit together, and bound the memory that an import takes.
+const AT_ONCE: usize = 256;
+
+/// What an import brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Imported {
+    /// How many events.
+    pub events: u64,
+    /// How many of them stand at another position than before.
+    pub moved: u64,
+    /// The position of the last one here.
+    pub head: Position,
+    /// The running digest of all of them, in the order of the log: equal digests, equal events.
+    pub digest: Digest,
+}
+
+/// Why an import stopped. What it brought until then stays in the log: remove that log before another try.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError<E> {
+    /// The log holds events already.
+    #[error("the log is not empty: events are imported into an empty one alone")]
+    NotEmpty,
+    /// The source failed.
+    #[error(transparent)]
+    Source(E),
+    /// An event cannot stand in a log.
+    #[error("the event at position {position} of the source cannot be imported: {why}")]
+    Event {
+        /// Its position in the source.
+        position: Position,
+        /// Why.
+        why: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// The events of one command, as they were appended together.
+struct Group {
+    append: Append,
+    bytes: usize,
+    last: RecordedEvent,
+    /// By event: its hash.
+    hashes: Vec<events::Hash>,
+}
+
+/// Appends all events, in the order of `source`, which is that of their positions. `progress` hears the number of events
+/// that are durable, now and then. Memory is bounded; nothing is held of streams that are done.
+pub async fn import<E>(
+    store: &dyn EventStore,
+    source: impl Stream<Item = Result<RecordedEvent, E>>,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Imported, ImportError<E>> {
+    let first = store
+        .read_all(Position::ZERO, &Filter::default(), 1)
+        .await?;
+    if !first.events.is_empty() {
+        return Err(ImportError::NotEmpty);
+    }
+    // Handed over in this order, the writer takes them in this order.
+    let carried = groups(source)
+        .map_ok(|group| async {
+            let appended = store.append(group.append.clone()).await;
+            Ok((group, appended))
+        })
+        .try_buffered(AT_ONCE);
+    let mut carried = pin!(carried);
+    let mut imported = Imported::default();
+    while let Some((group, appended)) = carried.try_next().await? {
+        let position = group.last.position;
+        let stopped = |why: String| ImportError::Event { position, why };
+        let appended = appended.map_err(|error| match error {
+            AppendError::Fault(fault @ Error::Unavailable(_)) => ImportError::Store(fault),
+            AppendError::WrongVersion { actual } => stopped(format!(
+                "the source has version {} of {} after version {actual}: whole streams alone can be imported",
+                group.last.version, group.last.stream
+            )),
+            other => stopped(other.to_string()),
+        })?;
+        if appended.repeated {
+            return Err(stopped("its command stands in the source twice".into()));
+        }
+        if appended.hash != group.last.hash {
+            return Err(stopped(
+                "its hash, or that of an event before it in its stream, is not that of what the source holds: the source was changed".into(),
+            ));
+        }
+        if appended.position <= imported.head {
+            return Err(stopped(
+                "the log took it in another order: somebody else wrote to it".into(),
+            ));
+        }
+        let count = group.hashes.len() as u64;
+        imported.events += count;
+        if appended.position != position {
+            imported.moved += count;
+        }
+        imported.head = appended.position;
+        for hash in &group.hashes {
+            imported.digest = imported.digest.then(hash);
+        }
+        progress(imported.events);
+    }
+    Ok(imported)
+}
+
+/// Puts together what was appended together: neighbours of one stream with one command.
+fn groups<E>(
+    source: impl Stream<Item = Result<RecordedEvent, E>>,
+) -> impl Stream<Item = Result<Group, ImportError<E>>> {
+    let state = (Box::pin(source), None::<Group>, false);
+    try_unfold(state, |(mut source, mut open, ended)| async move {
+        if ended {
+            return Ok(None);
+        }
+        loop {
+            let Some(event) = source
+                .next()
+                .await
+                .transpose()
+                .map_err(ImportError::Source)?
+            else {
+                return Ok(open.take().map(|group| (group, (source, None, true))));
+            };
+            open = Some(match open.take() {
+                None => Group::begin(event)?,
+                Some(mut group) if group.takes(&event) => {
+                    group.push(event);
+                    group
+                }
+                Some(group) => {
+                    let next = Group::begin(event)?;
+                    return Ok(Some((group, (source, Some(next), false))));
+                }
+            });
+        }
+    })
+}
+
+impl Group {
+    fn begin<E>(event: RecordedEvent) -> Result<Self, ImportError<E>> {
+        let position = event.position;
+        let before = event
+            .version
+            .get()
+            .checked_sub(1)
+            .ok_or_else(|| ImportError::Event {
+                position,
+                why: "its version is 0: versions count from 1".into(),
+            })?;
+        let mut group = Self {
+            append: Append {
+                stream: event.stream.clone(),
+                expected: Expected::Exact(events::Version::new(before)),
+                command_id: command_of(&event),
+                events: vec![],
+            },
+            bytes: 0,
+            last: event.clone(),
+            hashes: vec![],
+        };
+        group.push(event);
+        Ok(group)
+    }
+
+    fn takes(&self, event: &RecordedEvent) -> bool {
+        self.append.stream == event.stream
+            && self.append.command_id == command_of(event)
+            && self.last.version.plus(1) == event.version
+            && self.append.events.len() < MAX_EVENTS
+            && self.bytes + event.data.len() + event.metadata.len() + event.type_name.len()
+                <= MAX_BYTES
+    }
+
+    fn push(&mut self, event: RecordedEvent) {
+        self.hashes.push(event.hash);
+        let new = NewEvent {
+            id: event.id,
+            type_name: event.type_name.clone(),
+            schema_version: event.schema_version,
+            data: event.data.clone(),
+            metadata: event.metadata.clone(),
+        };
+        self.bytes += check::bytes(&new);
+        self.append.events.push(new);
+        self.last = event;
+    }
+}
+
+/// The command that an event's metadata names; an event that names none is taken for a command of its own.
+fn command_of(event: &RecordedEvent) -> CommandId {
+    #[derive(Deserialize)]
+    struct Commanded {
+        command_id: Option<Uuid>,
+    }
+    let commanded: Option<Commanded> = serde_json::from_str(&event.metadata).ok();
+    let named = commanded.and_then(|commanded| commanded.command_id);
+    CommandId(named.unwrap_or(event.id.0))
+}
