@@ -38,6 +38,7 @@ impl App {
             deciders: BTreeSet::from([
                 events::account::CATEGORY,
                 events::api_key::CATEGORY,
+                events::projection::CATEGORY,
                 events::session::CATEGORY,
             ]),
         }
@@ -105,6 +106,14 @@ impl App {
                 operate::streams::show(&settings, &stream).await
             }
             Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
+            Verb::Rebuild(args) => {
+                operate::rebuild::rebuild(&self.models, &settings, &args).await
+            }
+            Verb::Rebuilds => operate::rebuild::list(&settings).await,
+            Verb::Rollback { name } => {
+                operate::rebuild::roll_back(&self.models, &settings, &name).await
+            }
+            Verb::Parked(verb) => operate::parked::act(&self.models, &settings, &verb).await,
             Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
             Verb::Operator(verb) => operate::operator::act(&settings, &verb).await,
             Verb::Health => operate::health::ask(&settings).await,

@@ -18,6 +18,7 @@ use crate::verbs::Verb;
 
 use flags::Flags;
 pub use flags::{LogFormat, Output, Role};
+pub use parse::os_user;
 use parse::{address, app_url, url};
 
 /// Defaults of the embedded form: everything under `data/`.

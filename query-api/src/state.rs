@@ -112,6 +112,14 @@ impl QueryState {
         self.0.hosted.values().map(|hosted| &*hosted.model)
     }
 
+    /// Every read model has a table of the definition served here that has caught up with the log; else which has not.
+    pub async fn is_built(&self) -> Result<(), read_models::Error> {
+        for model in self.models() {
+            self.0.store.is_built(model).await?;
+        }
+        Ok(())
+    }
+
     /// How often the cache knew the answer since the process began.
     pub fn cache_counts(&self) -> CacheCounts {
         self.0.cache.counts()

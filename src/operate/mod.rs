@@ -3,10 +3,13 @@
 
 pub mod completions;
 pub mod confirm;
+pub mod desk;
 pub mod exit;
 pub mod health;
 pub mod keys;
 pub mod operator;
 pub mod out;
+pub mod parked;
+pub mod rebuild;
 pub mod streams;
 pub mod verify;

@@ -6,6 +6,7 @@
 mod delivery;
 mod failures;
 mod generations;
+mod operations;
 mod samples;
 mod servers;
 mod unreliable;

@@ -10,7 +10,7 @@ use broker::{Broker, MemoryBroker, Relay, RelayOptions};
 use event_store::{EventStore, Filter};
 use events::{Partition, Position, partition_of};
 use projector::{Options, Projector, Report, Rows, Status, built_in, verify};
-use read_models::{Checkpoint, ReadModel, ReadStore, Row, RowKey, Value};
+use read_models::{Checkpoint, OperatedStore, ReadModel, Row, RowKey, Value};
 use serde_json::Value as Json;
 use test_support::{Postgres, RabbitMq, TempDir, eventually, temp_dir};
 use tokio::sync::watch;
@@ -26,7 +26,7 @@ pub const SOON: Duration = Duration::from_mins(1);
 pub struct World {
     pub log: Arc<dyn EventStore>,
     pub broker: Arc<dyn Broker>,
-    pub store: Arc<dyn ReadStore>,
+    pub store: Arc<dyn OperatedStore>,
     pub models: Vec<ReadModel>,
     pub events_url: String,
     pub database_url: String,
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// An empty database of read models of the same kind.
-    pub async fn fresh_store(&self) -> Arc<dyn ReadStore> {
+    pub async fn fresh_store(&self) -> Arc<dyn OperatedStore> {
         match self.database_url.strip_prefix("sqlite:") {
             Some(path) => read_store(&format!("sqlite:{path}-{}", Uuid::new_v4())).await,
             None => read_store(&Postgres::shared().await.fresh_database().await).await,
@@ -162,12 +162,12 @@ impl World {
 
     pub fn projector_with(
         &self,
-        store: Arc<dyn ReadStore>,
+        store: Arc<dyn OperatedStore>,
         models: Vec<ReadModel>,
         options: Options,
     ) -> Running<Status> {
         let (log, broker) = (Arc::clone(&self.log), Arc::clone(&self.broker));
-        let projector = Projector::new(log, broker, store, models, options);
+        let projector = Projector::operated(log, broker, store, models, options);
         let (status, token) = (projector.status(), CancellationToken::new());
         let run = projector.run(token.clone());
         let task = tokio::spawn(async move { run.await.expect("the projector begins") });
@@ -228,6 +228,7 @@ impl World {
                 *mark = Checkpoint {
                     position: event.position,
                     digest: mark.digest.then(&event.hash),
+                    amended: 0,
                 };
             }
             if page.through <= after {
@@ -242,11 +243,11 @@ impl World {
         self.caught_up_in(&*self.store, &self.models).await;
     }
 
-    pub async fn caught_up_in(&self, store: &dyn ReadStore, models: &[ReadModel]) {
+    pub async fn caught_up_in(&self, store: &dyn OperatedStore, models: &[ReadModel]) {
         let marks = &self.marks().await;
         for model in models {
             eventually(SOON, || async move {
-                match store.status(&model.name).await {
+                match store.status(model).await {
                     Ok(Some(status)) if status.checkpoints == *marks => Ok(()),
                     other => Err(other.map(|status| status.map(|status| status.checkpoints))),
                 }
@@ -289,7 +290,7 @@ impl World {
         self.tables_in(&*self.store).await
     }
 
-    pub async fn tables_in(&self, store: &dyn ReadStore) -> Vec<Table> {
+    pub async fn tables_in(&self, store: &dyn OperatedStore) -> Vec<Table> {
         let mut tables = Vec::new();
         for model in &self.models {
             let generation = store.live(&model.name).await.unwrap().expect("it is built");
@@ -365,7 +366,7 @@ pub struct Table {
     pub rows: BTreeMap<(Partition, RowKey), Row>,
 }
 
-async fn read_store(url: &str) -> Arc<dyn ReadStore> {
+async fn read_store(url: &str) -> Arc<dyn OperatedStore> {
     read_models::open(url, read_models::Options::default())
         .await
         .expect("the database opens")
