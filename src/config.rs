@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Parser;
 
+use crate::mirrors::Mirror;
 use crate::secret_url::Url;
 use crate::served_log::ServedLog;
 use crate::telemetry;
@@ -19,7 +20,7 @@ use crate::verbs::Verb;
 use flags::Flags;
 pub use flags::{LogFormat, Output, Role};
 pub use parse::os_user;
-use parse::{address, app_url, url};
+use parse::{address, app_url, mirrors, url};
 
 /// Defaults of the embedded form: everything under `data/`.
 const EVENTS: &str = "sqlite:data/events.db";
@@ -62,6 +63,8 @@ pub struct Settings {
     pub broker: Url,
     /// The read models' URL.
     pub database: Url,
+    /// Further databases that the read models are copied to.
+    pub mirrors: Vec<Mirror>,
     /// The vault's URL.
     pub vault: Url,
     /// The keys file.
@@ -146,6 +149,7 @@ impl CommandLine {
                 DATABASE,
                 &["sqlite", "postgres"],
             )?,
+            mirrors: mirrors(&flags.mirror)?,
             vault,
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
             listen,

@@ -3,6 +3,7 @@
 
 mod app;
 mod config;
+mod mirrors;
 mod open;
 mod operate;
 mod secret_url;

@@ -141,6 +141,9 @@ async fn start(
         if roles.contains(&Role::Projector) {
             let store = open::read_models(settings, false).await?;
             process.projector(events, broker, store, app.models.clone(), shutdown);
+            process
+                .mirrors(settings, events, broker, &app.models, shutdown)
+                .await?;
         }
     }
     if let (Some(keys), Some(vault)) = (&opened.keys, &opened.vault) {
@@ -300,6 +303,28 @@ impl Process {
             let serving =
                 served_log::start(app, settings, events, tokens, shutdown.clone()).await?;
             self.tasks.spawn(serving);
+        }
+        Ok(())
+    }
+
+    /// A projector for each mirror. One that cannot be a mirror at all is told at once; one that is down comes later.
+    async fn mirrors(
+        &mut self,
+        settings: &Settings,
+        events: &Arc<dyn EventStore>,
+        broker: &Arc<dyn Broker>,
+        models: &[ReadModel],
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        for mirror in &settings.mirrors {
+            if let Err(read_models::Error::Invalid(problem)) = mirror.open(true).await {
+                anyhow::bail!("the mirror {}: {problem}", mirror.name);
+            }
+            let (events, broker) = (Arc::clone(events), Arc::clone(broker));
+            let keep = mirror
+                .clone()
+                .keep(events, broker, models.to_vec(), shutdown.clone());
+            self.tasks.spawn(keep);
         }
         Ok(())
     }

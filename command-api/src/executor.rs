@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use event_store::{Append, AppendError, Appended, EventStore, Expected};
 use events::{CommandId, DomainEvent, StreamId, Version};
-use moka::sync::Cache;
 use uuid::Uuid;
 use vault::{DataKey, KeyError, Keys, Vault};
 
 use crate::in_flight::InFlight;
 use crate::seal::seal;
+use crate::states::States;
 use crate::{Aggregate, CommandError, Order, Outcome};
 
 /// How often a command starts over when other processes write the same stream.
 const MAX_ATTEMPTS: usize = 20;
-/// How many streams' states a cache holds.
-const CACHED_STREAMS: u64 = 100_000;
 /// How many events are read at a time.
 const PAGE: usize = 1_000;
 /// How many locks the streams of one aggregate share.
@@ -45,7 +43,7 @@ pub struct Loaded<A> {
 /// Runs one kind of aggregate.
 pub struct Executor<A: Aggregate> {
     stores: Stores,
-    states: Cache<StreamId, Arc<Loaded<A>>>,
+    states: States<Loaded<A>>,
     stripes: Box<[tokio::sync::Mutex<()>]>,
     in_flight: Arc<InFlight>,
 }
@@ -55,7 +53,7 @@ impl<A: Aggregate> Executor<A> {
     pub fn new(stores: Stores, in_flight: Arc<InFlight>) -> Self {
         Self {
             stores,
-            states: Cache::new(CACHED_STREAMS),
+            states: States::new(),
             stripes: (0..STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             in_flight,
         }
@@ -270,7 +268,7 @@ impl<A: Aggregate> Executor<A> {
             Err(AppendError::WrongVersion { actual }) => {
                 // What is cached is good as far as it goes, but for a log that was set back behind it.
                 if actual < loaded.version {
-                    self.states.invalidate(order.stream);
+                    self.states.forget(order.stream);
                 }
                 Ok(None)
             }

@@ -23,6 +23,7 @@ pub mod rules;
 mod seal;
 pub mod session;
 mod shape;
+mod states;
 
 pub use aggregate::Aggregate;
 pub use clock::{Clock, SystemClock};

@@ -17,6 +17,7 @@ mod streams;
 mod tails;
 mod writer;
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 pub use check::{MAX_BYTES, MAX_EVENTS};
@@ -36,20 +37,24 @@ const FORMAT: i32 = 1;
 
 /// Opens the event store that a URL names: `sqlite:PATH`, `postgres://…` or `esdb://…`. A missing log is made, an older format is
 /// migrated, a newer one is refused.
+#[boxed]
 pub async fn open(url: &str, options: Options) -> Result<Arc<dyn EventStore>, Error> {
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => Ok(Arc::new(SqliteEventStore::open(url, options).await?)),
-        Some("postgres" | "postgresql") => Ok(Arc::new(PostgresEventStore::open(url, options).await?)),
+    let opened: Arc<dyn EventStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Arc::new(SqliteEventStore::open(url, options).await?),
+        Some("postgres" | "postgresql") => Arc::new(PostgresEventStore::open(url, options).await?),
         Some("esdb" | "esdb+discover" | "kurrentdb" | "kurrentdb+discover") => {
-            Ok(Arc::new(EsdbEventStore::open(url, options).await?))
+            Arc::new(EsdbEventStore::open(url, options).await?)
         }
         // The URL itself is not repeated: it may hold a password.
-        _ => Err(Error::Invalid(
-            "the event store's URL must begin with sqlite:, postgres: or esdb: (for example sqlite:data/events.db, \
-             postgres://USER@HOST/DATABASE or esdb://USER:PASSWORD@HOST:2113)"
-                .into(),
-        )),
-    }
+        _ => {
+            return Err(Error::Invalid(
+                "the event store's URL must begin with sqlite:, postgres: or esdb: (for example sqlite:data/events.db, \
+                 postgres://USER@HOST/DATABASE or esdb://USER:PASSWORD@HOST:2113)"
+                    .into(),
+            ));
+        }
+    };
+    Ok(opened)
 }
 
 /// The refusal of a log whose format is newer than this binary.

@@ -12,6 +12,7 @@ mod smtp_server;
 #[cfg(test)]
 mod smtp_tests;
 
+use async_recursion::async_recursion as boxed;
 use std::fmt;
 use std::sync::Arc;
 
@@ -97,6 +98,7 @@ impl Mailer {
     /// can be recognised as one. `now` is its Date.
     ///
     /// After [`SendError::Unavailable`] the mail may have been sent all the same: its answer can be lost.
+    #[boxed]
     pub async fn send(
         &self,
         letter: &Letter,

@@ -2,6 +2,7 @@
 //!
 //! Refuses: to serve readers, and to write anything but read models.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use broker::Broker;
@@ -78,6 +79,7 @@ impl Projector {
 
     /// Projects until `shutdown`, then finishes the batches in hand, acknowledges them, and returns. Databases and
     /// brokers that are down are waited for; only what waiting cannot mend is an error.
+    #[boxed]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self {
             log,

@@ -1,4 +1,4 @@
-//! Generations, checkpoints and parked streams: the same tables and statements in both databases, written once and
+//! Generations, checkpoints and parked streams: the same tables and statements in every SQL database, written once and
 //! compiled for each, since sqlx's types differ. It opens no transaction and takes no lock: adapters do, around it.
 
 use events::LogIdentity;
@@ -16,9 +16,9 @@ const WRITTEN_BY: [&str; 3] = ["0.1.0", "0.1.0", "0.1.0"];
 pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions, live, serves FROM generations WHERE ";
 
 /// One statement, so one snapshot: `kind` 0 is a checkpoint, 1 a parked stream.
-pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.partition, c.position, c.digest, NULL AS stream, NULL AS error, c.amended \
+pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.\"partition\", c.position, c.digest, NULL AS stream, NULL AS error, c.amended \
      FROM generations g JOIN checkpoints c ON c.generation = g.table_name WHERE g.table_name = $1 AND (g.live OR g.serves) \
-     UNION ALL SELECT 1, p.partition, p.position, NULL, p.stream, p.error, 0 \
+     UNION ALL SELECT 1, p.\"partition\", p.position, NULL, p.stream, p.error, 0 \
      FROM generations g JOIN parked p ON p.generation = g.table_name WHERE g.table_name = $1 AND (g.live OR g.serves) \
      ORDER BY 1, 2, 3";
 
@@ -84,13 +84,16 @@ pub(crate) fn identity(log: &str, epoch: &str, partitions: i64) -> Result<LogIde
     })
 }
 
-/// `$show` makes the view of a read model show a table.
+/// What differs from database to database is in the module `$adapter`: how it writes a statement (`statement`) and parks a
+/// stream that may be parked already (`PARK`), the statements that make a table (`create_table`), what makes
+/// missing indexes (`index`), and what makes the view of a read model show a table (`show`).
 macro_rules! bookkeeping {
-    ($name:ident, $connection:ty, $row:ty, $dialect:expr, $show:path) => {
+    ($name:ident, $connection:ty, $row:ty, $adapter:ident) => {
         pub(crate) mod $name {
             use events::{Digest, LogIdentity, Partition, Position, StreamId};
             use sqlx::Row as _;
 
+            use crate::$adapter::statement;
             use crate::bookkeeping::{GENERATION, Raw, STATUS, damaged, identity};
             use crate::live::Stored;
             use crate::sql::{self, Layout, built};
@@ -115,7 +118,7 @@ macro_rules! bookkeeping {
             }
 
             pub(crate) async fn live(connection: &mut Connection, model: &str) -> Result<Option<Stored>, Error> {
-                let sql = built(format!("{GENERATION} model = $1 AND live"));
+                let sql = statement(&format!("{GENERATION} model = $1 AND live"));
                 let found = sqlx::query(sql).bind(model).fetch_optional(connection).await;
                 match found {
                     Err(error) if crate::errors::is_absent(&error) => Ok(None),
@@ -124,7 +127,7 @@ macro_rules! bookkeeping {
             }
 
             pub(crate) async fn find(connection: &mut Connection, table: &str) -> Result<Stored, Error> {
-                let sql = built(format!("{GENERATION} table_name = $1"));
+                let sql = statement(&format!("{GENERATION} table_name = $1"));
                 let found = sqlx::query(sql).bind(table).fetch_optional(connection).await?;
                 stored(&found.ok_or_else(|| gone(table))?)
             }
@@ -140,7 +143,7 @@ macro_rules! bookkeeping {
                 hash: &str,
                 log: LogIdentity,
             ) -> Result<Option<Stored>, Error> {
-                let sql = built(format!(
+                let sql = statement(&format!(
                     "{GENERATION} model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND partitions = $5 \
                      AND NOT refused ORDER BY number DESC LIMIT 1"
                 ));
@@ -166,24 +169,12 @@ macro_rules! bookkeeping {
                     Some(stored) => stored.generation,
                     None => create(connection, model, log, 0, false).await?,
                 };
-                index(connection, model, &generation).await?;
+                crate::$adapter::index(connection, model, &generation).await?;
                 // Another log's rows say nothing of this one: they are not shown as if they did.
                 if live(connection, &model.name).await?.is_none_or(|live| live.log != log) {
                     make_live(connection, &generation, &Layout::of(model)).await?;
                 }
                 Ok(generation)
-            }
-
-            /// Makes whatever index is missing.
-            pub(crate) async fn index(
-                connection: &mut Connection,
-                model: &ReadModel,
-                generation: &Generation,
-            ) -> Result<(), Error> {
-                for index in sql::indexes(model, generation) {
-                    sqlx::query(built(index)).execute(&mut *connection).await?;
-                }
-                Ok(())
             }
 
             /// Makes another generation of a definition, for the event at version `asked` of the operators' stream.
@@ -196,33 +187,33 @@ macro_rules! bookkeeping {
             ) -> Result<Generation, Error> {
                 let definition_hash = model.definition_hash();
                 let number: i64 =
-                    sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) + 1 FROM generations WHERE model = $1")
+                    sqlx::query_scalar(statement("SELECT COALESCE(MAX(number), 0) + 1 FROM generations WHERE model = $1"))
                         .bind(&model.name)
                         .fetch_one(&mut *connection)
                         .await?;
                 // Which of two definitions is the newer one is told by the first that was built of each.
-                let defined: i64 = sqlx::query_scalar(
-                    "SELECT COALESCE(MIN(defined), $5) FROM generations \
-                     WHERE model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4",
-                )
+                let defined: i64 = sqlx::query_scalar(statement(
+                    "SELECT COALESCE(MIN(defined), $1) FROM generations \
+                     WHERE model = $2 AND definition_hash = $3 AND log = $4 AND epoch = $5",
+                ))
+                .bind(number)
                 .bind(&model.name)
                 .bind(&definition_hash)
                 .bind(log.log.to_string())
                 .bind(log.epoch.to_string())
-                .bind(number)
                 .fetch_one(&mut *connection)
                 .await?;
                 let number = u32::try_from(number).map_err(|_| damaged("a generation's number"))?;
                 let table = sql::table_name(model, &definition_hash, number);
-                for statement in sql::create_table($dialect, model, &table) {
-                    sqlx::query(built(statement)).execute(&mut *connection).await?;
+                for sql in crate::$adapter::create_table(model, &table) {
+                    sqlx::query(built(sql)).execute(&mut *connection).await?;
                 }
                 let layout = serde_json::to_string(&Layout::of(model)).map_err(|e| Error::Invalid(e.to_string()))?;
-                sqlx::query(
+                sqlx::query(statement(
                     "INSERT INTO generations \
                      (table_name, model, number, definition_hash, definition, live, log, epoch, partitions, defined, asked, \
                      compared) VALUES ($1, $2, $3, $4, $5, false, $6, $7, $8, $9, $10, $11)",
-                )
+                ))
                 .bind(&table)
                 .bind(&model.name)
                 .bind(i64::from(number))
@@ -237,7 +228,9 @@ macro_rules! bookkeeping {
                 .execute(&mut *connection)
                 .await?;
                 for partition in 0..log.partitions {
-                    sqlx::query("INSERT INTO checkpoints (generation, partition, position, digest) VALUES ($1, $2, 0, $3)")
+                    sqlx::query(statement(
+                        "INSERT INTO checkpoints (generation, \"partition\", position, digest) VALUES ($1, $2, 0, $3)",
+                    ))
                         .bind(&table)
                         .bind(i64::from(partition))
                         .bind(Digest::ZERO.as_bytes())
@@ -252,15 +245,15 @@ macro_rules! bookkeeping {
                 generation: &Generation,
                 layout: &Layout,
             ) -> Result<(), Error> {
-                sqlx::query("UPDATE generations SET live = false WHERE model = $1 AND live")
+                sqlx::query(statement("UPDATE generations SET live = false WHERE model = $1 AND live"))
                     .bind(&generation.model)
                     .execute(&mut *connection)
                     .await?;
-                sqlx::query("UPDATE generations SET live = true WHERE table_name = $1")
+                sqlx::query(statement("UPDATE generations SET live = true WHERE table_name = $1"))
                     .bind(&generation.table)
                     .execute(&mut *connection)
                     .await?;
-                $show(connection, generation, layout).await
+                crate::$adapter::show(connection, generation, layout).await
             }
 
             /// See `ProjectionStore::swap`; the caller holds the lock, and the checkpoints of what readers see stand still.
@@ -293,7 +286,7 @@ macro_rules! bookkeeping {
 
             /// What readers of this one's definition see.
             async fn serving(connection: &mut Connection, new: &Stored) -> Result<Option<Stored>, Error> {
-                let sql = built(format!(
+                let sql = statement(&format!(
                     "{GENERATION} model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND serves"
                 ));
                 let found = sqlx::query(sql)
@@ -312,10 +305,10 @@ macro_rules! bookkeeping {
                 new: &Generation,
                 old: &Generation,
             ) -> Result<bool, Error> {
-                let behind: i64 = sqlx::query_scalar(
-                    "SELECT COUNT(*) FROM checkpoints old JOIN checkpoints new ON new.partition = old.partition \
+                let behind: i64 = sqlx::query_scalar(statement(
+                    "SELECT COUNT(*) FROM checkpoints old JOIN checkpoints new ON new.\"partition\" = old.\"partition\" \
                      WHERE old.generation = $1 AND new.generation = $2 AND new.position < old.position",
-                )
+                ))
                 .bind(&old.table)
                 .bind(&new.table)
                 .fetch_one(connection)
@@ -325,17 +318,17 @@ macro_rules! bookkeeping {
 
             /// Readers of its definition see this generation from now on.
             pub(crate) async fn serve(connection: &mut Connection, new: &Stored) -> Result<(), Error> {
-                sqlx::query(
+                sqlx::query(statement(
                     "UPDATE generations SET serves = false \
                      WHERE model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND serves",
-                )
+                ))
                 .bind(&new.generation.model)
                 .bind(&new.generation.definition_hash)
                 .bind(new.log.log.to_string())
                 .bind(new.log.epoch.to_string())
                 .execute(&mut *connection)
                 .await?;
-                sqlx::query("UPDATE generations SET serves = true, served = true WHERE table_name = $1")
+                sqlx::query(statement("UPDATE generations SET serves = true, served = true WHERE table_name = $1"))
                     .bind(&new.generation.table)
                     .execute(connection)
                     .await?;
@@ -343,7 +336,7 @@ macro_rules! bookkeeping {
             }
 
             async fn defined(connection: &mut Connection, of: &Stored) -> Result<i64, Error> {
-                let sql = "SELECT defined FROM generations WHERE table_name = $1";
+                let sql = statement("SELECT defined FROM generations WHERE table_name = $1");
                 Ok(sqlx::query_scalar(sql).bind(&of.generation.table).fetch_one(connection).await?)
             }
 
@@ -351,11 +344,11 @@ macro_rules! bookkeeping {
                 connection: &mut Connection,
                 table: &str,
             ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
-                let rows = sqlx::query(
+                let rows = sqlx::query(statement(
                     "SELECT c.position, c.digest, c.amended, g.log, g.epoch, g.partitions \
                      FROM generations g JOIN checkpoints c ON c.generation = g.table_name \
-                     WHERE g.table_name = $1 ORDER BY c.partition",
-                )
+                     WHERE g.table_name = $1 ORDER BY c.\"partition\"",
+                ))
                 .bind(table)
                 .fetch_all(connection)
                 .await?;
@@ -383,7 +376,10 @@ macro_rules! bookkeeping {
                 table: &str,
                 partition: Partition,
             ) -> Result<Checkpoint, Error> {
-                let row = sqlx::query("SELECT position, digest, amended FROM checkpoints WHERE generation = $1 AND partition = $2")
+                let sql = statement(
+                    "SELECT position, digest, amended FROM checkpoints WHERE generation = $1 AND \"partition\" = $2",
+                );
+                let row = sqlx::query(sql)
                     .bind(table)
                     .bind(i64::from(partition.0))
                     .fetch_optional(connection)
@@ -403,10 +399,10 @@ macro_rules! bookkeeping {
             }
 
             pub(crate) async fn parked(connection: &mut Connection, table: &str) -> Result<Vec<Parked>, Error> {
-                let rows = sqlx::query(
-                    "SELECT partition, position, stream, error FROM parked WHERE generation = $1 \
-                     ORDER BY partition, position",
-                )
+                let rows = sqlx::query(statement(
+                    "SELECT \"partition\", position, stream, error FROM parked WHERE generation = $1 \
+                     ORDER BY \"partition\", position",
+                ))
                 .bind(table)
                 .fetch_all(connection)
                 .await?;
@@ -414,8 +410,9 @@ macro_rules! bookkeeping {
             }
 
             /// The status of a generation, or nothing if it is not live any more.
+            #[allow(dead_code, reason = "only databases that serve queries are asked")]
             pub(crate) async fn status(connection: &mut Connection, live: &Stored) -> Result<Option<Status>, Error> {
-                let rows = sqlx::query(STATUS).bind(&live.generation.table).fetch_all(connection).await?;
+                let rows = sqlx::query(statement(STATUS)).bind(&live.generation.table).fetch_all(connection).await?;
                 let (mut checkpoints, mut parked) = (Vec::new(), Vec::new());
                 for row in &rows {
                     match row.try_get::<Option<String>, _>(4)? {
@@ -436,7 +433,7 @@ macro_rules! bookkeeping {
                 connection: &mut Connection,
                 table: &str,
             ) -> Result<Vec<(StreamId, Position)>, Error> {
-                let sql = "SELECT stream, position FROM discarded WHERE generation = $1 ORDER BY position";
+                let sql = statement("SELECT stream, position FROM discarded WHERE generation = $1 ORDER BY position");
                 let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(table).fetch_all(connection).await?;
                 let event = |(stream, position): (String, i64)| {
                     let stream = StreamId::parse(&stream).map_err(|_| damaged("a discarded event's stream"))?;
@@ -454,34 +451,34 @@ macro_rules! bookkeeping {
                 park(connection, table, &writes.park).await?;
                 for (stream, parked) in &writes.retried {
                     let Some(parked) = parked else {
-                        sqlx::query("DELETE FROM parked WHERE generation = $1 AND stream = $2")
+                        sqlx::query(statement("DELETE FROM parked WHERE generation = $1 AND stream = $2"))
                             .bind(table)
                             .bind(stream.as_str())
                             .execute(&mut *connection)
                             .await?;
                         continue;
                     };
-                    sqlx::query(
-                        "UPDATE parked SET position = $3, error = $4, events = 0, retries = retries + 1, retry = 0 \
-                         WHERE generation = $1 AND stream = $2",
-                    )
-                    .bind(table)
-                    .bind(stream.as_str())
+                    sqlx::query(statement(
+                        "UPDATE parked SET position = $1, error = $2, events = 0, retries = retries + 1, retry = 0 \
+                         WHERE generation = $3 AND stream = $4",
+                    ))
                     .bind(parked.position.as_i64())
                     .bind(checks::parked_error(&parked.error))
+                    .bind(table)
+                    .bind(stream.as_str())
                     .execute(&mut *connection)
                     .await?;
                 }
                 for (stream, events) in &writes.wait {
-                    sqlx::query("UPDATE parked SET events = events + $3 WHERE generation = $1 AND stream = $2")
+                    sqlx::query(statement("UPDATE parked SET events = events + $1 WHERE generation = $2 AND stream = $3"))
+                        .bind(events.cast_signed())
                         .bind(table)
                         .bind(stream.as_str())
-                        .bind(events.cast_signed())
                         .execute(&mut *connection)
                         .await?;
                 }
                 for (stream, position) in &writes.discarded {
-                    sqlx::query("INSERT INTO discarded (generation, stream, position) VALUES ($1, $2, $3)")
+                    sqlx::query(statement("INSERT INTO discarded (generation, stream, position) VALUES ($1, $2, $3)"))
                         .bind(table)
                         .bind(stream.as_str())
                         .bind(position.as_i64())
@@ -498,10 +495,7 @@ macro_rules! bookkeeping {
                 streams: &[Parked],
             ) -> Result<(), sqlx::Error> {
                 for parked in streams {
-                    sqlx::query(
-                        "INSERT INTO parked (generation, stream, partition, position, error) \
-                         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (generation, stream) DO NOTHING",
-                    )
+                    sqlx::query(statement(crate::$adapter::PARK))
                     .bind(table)
                     .bind(parked.stream.as_str())
                     .bind(i64::from(parked.partition.0))

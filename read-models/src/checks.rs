@@ -75,18 +75,19 @@ pub(crate) fn key(model: &ReadModel, key: &RowKey) -> Result<(), Error> {
 }
 
 /// What rows are looked for by fits the definition.
-pub(crate) fn search(model: &ReadModel, search: &Search) -> Result<(), Error> {
+pub(crate) fn search<'m>(model: &'m ReadModel, search: &Search) -> Result<&'m Column, Error> {
     let mut columns = model.key.iter().chain(&model.columns);
     let column = columns.find(|column| column.name == search.column);
-    let fits = column.is_some_and(|column| column.check_storable(&search.value).is_ok());
-    if fits && search.value != Value::Null {
-        Ok(())
-    } else {
-        Err(Error::Invalid(format!(
-            "rows of the read model {} cannot be looked for by the column {:?}",
-            model.name, search.column
-        )))
-    }
+    let fits = |column: &&Column| column.check_storable(&search.value).is_ok();
+    column
+        .filter(fits)
+        .filter(|_| search.value != Value::Null)
+        .ok_or_else(|| {
+            Error::Invalid(format!(
+                "rows of the read model {} cannot be looked for by the column {:?}",
+                model.name, search.column
+            ))
+        })
 }
 
 /// The definition and the log can be used.

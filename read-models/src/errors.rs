@@ -1,6 +1,7 @@
 //! What a database error means: try again, change the settings, or blame the rows. Texts of errors name no parameter, so
 //! no row's content gets into them.
 
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
@@ -18,6 +19,8 @@ fn meaning(error: &sqlx::Error) -> Meaning {
             let code = database.code().unwrap_or_default();
             if database.try_downcast_ref::<PgDatabaseError>().is_some() {
                 postgres_meaning(&code)
+            } else if let Some(mysql) = database.try_downcast_ref::<MySqlDatabaseError>() {
+                mysql_meaning(mysql.number(), &code)
             } else {
                 sqlite_meaning(code.parse().unwrap_or_default())
             }
@@ -46,6 +49,21 @@ fn postgres_meaning(code: &str) -> Meaning {
     }
 }
 
+/// The error's number, of MySQL and MariaDB alike, then its SQLSTATE.
+fn mysql_meaning(number: u16, code: &str) -> Meaning {
+    match number {
+        // Text that the character set has not, a row too big for its table.
+        1366 | 1118 => Meaning::Refused,
+        // Too many connections of one user.
+        1203 | 1226 => Meaning::Unavailable,
+        _ if code.starts_with("22") || code.starts_with("23") => Meaning::Refused,
+        // Not logged in; then: not allowed, no such database or table, wrong SQL; 1792: a read-only transaction.
+        1792 => Meaning::Invalid,
+        _ if code.starts_with("28") || code.starts_with("42") => Meaning::Invalid,
+        _ => Meaning::Unavailable,
+    }
+}
+
 /// SQLite's result codes; the low byte is the primary one.
 fn sqlite_meaning(code: i32) -> Meaning {
     match code & 0xff {
@@ -65,6 +83,9 @@ pub(crate) fn is_absent(error: &sqlx::Error) -> bool {
     };
     if let Some(postgres) = database.try_downcast_ref::<PgDatabaseError>() {
         return matches!(postgres.code(), "42P01" | "3F000");
+    }
+    if let Some(mysql) = database.try_downcast_ref::<MySqlDatabaseError>() {
+        return mysql.number() == 1146;
     }
     let code: i32 = database
         .code()

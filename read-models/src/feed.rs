@@ -1,5 +1,6 @@
 //! Waiting for the next change of a database of read models. It says that something may have changed, never what.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ impl ChangeFeed {
     }
 
     /// Returns once checkpoints may have moved since the feed was taken or last returned, or after `patience`.
+    #[boxed]
     pub async fn changed(&mut self, patience: Duration) {
         // An elapsed pause and an ended sender are both answered by looking at the checkpoints.
         if let Ok(Err(_)) =

@@ -10,9 +10,12 @@ mod errors;
 mod feed;
 mod journal;
 mod live;
+mod mongodb;
+mod mysql;
 mod open;
 mod operated;
 mod operations;
+mod patience;
 mod port;
 mod postgres;
 mod query;
@@ -30,7 +33,7 @@ pub use decimal::{Decimal, InvalidDecimal};
 pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Projector, ReadModel};
 pub use feed::ChangeFeed;
 pub use journal::{Changed, Place};
-pub use open::{Options, open};
+pub use open::{Options, open, open_mirror};
 pub use operated::{
     Acted, Build, OperatedStore, Pair, Phase, Progress, Rebuild, Waiting, Wish,
 };

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
+
+use crate::mongodb::MongoDb;
+use crate::mysql::MySql;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{Error, OperatedStore};
+use crate::{Error, OperatedStore, ProjectionStore};
 
 /// How long one query may take unless said otherwise: longer than any that has an index, shorter than clients wait.
 const QUERY: Duration = Duration::from_secs(5);
@@ -44,13 +48,33 @@ impl Options {
 /// # Errors
 /// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for wrong settings; [`Error::Unavailable`]
 /// when the database can't be reached (a read-only PostgreSQL store opens all the same).
+#[boxed]
 pub async fn open(url: &str, options: Options) -> Result<Arc<dyn OperatedStore>, Error> {
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => Ok(Arc::new(Sqlite::open(url, options).await?)),
-        Some("postgres" | "postgresql") => Ok(Arc::new(Postgres::open(url, options).await?)),
+    let opened: Arc<dyn OperatedStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Arc::new(Sqlite::open(url, options).await?),
+        Some("postgres" | "postgresql") => Arc::new(Postgres::open(url, options).await?),
         // The URL may hold a password, so it is not repeated.
-        _ => Err(Error::Invalid(
+        _ => return Err(Error::Invalid(
             "the read model database's URL is of an unknown kind; write sqlite:FILE or postgres://USER@HOST/DATABASE".into(),
         )),
-    }
+    };
+    Ok(opened)
+}
+
+/// Opens a mirror, a database that the same projections write to and the query API does not serve from: `mysql://…` (or
+/// `mariadb://…`), or `mongodb://…`. Unless read-only, brings the stored format up to date first, under a lock.
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for a server that cannot keep what is promised
+/// (it says what to do); [`Error::Unavailable`] when the database can't be reached.
+#[boxed]
+pub async fn open_mirror(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
+    let opened: Arc<dyn ProjectionStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("mysql" | "mariadb") => Arc::new(MySql::open(url, options).await?),
+        Some("mongodb" | "mongodb+srv") => Arc::new(MongoDb::open(url, options).await?),
+        _ => return Err(Error::Invalid(
+            "the mirror's URL is of an unknown kind; write mysql://USER:PASSWORD@HOST:3306/DATABASE or mongodb://USER:PASSWORD@HOST:27017/DATABASE".into(),
+        )),
+    };
+    Ok(opened)
 }

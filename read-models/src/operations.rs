@@ -111,9 +111,10 @@ fn moment(seconds: i64) -> Result<DateTime<Utc>, Error> {
     DateTime::from_timestamp(seconds, 0).ok_or_else(|| damaged("a time"))
 }
 
-/// The statements on a connection, whatever the database: `$books` is its bookkeeping, `$now` its time in seconds.
+/// The statements on a connection, whatever the database: `$books` is its bookkeeping, in
+/// the module `$adapter`.
 macro_rules! operations {
-    ($name:ident, $books:ident, $connection:ty, $now:expr) => {
+    ($name:ident, $books:ident, $connection:ty, $adapter:ident) => {
         pub(crate) mod $name {
             use events::{LogIdentity, Position, Version};
             use sqlx::Row as _;
@@ -291,7 +292,7 @@ macro_rules! operations {
                     remove(connection, &table).await?;
                 }
                 let generation = books::create(connection, model, log, version.as_i64(), compare).await?;
-                books::index(connection, model, &generation).await?;
+                crate::$adapter::index(connection, model, &generation).await?;
                 let progress = Progress::new(Phase::Waiting);
                 note(connection, &generation, &progress).await
             }
@@ -386,7 +387,7 @@ macro_rules! operations {
                 let Wish::Retry { stream, cause, by } = wish else {
                     return Ok(());
                 };
-                let now = $now;
+                let now = crate::$adapter::NOW;
                 let mut sql = format!(
                     "UPDATE parked SET retry = $2, retried_at = {now}, retried_by = $3 \
                      WHERE generation IN (SELECT table_name FROM generations WHERE model = $1)"
@@ -423,7 +424,7 @@ macro_rules! operations {
                 generation: &Generation,
                 progress: &Progress,
             ) -> Result<(), Error> {
-                let now = $now;
+                let now = crate::$adapter::NOW;
                 let table = &generation.table;
                 sqlx::query(built(format!(
                     "INSERT INTO rebuilds (generation, model, number, asked, compared, phase, events, position, head, rate, \

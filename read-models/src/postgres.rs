@@ -15,7 +15,7 @@ use crate::journal::{self, journal};
 use crate::live::{self, Choice, LiveTables};
 use crate::operations::operations;
 use crate::rows;
-use crate::sql::{self, Dialect, Layout, built};
+use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     Acted, Build, ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation,
     OperatedStore, Options, Page, Pair, Parked, Place, Progress, ProjectionStore, Query, ReadModel,
@@ -38,13 +38,12 @@ bookkeeping!(
     books,
     sqlx::postgres::PgConnection,
     sqlx::postgres::PgRow,
-    crate::sql::Dialect::Postgres,
-    crate::postgres::show
+    postgres
 );
 
 journal!(entries, sqlx::postgres::PgConnection);
 
-operations!(ops, books, sqlx::postgres::PgConnection, crate::postgres::NOW);
+operations!(ops, books, sqlx::postgres::PgConnection, postgres);
 
 /// The database's time in seconds, as the journal has it.
 const NOW: &str = "extract(epoch FROM now())::bigint";
@@ -233,6 +232,24 @@ async fn scan_in(
     }
     let rows = query.fetch_all(connection).await?;
     Ok((checkpoint, rows::stored(model, &rows)?))
+}
+
+fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::create_table(Dialect::Postgres, model, table)
+}
+
+/// Makes whatever index is missing.
+async fn index(
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for statement in sql::indexes(model, generation) {
+        sqlx::query(built(statement))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Makes the view of a read model show this table. Replacing keeps grants and what stands on the view; where the columns

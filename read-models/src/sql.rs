@@ -29,6 +29,15 @@ pub(crate) fn built(sql: String) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql)
 }
 
+/// A statement of the bookkeeping, as PostgreSQL and SQLite take it.
+pub(crate) fn statement(text: &str) -> AssertSqlSafe<String> {
+    built(text.to_owned())
+}
+
+/// Parks a stream, unless it is parked, as PostgreSQL and SQLite say it.
+pub(crate) const PARK: &str = "INSERT INTO parked (generation, stream, \"partition\", position, error) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (generation, stream) DO NOTHING";
+
 /// Which SQL to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -119,8 +128,10 @@ impl<'a> Shape<'a> {
     }
 }
 
-const PARTITION: &str = "\"_partition\"";
-const HIDDEN: [&str; 3] = [PARTITION, "\"_position\"", "\"_updated_at\""];
+/// What identifies a row in a mirror that cannot index keys of every type.
+pub(crate) const KEY: &str = "\"_key\"";
+pub(crate) const PARTITION: &str = "\"_partition\"";
+pub(crate) const HIDDEN: [&str; 3] = [PARTITION, "\"_position\"", "\"_updated_at\""];
 
 /// A quoted identifier.
 pub(crate) fn quote(identifier: &str) -> String {
@@ -128,7 +139,7 @@ pub(crate) fn quote(identifier: &str) -> String {
 }
 
 /// A quoted text, for the statements that take no parameters (comments).
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -244,9 +255,27 @@ fn comments(model: &ReadModel, table: &str) -> Vec<String> {
     statements
 }
 
-/// The statements that make whatever index is missing: on the owner's column, where the primary key does not begin with
-/// it, and those that the definition declares.
+/// The statements that make whatever index is missing.
 pub(crate) fn indexes(model: &ReadModel, generation: &Generation) -> Vec<String> {
+    wanted_indexes(model, generation)
+        .into_iter()
+        .map(|(name, columns)| {
+            format!(
+                "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
+                quote(&name),
+                quote(&generation.table),
+                names(columns.into_iter()).join(", ")
+            )
+        })
+        .collect()
+}
+
+/// The indexes that a table has, by their names: on the owner's column, where the primary key does not begin with it, and
+/// those that the definition declares.
+pub(crate) fn wanted_indexes<'m>(
+    model: &'m ReadModel,
+    generation: &Generation,
+) -> Vec<(String, Vec<&'m Column>)> {
     let table = &generation.table;
     let owner = match &model.access {
         Access::Owner { column } => Shape::from(model).all().position(|c| c.name == *column),
@@ -254,23 +283,14 @@ pub(crate) fn indexes(model: &ReadModel, generation: &Generation) -> Vec<String>
     };
     let owner = owner.filter(|place| *place > 0).and_then(|place| {
         let column = Shape::from(model).all().nth(place)?;
-        Some((format!("{table}_i{place}"), quote(&column.name)))
+        Some((format!("{table}_i{place}"), vec![column]))
     });
     let declared = model.indexes.iter().map(|index| {
-        let columns: Vec<String> = index.iter().map(|name| quote(name)).collect();
-        (index_name(model, generation, index), columns.join(", "))
+        let named = |name: &String| Shape::from(model).all().find(|c| c.name == *name);
+        let columns = index.iter().filter_map(named).collect();
+        (index_name(model, generation, index), columns)
     });
-    owner
-        .into_iter()
-        .chain(declared)
-        .map(|(name, columns)| {
-            format!(
-                "CREATE INDEX IF NOT EXISTS {} ON {} ({columns})",
-                quote(&name),
-                quote(table)
-            )
-        })
-        .collect()
+    owner.into_iter().chain(declared).collect()
 }
 
 /// `{name}_g{number}_x{12 digits of a hash over table and columns}`: at most 62 of the 63 bytes that PostgreSQL takes.

@@ -14,7 +14,7 @@ use crate::journal::{self, journal};
 use crate::live::{self, Choice, LiveTables};
 use crate::operations::operations;
 use crate::rows;
-use crate::sql::{self, Dialect, Layout, built};
+use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     Acted, Build, ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation,
     OperatedStore, Options, Page, Pair, Parked, Place, Progress, ProjectionStore, Query, ReadModel,
@@ -30,13 +30,12 @@ bookkeeping!(
     books,
     sqlx::sqlite::SqliteConnection,
     sqlx::sqlite::SqliteRow,
-    crate::sql::Dialect::Sqlite,
-    crate::sqlite::show
+    sqlite
 );
 
 journal!(entries, sqlx::sqlite::SqliteConnection);
 
-operations!(ops, books, sqlx::sqlite::SqliteConnection, crate::sqlite::NOW);
+operations!(ops, books, sqlx::sqlite::SqliteConnection, sqlite);
 
 /// The database's time in seconds, as the journal has it.
 const NOW: &str = "unixepoch()";
@@ -212,6 +211,24 @@ async fn note(connection: &mut SqliteConnection, commit: Commit<'_>) -> Result<(
     .bind(owners)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
+    sql::create_table(Dialect::Sqlite, model, table)
+}
+
+/// Makes whatever index is missing.
+async fn index(
+    connection: &mut SqliteConnection,
+    model: &ReadModel,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for statement in sql::indexes(model, generation) {
+        sqlx::query(built(statement))
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 

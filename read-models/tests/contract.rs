@@ -1,4 +1,5 @@
-//! What every database of read models promises: one suite, run against SQLite and PostgreSQL.
+//! What every database of read models promises: one suite, run against SQLite, PostgreSQL,
+//! MariaDB and MongoDB.
 //!
 //! Refuses: to mock a database, and to wait without a deadline.
 
@@ -18,6 +19,8 @@ mod given;
 mod journal;
 #[path = "contract/live.rs"]
 mod live;
+#[path = "contract/mirrors.rs"]
+mod mirrors;
 #[path = "contract/queries.rs"]
 mod queries;
 #[path = "contract/questions.rs"]

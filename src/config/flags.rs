@@ -68,6 +68,15 @@ pub(super) struct Flags {
         hide_env_values = true
     )]
     pub(super) database: Option<String>,
+    /// A further database that the read models are copied to: mysql://… or mongodb://…; again, or parted by commas, for more
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_MIRROR",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(super) mirror: Vec<String>,
     /// The vault: sqlite:PATH or postgres://… [default: sqlite:data/vault.db]
     #[arg(
         long,

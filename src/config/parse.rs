@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 
+use crate::mirrors::Mirror;
 use crate::secret_url::Url;
 
 pub(super) fn address(name: &str, text: &str) -> Result<SocketAddr> {
@@ -58,6 +59,17 @@ pub(super) fn url(
         );
     }
     Ok(Url::new(text))
+}
+
+pub(super) fn mirrors(given: &[String]) -> Result<Vec<Mirror>> {
+    let variable = format!("{}_FILE", variable_of("mirror"));
+    match from_file(&variable)? {
+        Some(_) if !given.is_empty() => {
+            bail!("--mirror (or SHOWCALLER_MIRROR) and {variable} are both set: keep one")
+        }
+        Some(text) => Mirror::parse(&[text]),
+        None => Mirror::parse(given),
+    }
 }
 
 /// The variable of a flag.

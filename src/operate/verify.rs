@@ -10,7 +10,7 @@ use super::out::Out;
 use crate::config::Settings;
 use crate::open;
 
-/// Verifies the log and every read model; works while the system serves.
+/// Verifies the log and every read model, in the mirrors too; works while the system serves.
 pub async fn verify(models: &[ReadModel], settings: &Settings, rows: bool) -> Result<Exit> {
     let log = open::events_to_read(settings).await?;
     let store = open::read_models(settings, true).await?;
@@ -20,15 +20,29 @@ pub async fn verify(models: &[ReadModel], settings: &Settings, rows: bool) -> Re
         projector::Rows::No
     };
     let report = projector::verify(&*log, &*store, models, rows, &mut |_| {}).await?;
-    log.close().await;
     let mut out = Out::new(settings.output);
     out.record(&object(&report), || report.to_string())?;
+    let mut clean = report.is_clean();
+    for mirror in &settings.mirrors {
+        // One that is away is no proof, and keeps nobody from looking at the others.
+        let verified = match mirror.open(true).await {
+            Ok(store) => projector::verify(&*log, &*store, models, rows, &mut |_| {}).await,
+            Err(error) => Err(error.into()),
+        };
+        clean &= verified.as_ref().is_ok_and(Report::is_clean);
+        let (mut found, text) = match &verified {
+            Ok(report) => (object(report), report.to_string()),
+            Err(error) => (
+                json!({"clean": false, "error": error.to_string()}),
+                format!("  cannot be verified: {error}"),
+            ),
+        };
+        found["mirror"] = mirror.name.as_str().into();
+        out.record(&found, || format!("mirror {}\n{text}", mirror.name))?;
+    }
+    log.close().await;
     out.finish()?;
-    Ok(if report.is_clean() {
-        Exit::Done
-    } else {
-        Exit::Wrong
-    })
+    Ok(if clean { Exit::Done } else { Exit::Wrong })
 }
 
 fn object(report: &Report) -> Value {

@@ -27,6 +27,7 @@ mod eventstore;
 mod fixture;
 mod keys;
 mod live;
+mod mirrors;
 mod operators;
 mod pairs;
 mod postgrest;

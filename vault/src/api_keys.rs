@@ -2,6 +2,7 @@
 //!
 //! Refuses: to store one (a SHA-256 alone), and to tell why one does not count.
 
+use async_recursion::async_recursion as boxed;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -52,6 +53,7 @@ type Row = (Uuid, Vec<u8>, String, i64, Option<i64>);
 
 impl Vault {
     /// Stores an API key and gives its text: again with the same id, the same text, and what is there stays as it is.
+    #[boxed]
     pub async fn store_api_key(
         &self,
         id: Uuid,
@@ -93,6 +95,7 @@ impl Vault {
     }
 
     /// The API key that a text is, if it counts now: not when it is unknown, expired or revoked.
+    #[boxed]
     pub async fn api_key(&self, text: &str, now: DateTime<Utc>) -> Result<Option<ApiKey>, Error> {
         let Some(id) = parse(text) else {
             return Ok(None);
@@ -119,6 +122,7 @@ impl Vault {
     }
 
     /// Revokes an API key. Tells whether it was there and not revoked before.
+    #[boxed]
     pub async fn revoke_api_key(&self, id: Uuid, now: DateTime<Utc>) -> Result<bool, Error> {
         let revoked = on!(&*self.0.store, pools => within(
             sqlx::query("UPDATE api_keys SET revoked_at_ms = $2 WHERE id = $1 AND revoked_at_ms IS NULL")
@@ -132,6 +136,7 @@ impl Vault {
     }
 
     /// Revokes all API keys of an account, and gives those that were not revoked before.
+    #[boxed]
     pub async fn revoke_api_keys(
         &self,
         account: Uuid,
@@ -150,6 +155,7 @@ impl Vault {
     }
 
     /// The account's API keys, expired and revoked ones too, until they are forgotten; at most 1,000.
+    #[boxed]
     pub async fn api_keys(&self, account: Uuid) -> Result<Vec<ApiKeyInfo>, Error> {
         let rows: Vec<(Uuid, String, i64, Option<i64>)> = on!(&*self.0.store, pools => within(
             sqlx::query_as(

@@ -3,6 +3,7 @@
 //! Refuses: to store a code or a link (keyed hashes alone), to compare a code before a try was taken durably, and to
 //! tell why it refuses. Checking uses nothing up: whoever acts on a challenge deletes it in the same transaction.
 
+use async_recursion::async_recursion as boxed;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -91,6 +92,7 @@ type Row = (Uuid, Uuid, Option<Vec<u8>>, Vec<u8>);
 
 impl Vault {
     /// Makes a challenge. It takes the place of an older one of the same account and purpose.
+    #[boxed]
     pub async fn issue_challenge(
         &self,
         account: Uuid,
@@ -133,6 +135,7 @@ impl Vault {
     }
 
     /// Checks a code; spaces and hyphens in it do not count. Costs one of five tries, also when it is right.
+    #[boxed]
     pub async fn check_code(
         &self,
         account: Uuid,
@@ -163,6 +166,7 @@ impl Vault {
 
     /// Checks a link. It can't be guessed, so it costs no try, and still counts when the code's tries are used up:
     /// else anybody could keep the holder of an address out.
+    #[boxed]
     pub async fn check_link(
         &self,
         purpose: Purpose,

@@ -2,6 +2,7 @@
 //!
 //! Refuses: a second verified holder. Proving that somebody may verify is the caller's.
 
+use async_recursion::async_recursion as boxed;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -33,6 +34,7 @@ pub enum Settled {
 
 impl Vault {
     /// Claims an address for an account, without proof. A claim that is there stays as it is.
+    #[boxed]
     pub async fn claim_pending(
         &self,
         hash: [u8; 32],
@@ -53,6 +55,7 @@ impl Vault {
 
     /// Makes the address that a challenge proves its account's verified one, in one transaction: the challenge is used
     /// up, all other claims of the account are deleted, and the intent to go on with is stored.
+    #[boxed]
     pub async fn settle_claim(
         &self,
         challenge: &Challenge,
@@ -97,6 +100,7 @@ impl Vault {
     }
 
     /// Who claims an address.
+    #[boxed]
     pub async fn claims(&self, hash: [u8; 32]) -> Result<Claims, Error> {
         let (verified, newest_pending) = on!(&*self.0.store, pools => within(
             sqlx::query_as(
@@ -115,6 +119,7 @@ impl Vault {
     }
 
     /// Accounts that claimed an address before a time and have not proven it, the oldest first.
+    #[boxed]
     pub async fn unverified_since(
         &self,
         before: DateTime<Utc>,
@@ -132,6 +137,7 @@ impl Vault {
     }
 
     /// Deletes all claims of an account.
+    #[boxed]
     pub async fn release_claims(&self, account: Uuid) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM claims WHERE account = $1").bind(account).execute(&pools.write)

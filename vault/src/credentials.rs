@@ -1,5 +1,6 @@
 //! Password hashes, by the id that events name them by. Refuses: to replace one under an id that is taken.
 
+use async_recursion::async_recursion as boxed;
 use uuid::Uuid;
 
 use crate::challenges::{Challenge, Purpose, use_up};
@@ -36,6 +37,7 @@ pub enum Stored {
 
 impl Vault {
     /// Stores a credential under a new id, or tells what is there: a retried registration changes nothing.
+    #[boxed]
     pub async fn store_credential(
         &self,
         id: Uuid,
@@ -61,6 +63,7 @@ impl Vault {
     }
 
     /// The credential under an id.
+    #[boxed]
     pub async fn credential(&self, id: Uuid) -> Result<Option<Credential>, Error> {
         let row: Option<(Uuid, String)> = on!(&*self.0.store, pools => within(
             sqlx::query_as("SELECT account, phc FROM credentials WHERE id = $1").bind(id).fetch_optional(&pools.read)
@@ -70,6 +73,7 @@ impl Vault {
     }
 
     /// Puts `new` in `old`'s place (a rehash under newer parameters), unless another came first. Tells whether it did.
+    #[boxed]
     pub async fn replace_phc(&self, id: Uuid, old: &str, new: &str) -> Result<bool, Error> {
         let changed = on!(&*self.0.store, pools => within(
             sqlx::query("UPDATE credentials SET phc = $3 WHERE id = $1 AND phc = $2")
@@ -85,6 +89,7 @@ impl Vault {
 
     /// Stores the credential that a challenge lets its account set, in one transaction: the challenge is used up, and
     /// the intent to go on with is stored. Tells whether it did; else the challenge was used, replaced or deleted before.
+    #[boxed]
     pub async fn settle_reset(
         &self,
         challenge: &Challenge,
@@ -117,6 +122,7 @@ impl Vault {
     }
 
     /// Deletes all credentials of an account but one.
+    #[boxed]
     pub async fn delete_credentials_but(&self, account: Uuid, keep: Uuid) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM credentials WHERE account = $1 AND id <> $2")
@@ -129,6 +135,7 @@ impl Vault {
     }
 
     /// Deletes all credentials of an account.
+    #[boxed]
     pub async fn delete_credentials(&self, account: Uuid) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM credentials WHERE account = $1").bind(account).execute(&pools.write)

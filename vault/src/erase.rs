@@ -2,6 +2,7 @@
 //!
 //! Refuses: to bring an erased person back, and to trust an erasure ledger that has forgotten erasures.
 
+use async_recursion::async_recursion as boxed;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -73,6 +74,7 @@ impl Vault {
     /// of the person's is deleted (sessions stay, without the places they were used from). Idempotent; also before there
     /// was a key, so that none can come later. Other processes notice within a second. Entry in the ledger, event and
     /// the end of sessions are the caller's.
+    #[boxed]
     pub async fn erase_person(&self, person: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         self.erase_rows(person, now).await?;
         self.empty_wal().await;
@@ -81,6 +83,7 @@ impl Vault {
 
     /// Erases everybody whom the ledger lists after what this vault has applied of it, and gives those who were not
     /// erased yet. After an older vault was restored, these are the people erased since.
+    #[boxed]
     pub async fn apply_ledger(
         &self,
         ledger: &ErasureLedger,
@@ -140,6 +143,7 @@ impl Vault {
 
     /// Deletes what has expired, at most 1,000 rows of each table, and tells how many: challenges and rates at once,
     /// failures and sessions after a day, API keys after 30 days.
+    #[boxed]
     pub async fn forget_expired(&self, now: DateTime<Utc>) -> Result<u64, Error> {
         let mut forgotten = 0;
         for (sql, until) in [

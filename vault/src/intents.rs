@@ -3,6 +3,7 @@
 //!
 //! Refuses: to drop one silently, and to hand one to two processes at once.
 
+use async_recursion::async_recursion as boxed;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -73,6 +74,7 @@ pub(crate) use insert_intent;
 
 impl Vault {
     /// Stores an intent durably. One that is there stays as it is; tells whether this one is new.
+    #[boxed]
     pub async fn begin_intent(&self, intent: &Intent) -> Result<bool, Error> {
         on!(&*self.0.store, pools => within(insert_intent!(intent).execute(&pools.write))
             .await
@@ -80,6 +82,7 @@ impl Vault {
     }
 
     /// The intent of this id, while it is unfinished.
+    #[boxed]
     pub async fn intent(&self, id: Uuid) -> Result<Option<Intent>, Error> {
         let row: Option<Row> = on!(&*self.0.store, pools => within(
             sqlx::query_as("SELECT id, kind, account, detail, created_at_ms FROM intents WHERE id = $1")
@@ -91,6 +94,7 @@ impl Vault {
     }
 
     /// Deletes an intent: all of it is done.
+    #[boxed]
     pub async fn finish_intent(&self, id: Uuid) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM intents WHERE id = $1").bind(id).execute(&pools.write)
@@ -101,6 +105,7 @@ impl Vault {
 
     /// Takes the intents whose next try is due, the oldest of them first, and moves that on: 10 s after creation, then
     /// after 20 s, doubling to 5 minutes. Of any number of processes, one gets an intent at a time.
+    #[boxed]
     pub async fn due_intents(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<Intent>, Error> {
         let sql = take_due!(
             self.0.store,

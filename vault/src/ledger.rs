@@ -3,6 +3,7 @@
 //!
 //! Refuses: to forget an entry, and to open a ledger of a newer format.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -50,6 +51,7 @@ pub struct Entry {
 
 impl ErasureLedger {
     /// Opens `sqlite:{path}` (folder and file are made) or `postgres://…`, and makes its tables where there are none.
+    #[boxed]
     pub async fn open(url: &str) -> Result<Self, Error> {
         let store = Store::open(&LEDGER, url, CONNECTIONS)
             .await
@@ -79,6 +81,7 @@ impl ErasureLedger {
     }
 
     /// Writes down durably that an account is erased, once.
+    #[boxed]
     pub async fn record(&self, account: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         on!(&*self.store, pools => within(async {
             let mut tx = pools.begin().await?;
@@ -103,6 +106,7 @@ impl ErasureLedger {
     }
 
     /// The entries after a number, in order; at most 1,000.
+    #[boxed]
     pub async fn entries(&self, after: i64, limit: u32) -> Result<Vec<Entry>, Error> {
         let rows: Vec<(i64, Uuid, i64)> = on!(&*self.store, pools => within(
             sqlx::query_as("SELECT seq, account, recorded_at_ms FROM erasures WHERE seq > $1 ORDER BY seq LIMIT $2")
@@ -123,6 +127,7 @@ impl ErasureLedger {
     }
 
     /// Whether an account is listed.
+    #[boxed]
     pub async fn holds(&self, account: Uuid) -> Result<bool, Error> {
         let count: i64 = on!(&*self.store, pools => within(
             sqlx::query_scalar("SELECT count(*) FROM erasures WHERE account = $1")

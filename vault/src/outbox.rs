@@ -3,6 +3,7 @@
 //!
 //! Refuses: to flood a mailbox (20 wait for an account at most), and to try for longer than a day.
 
+use async_recursion::async_recursion as boxed;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -70,6 +71,7 @@ pub struct DueMail {
 
 impl Vault {
     /// Takes in a mail (its content tells how it is written, and to which address), to be sent at once.
+    #[boxed]
     pub async fn enqueue_mail(
         &self,
         account: Uuid,
@@ -109,6 +111,7 @@ impl Vault {
 
     /// Takes the mail that is due, for a minute: of any number of processes, one gets a mail at a time. Mail of erased
     /// people is dropped, and mail older than a day is given up.
+    #[boxed]
     pub async fn due_mail(&self, now: DateTime<Utc>, limit: u32) -> Result<DueMail, Error> {
         let given_up = on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at_ms <= $1 LIMIT $2)")
@@ -160,6 +163,7 @@ impl Vault {
     }
 
     /// Deletes a mail: it is sent, or needs sending no more.
+    #[boxed]
     pub async fn mail_sent(&self, id: Uuid) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(&pools.write)
@@ -169,6 +173,7 @@ impl Vault {
     }
 
     /// Lets a mail that could not be sent wait: 10 s, then twice as long with each failure, up to 10 minutes.
+    #[boxed]
     pub async fn mail_failed(&self, id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("UPDATE outbox SET next_try_at_ms = $2 + pause_ms, \

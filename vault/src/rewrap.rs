@@ -4,6 +4,7 @@
 //! Refuses: to touch a row that somebody else changed in between (an erasure wins), and to give up a master key that still
 //! wraps something.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub struct Rewrapped {
 impl Vault {
     /// Wraps data keys by the master key that is current at `now`: of the `limit` people after `after` (nil: from the
     /// beginning) all whose key another master key wraps.
+    #[boxed]
     pub async fn rewrap_data_keys(
         &self,
         after: Uuid,
@@ -108,6 +110,7 @@ impl Vault {
     }
 
     /// How many data keys each master key wraps.
+    #[boxed]
     pub async fn data_keys_by_master(&self) -> Result<BTreeMap<String, u64>, Error> {
         let rows: Vec<(String, i64)> = on!(&*self.0.store, pools => within(
             sqlx::query_as("SELECT master_key, count(*) FROM data_keys WHERE master_key IS NOT NULL GROUP BY master_key")
@@ -121,6 +124,7 @@ impl Vault {
     }
 
     /// Takes a master key out of a keys file. Refused while it is current or next, or wraps a data key of this vault.
+    #[boxed]
     pub async fn remove_master_key(
         &self,
         path: &Path,
@@ -137,7 +141,8 @@ impl Vault {
     }
 
     /// Keeps all data keys wrapped by the current master key. Never ends; run it in a process that writes.
-    pub async fn keep_rewrapped(&self, clock: impl Fn() -> DateTime<Utc>) {
+    #[boxed]
+    pub async fn keep_rewrapped(&self, clock: fn() -> DateTime<Utc>) {
         // The master key under which a whole pass found nothing left to do.
         let mut done = None;
         loop {
@@ -149,7 +154,7 @@ impl Vault {
                 // A process that is behind may add a row under the old key, behind this pass: so another one follows.
                 let settled = (masters.turns.next.as_ref())
                     .is_none_or(|next| next.from > now || next.from + SETTLES_WITHIN <= now);
-                match self.rewrap_all(&clock).await {
+                match self.rewrap_all(clock).await {
                     Ok((0, 0)) if settled => done = Some(current),
                     Ok((_, 0)) => {}
                     Ok(_) => pause = LONG_PAUSE,
@@ -163,7 +168,7 @@ impl Vault {
     }
 
     /// One pass over the table: how many rows were changed, and how many are stuck.
-    async fn rewrap_all(&self, clock: &impl Fn() -> DateTime<Utc>) -> Result<(u64, u64), Error> {
+    async fn rewrap_all(&self, clock: fn() -> DateTime<Utc>) -> Result<(u64, u64), Error> {
         let (mut changed, mut stuck) = (0, 0);
         let mut after = Some(Uuid::nil());
         while let Some(from) = after {

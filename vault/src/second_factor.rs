@@ -3,6 +3,7 @@
 //! Refuses: to take a code twice (also of two at once), and to store a seed or a recovery code in clear. How often
 //! wrong codes may be tried is the caller's ([`Vault::note_failure`]).
 
+use async_recursion::async_recursion as boxed;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
@@ -77,6 +78,7 @@ macro_rules! store_codes {
 impl Vault {
     /// Draws a seed and gives it in base32, for the holder's device. It counts once a code confirms it; until then, the
     /// next takes its place.
+    #[boxed]
     pub async fn enroll_totp(&self, account: Uuid) -> Result<SecretString, EnrollError> {
         let seed = Zeroizing::new(random_bytes::<SEED_LEN>());
         let key = self.data_key(account).await?;
@@ -111,6 +113,7 @@ impl Vault {
 
     /// Confirms an enrolment with a code of the device, and gives the recovery codes: the only time they can be read.
     /// `None` when the code is wrong, or nothing waits to be confirmed.
+    #[boxed]
     pub async fn confirm_totp(
         &self,
         account: Uuid,
@@ -159,6 +162,7 @@ impl Vault {
     }
 
     /// Checks a code: the device's (30 s early or late at most), or a recovery code. Either counts once.
+    #[boxed]
     pub async fn check_second_factor(
         &self,
         account: Uuid,
@@ -202,6 +206,7 @@ impl Vault {
     }
 
     /// Whether the account has a confirmed second factor.
+    #[boxed]
     pub async fn has_second_factor(&self, account: Uuid) -> Result<bool, Error> {
         let count: i64 = on!(&*self.0.store, pools => within(
             sqlx::query_scalar(
@@ -215,6 +220,7 @@ impl Vault {
     }
 
     /// Removes the second factor, confirmed or not, and the recovery codes. Tells whether there was one.
+    #[boxed]
     pub async fn remove_second_factor(&self, account: Uuid) -> Result<bool, Error> {
         let removed = on!(&*self.0.store, pools => within(async {
             let mut tx = pools.begin().await?;
@@ -232,6 +238,7 @@ impl Vault {
     }
 
     /// Removes a second factor that was confirmed before a time. Its recovery codes go with the next confirmation.
+    #[boxed]
     pub async fn drop_second_factor_of_before(
         &self,
         account: Uuid,
@@ -249,6 +256,7 @@ impl Vault {
     }
 
     /// Draws new recovery codes in place of all older ones. `None` without a confirmed second factor.
+    #[boxed]
     pub async fn new_recovery_codes(
         &self,
         account: Uuid,

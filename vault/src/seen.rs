@@ -2,6 +2,7 @@
 //!
 //! Refuses: to show either in Debug, and to keep a history (the last use alone is known).
 
+use async_recursion::async_recursion as boxed;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -68,6 +69,7 @@ type Row = (Uuid, i64, Option<i64>, i64, bool, Option<Vec<u8>>);
 impl Vault {
     /// The account's sessions that have neither ended nor expired, the newest first; at most 100. Of an erased person,
     /// device and address are gone.
+    #[boxed]
     pub async fn open_sessions(
         &self,
         account: Uuid,

@@ -2,6 +2,7 @@
 //!
 //! Refuses: a token used again later than the grace allows, which ends its family.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -126,6 +127,7 @@ type FamilyRow = (Uuid, i64, i64, i64, Option<i64>, i64, bool);
 
 impl Vault {
     /// Begins a session and gives its first refresh token; again with the same id, the same token.
+    #[boxed]
     pub async fn begin_session(&self, new: NewSession) -> Result<SecretString, KeyError> {
         let seen = self.seal_seen(new.account, new.id, &new.seen).await?;
         let inserted = on!(&*self.0.store, pools => within(
@@ -158,6 +160,7 @@ impl Vault {
 
     /// Takes a refresh token and gives its successor. Of any number at once, all get the same one. `seen` is noted as
     /// where the session was seen last.
+    #[boxed]
     pub async fn refresh(
         &self,
         refresh_token: &str,
@@ -212,6 +215,7 @@ impl Vault {
     }
 
     /// Ends a session. Tells whether it had not ended before.
+    #[boxed]
     pub async fn end_session(&self, session_id: Uuid, now: DateTime<Utc>) -> Result<bool, Error> {
         let ended = on!(&*self.0.store, pools => within(async {
             let mut tx = pools.write.begin().await?;
@@ -228,6 +232,7 @@ impl Vault {
     }
 
     /// Ends all sessions of an account, `except` one if so asked, and gives those that had not ended before.
+    #[boxed]
     pub async fn end_sessions(
         &self,
         account: Uuid,
@@ -255,6 +260,7 @@ impl Vault {
     }
 
     /// The sessions of an account that ended at a time or later; at most 1,000.
+    #[boxed]
     pub async fn sessions_ended(
         &self,
         account: Uuid,
@@ -273,6 +279,7 @@ impl Vault {
     }
 
     /// Which of these sessions have ended, or are not known (any more).
+    #[boxed]
     pub async fn session_ended(&self, sessions: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         let open: Vec<Uuid> = match &*self.0.store {
             Store::Sqlite(pools) => {
@@ -301,6 +308,7 @@ impl Vault {
     }
 
     /// The sessions that ended after a position of the feed. Poll it; a page of 1,000 says that there may be more.
+    #[boxed]
     pub async fn ended_since(&self, position: FeedPosition) -> Result<EndedPage, Error> {
         let rows: Vec<(i64, Uuid, Uuid)> = on!(&*self.0.store, pools => within(
             sqlx::query_as("SELECT ended_seq, id, account FROM sessions WHERE ended_seq > $1 ORDER BY ended_seq LIMIT $2")
@@ -324,6 +332,7 @@ impl Vault {
 
     /// Where a process that starts begins to read the feed: before every session that ended at or after `time`.
     /// Access tokens issued before then must have expired.
+    #[boxed]
     pub async fn feed_position_at(&self, time: DateTime<Utc>) -> Result<FeedPosition, Error> {
         let position: i64 = on!(&*self.0.store, pools => within(
             sqlx::query_scalar(

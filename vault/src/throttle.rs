@@ -2,6 +2,7 @@
 //!
 //! Refuses: to count in memory, where each process would allow as much again.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -48,6 +49,7 @@ pub struct Rate {
 
 impl Vault {
     /// Whether an address may try to log in now.
+    #[boxed]
     pub async fn throttle(&self, address: [u8; 32], now: DateTime<Utc>) -> Result<Throttle, Error> {
         let row: Option<(i64, i64)> = on!(&*self.0.store, pools => within(
             sqlx::query_as("SELECT failures, last_failed_at_ms FROM throttles WHERE address = $1")
@@ -64,6 +66,7 @@ impl Vault {
     /// Counts a failed log-in: the first four are free, the fifth blocks for 10 s, and each further one for twice as
     /// long, up to 5 minutes. A day without failures forgets them. What comes during a block is no failure: it is not
     /// tried, so do not note it.
+    #[boxed]
     pub async fn note_failure(
         &self,
         address: [u8; 32],
@@ -91,6 +94,7 @@ impl Vault {
     }
 
     /// Forgets an address's failures: it logged in.
+    #[boxed]
     pub async fn note_success(&self, address: [u8; 32]) -> Result<(), Error> {
         on!(&*self.0.store, pools => within(
             sqlx::query("DELETE FROM throttles WHERE address = $1").bind(&address[..]).execute(&pools.write)
@@ -101,6 +105,7 @@ impl Vault {
 
     /// Counts one in the window that is open for `key` ([`crate::Keys::rate_key`]), or opens one of that length. All
     /// processes count together.
+    #[boxed]
     pub async fn count_rate(
         &self,
         key: [u8; 32],

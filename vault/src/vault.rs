@@ -2,6 +2,7 @@
 //!
 //! Refuses: to make a key for a person who was erased, and to take a missing key for an erased one.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ impl Vault {
     /// Opens `sqlite:{path}` (folder and file are made) or `postgres://…`, and brings its tables to this program's
     /// format. Refused: a newer format, other keys than it was made with, a database that may lose commits.
     /// Must be called within a Tokio runtime.
+    #[boxed]
     pub async fn open(url: &str, keys: Arc<Keys>, options: VaultOptions) -> Result<Self, Error> {
         let store = Arc::new(Store::open(&VAULT, url, options.max_connections).await?);
         migrate(&store, &keys).await?;
@@ -97,12 +99,14 @@ impl Vault {
     }
 
     /// Whether the database answers.
+    #[boxed]
     pub async fn check(&self) -> Result<(), Error> {
         on!(&*self.0.store, pools =>
             within(sqlx::query("SELECT version FROM format").fetch_one(&pools.read)).await.map(drop))
     }
 
     /// A person's data key, made and stored durably if there is none. Call it only where a person's stream begins.
+    #[boxed]
     pub async fn create_data_key(&self, person: Uuid) -> Result<Arc<DataKey>, KeyError> {
         let (key, wrapped) = self.0.keys.new_data_key(person, clock::now());
         let inserted = on!(&*self.0.store, pools => within(
@@ -123,11 +127,13 @@ impl Vault {
     }
 
     /// A person's data key, as it was in the vault at most a second ago. Lookups that wait together are one query.
+    #[boxed]
     pub async fn data_key(&self, person: Uuid) -> Result<Arc<DataKey>, KeyError> {
         self.0.loader.key(person).await
     }
 
     /// Several people's data keys, with one query at most (one a thousand). Every person asked for is in the answer.
+    #[boxed]
     pub async fn data_keys(
         &self,
         persons: &[Uuid],
@@ -137,6 +143,7 @@ impl Vault {
 
     /// Opens ciphertexts of any people, in the order given. One that belongs nowhere, or whose key is missing, is a
     /// fault of them all.
+    #[boxed]
     pub async fn open_many(&self, ciphertexts: &[Ciphertext]) -> Result<Vec<Opened>, Error> {
         let persons = ciphertexts
             .iter()
@@ -167,11 +174,13 @@ impl Vault {
 
     /// Hashes a password (Argon2id, m = 19 MiB, t = 2, p = 1; Unicode NFC first) off the async threads, and gives the
     /// PHC string. [`Error::Busy`] when too many wait already. Check it against [`crate::password_policy`] first.
+    #[boxed]
     pub async fn hash_password(&self, password: SecretString) -> Result<String, Error> {
         self.0.hasher.hash(password).await
     }
 
     /// Whether it is the password. Always takes one hash: without a PHC string, a dummy's, and the answer is no.
+    #[boxed]
     pub async fn verify_password(
         &self,
         phc: Option<&str>,

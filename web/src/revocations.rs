@@ -2,6 +2,7 @@
 //! is behind, the vault is asked about the one session. It refuses to guess: when the vault has been silent for too long,
 //! nobody gets in.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ struct Feed {
 impl Revocations {
     /// Reads the feed once, from where a token that is still good at `now` may have been issued, and then follows it.
     /// A vault that does not answer yet is tried again and again.
+    #[boxed]
     pub async fn follow(vault: Vault, now: DateTime<Utc>) -> Self {
         let feed = Arc::new(Feed {
             vault,

@@ -1,6 +1,7 @@
 //! The server loop: connections in, requests to the router, an end in bounded time. HTTP/1.1 alone: TLS and HTTP/2 are a
 //! proxy's. It refuses to wait for a client that does not send its headers.
 
+use async_recursion::async_recursion as boxed;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ impl Default for Connections {
 
 /// Serves until `shutdown`, then lets requests under way end, for 10 s at most. Dropping the future ends every
 /// connection.
+#[boxed]
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -56,6 +58,7 @@ pub async fn serve(
 }
 
 /// The same with other bounds.
+#[boxed]
 pub async fn serve_with(
     listener: TcpListener,
     router: Router,

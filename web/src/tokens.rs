@@ -1,6 +1,7 @@
 //! Access tokens (RFC 9068: JWTs of the type `at+jwt`), issued and verified. It refuses every algorithm but EdDSA over
 //! Ed25519, and every key that is not in the keys file.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -235,6 +236,7 @@ impl Tokens {
 
     /// Who the bearer of an access token or an API key is, now; else 401. 503 when nobody can tell whether the session has
     /// ended, or the key is good.
+    #[boxed]
     pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Problem> {
         if bearer.starts_with(api_keys::PREFIX) {
             let door = self.api_keys.as_ref().ok_or_else(Problem::invalid_token)?;

@@ -6,6 +6,7 @@ mod backoff;
 mod leader;
 mod page;
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,7 @@ impl Relay {
 
     /// Leads or stands by until `shutdown`, whatever breaks. Then it publishes nothing more, stores how far it got and
     /// gives the lease up, within a bounded time.
+    #[boxed]
     pub async fn run(self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new(&self.options);
         loop {

@@ -1,6 +1,7 @@
 //! What goes on in the background of every command-api process: mail is sent, what was begun is finished, what expired is
 //! forgotten. Any number of processes may do it at once: the vault hands each piece to one of them.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ struct Job {
 
 impl Housekeeping {
     /// Until shutdown. What fails is logged and tried again. A mail server that is slow holds up mail alone.
+    #[boxed]
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}

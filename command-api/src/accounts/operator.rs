@@ -1,6 +1,7 @@
 //! The first operator: made where the system runs, by somebody who holds its keys. Nothing is open by default, so nobody
 //! can become one over HTTP before there is one.
 
+use async_recursion::async_recursion as boxed;
 use events::account::Profile;
 use events::{Actor, CommandId, Personal};
 use secrecy::{ExposeSecret, SecretString};
@@ -50,6 +51,7 @@ pub struct Operator {
 }
 
 /// Makes a verified account with the role `operator`, and a second factor that waits for its first code.
+#[boxed]
 pub async fn create(
     stores: &Stores,
     app_name: &str,

@@ -8,6 +8,7 @@ mod log;
 mod report;
 mod rows;
 
+use async_recursion::async_recursion as boxed;
 use event_store::{EventStore, Filter};
 use events::Position;
 use read_models::{ProjectionStore, ReadModel, Status};
@@ -54,6 +55,7 @@ pub enum Fault {
 
 /// Verifies the log (versions, hash chains, gapless positions) and the live generation of each read model. May run while
 /// everything serves. Holds the last version and hash of every stream in memory, about 150 bytes each.
+#[boxed]
 pub async fn verify(
     log: &dyn EventStore,
     store: &dyn ProjectionStore,

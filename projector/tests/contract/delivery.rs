@@ -181,7 +181,7 @@ pub async fn two_projectors_double_nothing(world: &World) {
             batch: 7,
             ..Options::default()
         };
-        world.projector_with(Arc::clone(&world.store), world.models.clone(), options)
+        world.projector_with(world.store.clone(), world.models.clone(), options)
     });
     world.history(1, 60).await;
     world.caught_up().await;

@@ -296,7 +296,7 @@ async fn a_checkpoint_beyond_the_log_stops_the_read_model_and_asks_for_a_rebuild
     projector.stop().await;
     crate::verifying::move_checkpoint(&world, "accounts", 1_000_000).await;
     let projector = world.projector_with(
-        Arc::clone(&world.store),
+        world.store.clone(),
         world.models.clone(),
         Options::default(),
     );

@@ -28,7 +28,7 @@ async fn a_changed_definition_is_built_beside_the_live_one_and_swapped_in() {
         rebuilding_page: 20,
         ..Options::default()
     };
-    let projector = world.projector_with(Arc::clone(&world.store), world.models.clone(), options);
+    let projector = world.projector_with(world.store.clone(), world.models.clone(), options);
     let building = async {
         let mut status = projector.status.clone();
         let swapped = status.wait_for(projector::Status::is_following);
@@ -95,7 +95,7 @@ async fn other_read_models_go_on_while_one_is_built() {
         rebuilding_page: 10,
         ..Options::default()
     };
-    let projector = world.projector_with(Arc::clone(&world.store), world.models.clone(), options);
+    let projector = world.projector_with(world.store.clone(), world.models.clone(), options);
     world.history(101, 1).await;
     world.caught_up_in(&*world.store, &world.models[1..]).await;
     assert!(

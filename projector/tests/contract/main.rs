@@ -6,6 +6,7 @@
 mod delivery;
 mod failures;
 mod generations;
+mod mirrors;
 mod operations;
 mod samples;
 mod servers;

@@ -206,7 +206,7 @@ async fn a_rebuild_that_is_killed_goes_on_where_it_was_and_one_can_be_cancelled(
     };
     let slow = || {
         let (store, models) = (Arc::clone(&world.store), world.models.clone());
-        world.projector_with(store, models, options.clone())
+        world.operated_with(store, models, options.clone())
     };
     let projector = slow();
     world.ask(Event::RebuildRequested { compare: false }).await;
@@ -232,7 +232,7 @@ async fn a_rebuild_that_is_killed_goes_on_where_it_was_and_one_can_be_cancelled(
     world.ask(Event::RebuildRequested { compare: false }).await;
     let begun = eventually(SOON, reached).await;
     projector.kill().await;
-    let projector = world.projector_with(Arc::clone(&world.store), quick, Options::default());
+    let projector = world.operated_with(Arc::clone(&world.store), quick, Options::default());
     assert_eq!(world.over(3).await.progress.phase, Phase::Live);
     let (_, now) = world
         .store
@@ -384,7 +384,7 @@ async fn an_older_and_a_newer_definition_are_read_and_fed_side_by_side() {
         group: "newer".into(),
         ..Options::default()
     };
-    let new = world.projector_with(Arc::clone(&world.store), vec![changed.clone()], options);
+    let new = world.operated_with(Arc::clone(&world.store), vec![changed.clone()], options);
     eventually(SOON, || reader.is_built(&changed)).await;
     let both = async |id: u128| {
         for model in [model, &changed] {

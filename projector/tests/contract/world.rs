@@ -10,7 +10,7 @@ use broker::{Broker, MemoryBroker, Relay, RelayOptions};
 use event_store::{EventStore, Filter};
 use events::{Partition, Position, partition_of};
 use projector::{Options, Projector, Report, Rows, Status, built_in, verify};
-use read_models::{Checkpoint, OperatedStore, ReadModel, Row, RowKey, Value};
+use read_models::{Checkpoint, OperatedStore, ProjectionStore, ReadModel, Row, RowKey, Value};
 use serde_json::Value as Json;
 use test_support::{Postgres, RabbitMq, TempDir, eventually, temp_dir};
 use tokio::sync::watch;
@@ -153,29 +153,28 @@ impl World {
     }
 
     pub fn projector(&self) -> Running<Status> {
-        self.projector_with(
-            Arc::clone(&self.store),
-            self.models.clone(),
-            Options::default(),
-        )
+        self.operated_with(self.store.clone(), self.models.clone(), Options::default())
     }
 
+    /// On a database that operators ask nothing of.
     pub fn projector_with(
+        &self,
+        store: Arc<dyn ProjectionStore>,
+        models: Vec<ReadModel>,
+        options: Options,
+    ) -> Running<Status> {
+        let (log, broker) = (Arc::clone(&self.log), Arc::clone(&self.broker));
+        run(Projector::new(log, broker, store, models, options))
+    }
+
+    pub fn operated_with(
         &self,
         store: Arc<dyn OperatedStore>,
         models: Vec<ReadModel>,
         options: Options,
     ) -> Running<Status> {
         let (log, broker) = (Arc::clone(&self.log), Arc::clone(&self.broker));
-        let projector = Projector::operated(log, broker, store, models, options);
-        let (status, token) = (projector.status(), CancellationToken::new());
-        let run = projector.run(token.clone());
-        let task = tokio::spawn(async move { run.await.expect("the projector begins") });
-        Running {
-            status,
-            token,
-            task: Some(task),
-        }
+        run(Projector::operated(log, broker, store, models, options))
     }
 
     /// Appends one event to a stream.
@@ -243,13 +242,16 @@ impl World {
         self.caught_up_in(&*self.store, &self.models).await;
     }
 
-    pub async fn caught_up_in(&self, store: &dyn OperatedStore, models: &[ReadModel]) {
+    pub async fn caught_up_in(&self, store: &dyn ProjectionStore, models: &[ReadModel]) {
         let marks = &self.marks().await;
         for model in models {
             eventually(SOON, || async move {
-                match store.status(model).await {
-                    Ok(Some(status)) if status.checkpoints == *marks => Ok(()),
-                    other => Err(other.map(|status| status.map(|status| status.checkpoints))),
+                let Some(live) = store.live(&model.name).await.ok().flatten() else {
+                    return Err(None);
+                };
+                match store.checkpoints(&live).await {
+                    Ok((_, checkpoints)) if checkpoints == *marks => Ok(()),
+                    other => Err(Some(other)),
                 }
             })
             .await;
@@ -268,7 +270,7 @@ impl World {
             broker: Arc::new(MemoryBroker::new()),
             ..self.share()
         };
-        let projector = quiet.projector_with(Arc::clone(&store), self.models.clone(), options);
+        let projector = quiet.operated_with(store.clone(), self.models.clone(), options);
         self.caught_up_in(&*store, &self.models).await;
         projector.stop().await;
         self.tables_in(&*store).await
@@ -290,7 +292,7 @@ impl World {
         self.tables_in(&*self.store).await
     }
 
-    pub async fn tables_in(&self, store: &dyn OperatedStore) -> Vec<Table> {
+    pub async fn tables_in(&self, store: &dyn ProjectionStore) -> Vec<Table> {
         let mut tables = Vec::new();
         for model in &self.models {
             let generation = store.live(&model.name).await.unwrap().expect("it is built");
@@ -364,6 +366,17 @@ pub struct Table {
     pub model: String,
     pub checkpoints: Vec<Checkpoint>,
     pub rows: BTreeMap<(Partition, RowKey), Row>,
+}
+
+fn run(projector: Projector) -> Running<Status> {
+    let (status, token) = (projector.status(), CancellationToken::new());
+    let run = projector.run(token.clone());
+    let task = tokio::spawn(async move { run.await.expect("the projector begins") });
+    Running {
+        status,
+        token,
+        task: Some(task),
+    }
 }
 
 async fn read_store(url: &str) -> Arc<dyn OperatedStore> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use crate::{Error, sql};
+use crate::{Error, patience, sql};
 
 /// Connections of one store, beside the one that listens.
 const CONNECTIONS: u32 = 16;
@@ -21,8 +21,6 @@ const IDLE_IN_TRANSACTION: &str = "5s";
 /// The longest wait for a lock, and for a statement.
 const LOCK: &str = "5s";
 pub(super) const STATEMENT: Duration = Duration::from_mins(1);
-/// A server that is gone without a word ends no statement by itself; this does, later than the server would.
-const ANSWER: Duration = Duration::from_secs(75);
 
 /// A pool that connects when it is used.
 pub(super) fn lazy(url: &str, read_only: bool, statement: Duration) -> Result<PgPool, Error> {
@@ -71,10 +69,5 @@ pub(super) fn lazy(url: &str, read_only: bool, statement: Duration) -> Result<Pg
 pub(super) async fn within<T, E: From<Error>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    match tokio::time::timeout(ANSWER, work).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            Err(Error::Unavailable(format!("PostgreSQL did not answer within {ANSWER:?}")).into())
-        }
-    }
+    patience::within("PostgreSQL", work).await
 }

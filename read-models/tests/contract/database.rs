@@ -9,13 +9,27 @@ use read_models::{
     ReadModel, OperatedStore, Row, RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
-use test_support::{Postgres, TempDir, temp_dir};
+use test_support::{MariaDb, MongoDb, Postgres, TempDir, temp_dir};
 use uuid::Uuid;
 
-/// Makes a test of each function for each database that projections can write to. A mirror adds its own line, and passes
-/// all of it without any reading side.
+/// Makes a test of each function for each database that projections can write to. A mirror passes all of it without any
+/// reading side.
 macro_rules! on_every {
-    ($($test:ident),* $(,)?) => { crate::database::on_both!($($test),*); };
+    ($($test:ident),* $(,)?) => {
+        crate::database::on_both!($($test),*);
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::database::Database::mariadb().await).await;
+            })*
+        }
+        mod mongodb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::database::Database::mongodb().await).await;
+            })*
+        }
+    };
 }
 pub(crate) use on_every;
 
@@ -64,6 +78,20 @@ impl Database {
         }
     }
 
+    pub async fn mariadb() -> Self {
+        Self {
+            url: MariaDb::shared().await.fresh_database().await,
+            folder: None,
+        }
+    }
+
+    pub async fn mongodb() -> Self {
+        Self {
+            url: MongoDb::shared().await.fresh_database(),
+            folder: None,
+        }
+    }
+
     /// The same database once more.
     pub fn share(&self) -> Self {
         Self {
@@ -76,8 +104,17 @@ impl Database {
         self.url.starts_with("sqlite")
     }
 
+    pub fn is_mongodb(&self) -> bool {
+        self.url.starts_with("mongodb")
+    }
+
     /// What a projection needs, and no more.
     pub async fn open(&self) -> Arc<dyn ProjectionStore> {
+        if self.url.starts_with("mysql") || self.is_mongodb() {
+            return read_models::open_mirror(&self.url, Options::default())
+                .await
+                .unwrap();
+        }
         self.open_to_read().await
     }
 

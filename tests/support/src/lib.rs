@@ -1,4 +1,4 @@
-//! What tests stand on: private PostgreSQL and RabbitMQ servers, the real `showcaller` binary as a process, free
+//! What tests stand on: private PostgreSQL, MariaDB, MongoDB-compatible and RabbitMQ servers, the real `showcaller` binary as a process, free
 //! ports, temporary folders, and waiting on a condition with a deadline.
 //!
 //! Every server listens on a free loopback port, keeps its data in a temporary folder, and is stopped together with
@@ -12,6 +12,9 @@
 mod folder;
 mod guard;
 mod http;
+mod mariadb;
+mod mongodb;
+mod owner;
 mod ports;
 mod postgres;
 mod rabbitmq;
@@ -20,6 +23,8 @@ mod totp;
 mod wait;
 
 pub use folder::{TempDir, files_containing, temp_dir};
+pub use mariadb::{MariaDb, mariadb};
+pub use mongodb::MongoDb;
 pub use ports::free_port;
 pub use postgres::{Postgres, psql};
 pub use rabbitmq::{Depth, RabbitMq};

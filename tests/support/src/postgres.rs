@@ -3,7 +3,6 @@
 //! Refuses: to run without the real server, to listen beyond loopback, and to share a database between tests.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::guard::Guard;
+use crate::owner::Owner;
 use crate::ports::free_port;
-use crate::wait::{becomes_true, blocking};
+use crate::wait::{becomes_true, blocking, succeeds};
 
 const USER: &str = "showcaller";
 const INSTALL: &str =
@@ -126,9 +126,9 @@ pub async fn psql(url: &str, sql: &str) -> String {
 
 impl Server {
     fn start() -> Self {
-        let (port, owner) = (free_port(), Owner::find());
+        let (port, owner) = (free_port(), Owner::find("postgres"));
         let guard = Guard::new("postgres", "QUIT", |folder| {
-            let mut command = owner.command("postgres", folder);
+            let mut command = owner.command(&binaries().join("postgres"), folder);
             command
                 .arg("-D")
                 .arg(folder.join("data"))
@@ -144,7 +144,7 @@ impl Server {
             command
         });
         owner.take(guard.folder());
-        let mut initdb = owner.command("initdb", guard.folder());
+        let mut initdb = owner.command(&binaries().join("initdb"), guard.folder());
         initdb.args([
             "--no-sync",
             "--encoding=UTF8",
@@ -192,54 +192,6 @@ impl Server {
     }
 }
 
-/// The account that PostgreSQL runs under: it refuses to run as root.
-struct Owner(Option<(u32, u32)>);
-
-impl Owner {
-    fn find() -> Self {
-        if fs::metadata("/proc/self").is_ok_and(|own| own.uid() != 0) {
-            return Self(None);
-        }
-        let accounts = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
-        let account = |name: &str| {
-            let mut fields = accounts
-                .lines()
-                .map(|line| line.split(':'))
-                .find(|line| line.clone().next() == Some(name))?;
-            Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
-        };
-        let found = account("postgres").or_else(|| account("nobody"));
-        Self(Some(found.expect(
-            "as root, PostgreSQL needs an account postgres or nobody to run under",
-        )))
-    }
-
-    /// Hands the folder to the account, and lets nobody else in.
-    fn take(&self, folder: &Path) {
-        if let Some((user, group)) = self.0 {
-            chown(folder, Some(user), Some(group)).expect("root may hand a folder over");
-        }
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("the folder is ours");
-    }
-
-    fn command(&self, program: &str, folder: &Path) -> Command {
-        let program = binaries().join(program);
-        let mut command = match self.0 {
-            None => Command::new(program),
-            Some((user, group)) => {
-                let mut command = Command::new("setpriv");
-                command
-                    .args([format!("--reuid={user}"), format!("--regid={group}")])
-                    .arg("--clear-groups");
-                command.arg(program);
-                command
-            }
-        };
-        command.current_dir(folder).env("LC_ALL", "C.UTF-8");
-        command
-    }
-}
-
 /// The folder of the newest installed release's programs.
 fn binaries() -> PathBuf {
     let releases = fs::read_dir("/usr/lib/postgresql")
@@ -255,18 +207,4 @@ fn binaries() -> PathBuf {
     let installed = numbered
         .filter(|(_, path)| path.join("bin/initdb").exists() && path.join("bin/psql").exists());
     installed.max().expect(INSTALL).1.join("bin")
-}
-
-fn succeeds(mut command: Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{printed}{complaint}",
-        output.status
-    );
-    printed.trim_end().to_owned()
 }

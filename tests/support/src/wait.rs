@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::panic::Location;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -112,4 +113,19 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
             Err(error) => panic!("the test's runtime ended first: {error}"),
         },
     }
+}
+
+/// Runs a command to its end, and gives what it printed.
+pub(crate) fn succeeds(mut command: Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{printed}{complaint}",
+        output.status
+    );
+    printed.trim_end().to_owned()
 }
