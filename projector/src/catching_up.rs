@@ -219,6 +219,12 @@ impl CatchingUp {
             if !self.compared && !self.compare().await? {
                 return Ok(false);
             }
+            // Another process may bring the other table its messages sooner than this one hears of them.
+            let healing = self
+                .lanes
+                .iter()
+                .map(|lane| heal(&self.context, std::slice::from_ref(lane), Position::ZERO));
+            join_all(healing).await;
             self.context.store.swap(&self.build.generation).await
         };
         match arrived.await {

@@ -13,7 +13,7 @@ use crate::columns::Columns;
 use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Taken, take_together};
-use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SILENCE};
+use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SIDE_BY_SIDE_PAUSE, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
 
@@ -86,25 +86,34 @@ impl Consumer {
     async fn consume(&self, mut subscription: Box<dyn Subscription>) -> Result<(), broker::Error> {
         let mut complaints = Complaints::default();
         let mut heard = Instant::now();
+        // Another process is brought the messages, as far as is known; and where the log's head was seen.
+        let (mut stands_by, mut head) = (true, Position::ZERO);
         // When checkpoints that moved past events which change no row are due.
         let mut due: Option<Instant> = None;
         loop {
             let silent = heard + SILENCE;
-            let patience = due.map_or(silent, |due| due.min(silent)) - Instant::now();
+            let looks = stands_by && self.context.is_side_by_side();
+            let look = if looks { heard + SIDE_BY_SIDE_PAUSE } else { silent };
+            let patience = due.map_or(look, |due| due.min(look)) - Instant::now();
             let deliveries = tokio::select! {
                 () = self.context.shutdown.cancelled() => return Ok(()),
                 deliveries = subscription.next_batch(self.context.options.batch, patience) => deliveries?,
             };
             if let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() {
-                heard = Instant::now();
+                (heard, stands_by) = (Instant::now(), false);
                 if !self.project(&deliveries, &mut complaints).await {
                     return Ok(());
                 }
                 subscription.acknowledge(last).await?;
-            } else if Instant::now() >= silent {
-                // Not even a heartbeat: the relay may be down.
+            } else if Instant::now() >= look {
+                // Not even a heartbeat: the relay may be down, or another version is brought the messages.
+                let now = self.context.log.head().await.unwrap_or(head);
+                let moved = std::mem::replace(&mut head, now) != now;
+                stands_by |= Instant::now() >= silent;
                 heard = Instant::now();
-                heal(&self.context, &self.lanes(), Position::ZERO).await;
+                if moved || !looks {
+                    heal(&self.context, &self.lanes(), Position::ZERO).await;
+                }
             }
             if due.is_some_and(|due| Instant::now() >= due) {
                 flush(&self.lanes()).await;

@@ -3,6 +3,7 @@
 //! Refuses: to sleep through a shutdown.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use event_store::EventStore;
@@ -18,6 +19,9 @@ pub(crate) struct Context {
     pub(crate) store: Arc<dyn ProjectionStore>,
     /// The same database, where operators may ask for something.
     pub(crate) operated: Option<Arc<dyn OperatedStore>>,
+    /// For how many read models another version's definition is fed as well: then only one of the versions is brought
+    /// messages, and the other has to look at the log.
+    pub(crate) side_by_side: Arc<AtomicUsize>,
     pub(crate) options: Options,
     pub(crate) shutdown: CancellationToken,
 }
@@ -29,6 +33,11 @@ impl Context {
             shutdown: stop,
             ..self.clone()
         })
+    }
+
+    /// Messages may go to a process of another version.
+    pub(crate) fn is_side_by_side(&self) -> bool {
+        self.side_by_side.load(Ordering::Relaxed) > 0
     }
 
     /// Waits; false when the projector is to stop.

@@ -16,7 +16,8 @@ use crate::catching_up::CatchingUp;
 use crate::columns::Columns;
 use crate::context::Context;
 use crate::lane::Lane;
-use crate::options::{KEEPER_PAUSE, Pauses, SOON};
+use crate::options::{KEEPER_PAUSE, Pauses, RIVAL_PAUSE, SOON};
+use crate::rivals::Rivals;
 use crate::status::{Board, Status};
 use crate::wishes::{Book, Discards};
 
@@ -43,6 +44,7 @@ pub(crate) struct Feeds {
     /// Up to where the book was read, and what could not be done yet.
     read: Option<Version>,
     pending: Vec<(Version, Wish)>,
+    rivals: Rivals,
 }
 
 /// One generation that is fed.
@@ -99,10 +101,17 @@ impl Keeper {
             return Ok(KEEPER_PAUSE);
         };
         self.act(&*operated, log).await?;
-        self.arrange(operated.builds(&self.model.name, log).await?);
+        let builds = operated.builds(&self.model.name, log).await?;
+        let definition = &self.prepared.definition_hash;
+        let rivals = self.feeds.rivals.look(&self.context, definition, &builds);
+        let may_have_rivals = rivals.await?;
+        self.arrange(builds);
         let retried = self.retry(&*operated).await?;
-        let waits = !retried || !self.feeds.pending.is_empty();
-        Ok(if waits { SOON } else { KEEPER_PAUSE })
+        Ok(match () {
+            () if !retried || !self.feeds.pending.is_empty() => SOON,
+            () if may_have_rivals => RIVAL_PAUSE,
+            () => KEEPER_PAUSE,
+        })
     }
 
     /// Does what was asked for and is not done.

@@ -17,6 +17,7 @@ mod options;
 mod pace;
 mod projector;
 mod read_models;
+mod rivals;
 mod status;
 mod stretch;
 mod verify;

@@ -95,6 +95,7 @@ impl Projector {
             log,
             store,
             operated,
+            side_by_side: Arc::default(),
             options,
             shutdown,
         });

@@ -428,20 +428,6 @@ macro_rules! bookkeeping {
                 }))
             }
 
-            /// The events of a generation that were left out for good.
-            pub(crate) async fn discarded(
-                connection: &mut Connection,
-                table: &str,
-            ) -> Result<Vec<(StreamId, Position)>, Error> {
-                let sql = statement("SELECT stream, position FROM discarded WHERE generation = $1 ORDER BY position");
-                let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(table).fetch_all(connection).await?;
-                let event = |(stream, position): (String, i64)| {
-                    let stream = StreamId::parse(&stream).map_err(|_| damaged("a discarded event's stream"))?;
-                    Ok((stream, Position::from_i64(position)))
-                };
-                rows.into_iter().map(event).collect()
-            }
-
             /// Writes what a commit says of parked streams.
             pub(crate) async fn note_parking(
                 connection: &mut Connection,

@@ -116,7 +116,7 @@ fn moment(seconds: i64) -> Result<DateTime<Utc>, Error> {
 macro_rules! operations {
     ($name:ident, $books:ident, $connection:ty, $adapter:ident) => {
         pub(crate) mod $name {
-            use events::{LogIdentity, Position, Version};
+            use events::{LogIdentity, Position, StreamId, Version};
             use sqlx::Row as _;
 
             use super::$books as books;
@@ -139,7 +139,7 @@ macro_rules! operations {
                 let sql = built(format!("{GENERATION} model = $1 AND (live OR (serves AND definition_hash = $2))"));
                 let found = sqlx::query(sql).bind(&model.name).bind(definition).fetch_all(&mut *connection).await;
                 let rows = match found {
-                    Err(error) if crate::errors::is_absent(&error) => Vec::new(),
+                    Err(error) if crate::errors::is_absent(&error) || crate::errors::is_older(&error) => Vec::new(),
                     found => found?,
                 };
                 let (mut live, mut own) = (None, None);
@@ -419,6 +419,20 @@ macro_rules! operations {
                 rows.iter().map(|row| books::parked_row(row, 2)).collect()
             }
 
+            /// The events of a generation that were left out for good.
+            pub(crate) async fn discarded(
+                connection: &mut Connection,
+                table: &str,
+            ) -> Result<Vec<(StreamId, Position)>, Error> {
+                let sql = "SELECT stream, position FROM discarded WHERE generation = $1 ORDER BY position";
+                let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(table).fetch_all(connection).await?;
+                let event = |(stream, position): (String, i64)| {
+                    let stream = StreamId::parse(&stream).map_err(|_| damaged("a discarded event's stream"))?;
+                    Ok((stream, Position::from_i64(position)))
+                };
+                rows.into_iter().map(event).collect()
+            }
+
             pub(crate) async fn note(
                 connection: &mut Connection,
                 generation: &Generation,
@@ -467,7 +481,7 @@ macro_rules! operations {
             pub(crate) async fn rebuilds(connection: &mut Connection) -> Result<Vec<Rebuild>, Error> {
                 let found = sqlx::query_as::<_, BuildValues>(REBUILDS).bind(operations::TOLD).fetch_all(connection).await;
                 match found {
-                    Err(error) if crate::errors::is_absent(&error) => Ok(Vec::new()),
+                    Err(error) if crate::errors::is_absent(&error) || crate::errors::is_older(&error) => Ok(Vec::new()),
                     found => found?.into_iter().map(operations::rebuild).collect(),
                 }
             }
@@ -476,7 +490,7 @@ macro_rules! operations {
                 let found =
                     sqlx::query_as::<_, WaitingValues>(WAITING).bind(i64::from(limit)).fetch_all(connection).await;
                 match found {
-                    Err(error) if crate::errors::is_absent(&error) => Ok(Vec::new()),
+                    Err(error) if crate::errors::is_absent(&error) || crate::errors::is_older(&error) => Ok(Vec::new()),
                     found => found?.into_iter().map(operations::waiting).collect(),
                 }
             }

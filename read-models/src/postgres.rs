@@ -372,7 +372,7 @@ impl ProjectionStore for Postgres {
     }
 
     async fn discarded(&self, generation: &Generation) -> Result<Vec<(StreamId, Position)>, Error> {
-        within(async { books::discarded(&mut *self.pool.acquire().await?, &generation.table).await })
+        within(async { ops::discarded(&mut *self.pool.acquire().await?, &generation.table).await })
             .await
     }
 

@@ -376,7 +376,7 @@ impl ProjectionStore for Sqlite {
     }
 
     async fn discarded(&self, generation: &Generation) -> Result<Vec<(StreamId, Position)>, Error> {
-        books::discarded(&mut *self.reader().await?, &generation.table).await
+        ops::discarded(&mut *self.reader().await?, &generation.table).await
     }
 
     async fn scan(

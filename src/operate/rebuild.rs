@@ -112,10 +112,12 @@ pub async fn roll_back(models: &[ReadModel], settings: &Settings, name: &str) ->
             continue;
         };
         if back.generation.definition_hash != model.definition_hash() {
-            eprintln!(
-                "generation {} of {name} was built by another version: that version's projectors go back to it",
+            desk.close().await;
+            return Err(refused(format!(
+                "generation {} of {name} is of another definition of it: start that version's projector, then do this with \
+                 that version",
                 back.generation.number
-            );
+            )));
         }
         let asked = [desk.ask(model, &Command::RollBack).await?];
         desk.wait(&asked, async || Ok(true)).await?;

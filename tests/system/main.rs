@@ -31,4 +31,5 @@ mod mirrors;
 mod operators;
 mod pairs;
 mod postgrest;
+mod rebuild;
 mod refusals;

@@ -380,18 +380,19 @@ async fn an_older_and_a_newer_definition_are_read_and_fed_side_by_side() {
         .unwrap();
     assert!(reader.is_built(model).await.is_ok());
     assert!(reader.is_built(&changed).await.is_err(), "nobody has built it");
-    let options = Options {
-        group: "newer".into(),
-        ..Options::default()
-    };
-    let new = world.operated_with(Arc::clone(&world.store), vec![changed.clone()], options);
+    // Both are of one group: one of them alone is brought messages.
+    let models = vec![changed.clone()];
+    let new = world.operated_with(Arc::clone(&world.store), models, Options::default());
     eventually(SOON, || reader.is_built(&changed)).await;
     let both = async |id: u128| {
         for model in [model, &changed] {
+            let asked = std::time::Instant::now();
             eventually(SOON, || async {
                 reader.get(model, &key(id)).await.unwrap().is_some()
             })
             .await;
+            let took = asked.elapsed();
+            println!("revision {}: read after {took:?}", model.revision);
         }
     };
     world.history(11, 1).await;

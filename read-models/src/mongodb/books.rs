@@ -48,6 +48,9 @@ fn stored(document: &Document) -> Result<Stored, Error> {
         log: text("log")?,
         epoch: text("epoch")?,
         partitions: count("partitions")?,
+        // Nobody reads from a mirror through this program.
+        live: false,
+        serves: false,
     };
     raw.parse()
 }
