@@ -3,9 +3,11 @@
 
 mod app;
 mod config;
+mod metrics;
 mod mirrors;
 mod open;
 mod operate;
+mod otlp;
 mod secret_url;
 mod serve;
 mod served_log;
@@ -20,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use app::App;
 pub use command_api::{Aggregate, Decider, FieldProblem, Form, Given, Rule, When, given, rules};
-pub use events::{DecodeError, DomainEvent, Personal, RecordedEvent};
+pub use events::{DecodeError, DomainEvent, EventTypes, Personal, RecordedEvent};
 pub use read_models::testing::{GivenEvents, recorded};
 pub use read_models::{Access, Changes, ColumnType, Decimal, Merge, Op, ReadModel, Value};
 pub use uuid::Uuid;

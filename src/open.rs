@@ -25,6 +25,14 @@ pub async fn events_to_read(settings: &Settings) -> Result<Arc<dyn EventStore>> 
     open_events(settings, event_store::Options::read_only()).await
 }
 
+/// The event store, made with these options if it is not there yet.
+pub async fn events_with(
+    settings: &Settings,
+    options: event_store::Options,
+) -> Result<Arc<dyn EventStore>> {
+    open_events(settings, options).await
+}
+
 async fn open_events(
     settings: &Settings,
     options: event_store::Options,

@@ -137,7 +137,11 @@ pub async fn start(
     );
     let options = Options {
         gate,
-        deciders: app.deciders.iter().map(|&name| name.to_owned()).collect(),
+        deciders: app
+            .categories
+            .iter()
+            .map(|category| category.name.to_owned())
+            .collect(),
         clock: Arc::new(|| SystemClock.now()),
         tls,
         stride: 1,

@@ -6,6 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{Heartbeat, Message, MessageError, Partition};
 
+/// The MIME type of an event's body.
+pub(crate) const EVENT_MEDIA_TYPE: &str = "application/cloudevents+json";
+/// The MIME type of a heartbeat's body.
+pub(crate) const HEARTBEAT_MEDIA_TYPE: &str = "application/json";
+/// The header that carries the W3C trace context.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
 /// A message on its way out.
 #[derive(Debug, Clone)]
 pub struct Envelope {
@@ -41,12 +48,17 @@ impl Envelope {
         }
     }
 
+    /// The routing key without its partition, like `account.AccountRegistered`.
+    pub fn kind(&self) -> &str {
+        kind(&self.routing_key)
+    }
+
     /// The MIME type of the body.
     pub fn content_type(&self) -> &'static str {
         if is_heartbeat(&self.routing_key) {
-            "application/json"
+            HEARTBEAT_MEDIA_TYPE
         } else {
-            "application/cloudevents+json"
+            EVENT_MEDIA_TYPE
         }
     }
 }
@@ -69,6 +81,11 @@ impl Delivery {
     pub fn is_heartbeat(&self) -> bool {
         is_heartbeat(&self.routing_key)
     }
+
+    /// The routing key without its partition, like `account.AccountRegistered`.
+    pub fn kind(&self) -> &str {
+        kind(&self.routing_key)
+    }
 }
 
 /// `{partition}.heartbeat` and nothing more: an event's key has a third word.
@@ -76,6 +93,10 @@ fn is_heartbeat(routing_key: &str) -> bool {
     routing_key
         .split_once('.')
         .is_some_and(|(_, rest)| rest == "heartbeat")
+}
+
+fn kind(routing_key: &str) -> &str {
+    routing_key.split_once('.').map_or("", |(_, kind)| kind)
 }
 
 /// The partition a routing key begins with, if it does.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{DomainEvent, Personal};
+use crate::{DomainEvent, EventTypes, Personal};
 
 /// The category of account streams: `account-{id}`.
 pub const CATEGORY: &str = "account";
 
 /// What a person says of themselves. Absent fields are unknown.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {
     /// How others see the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,7 +38,7 @@ pub struct Profile {
 }
 
 /// A change of profile: for each field, left alone (absent), cleared (`null`), or set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProfileChange {
     /// The display name; it cannot be cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +49,7 @@ pub struct ProfileChange {
         skip_serializing_if = "Option::is_none",
         with = "double_option"
     )]
+    #[schemars(with = "Option<Personal<String>>")]
     pub given_name: Option<Option<Personal<String>>>,
     /// Family name.
     #[serde(
@@ -55,6 +57,7 @@ pub struct ProfileChange {
         skip_serializing_if = "Option::is_none",
         with = "double_option"
     )]
+    #[schemars(with = "Option<Personal<String>>")]
     pub family_name: Option<Option<Personal<String>>>,
     /// Telephone number.
     #[serde(
@@ -62,6 +65,7 @@ pub struct ProfileChange {
         skip_serializing_if = "Option::is_none",
         with = "double_option"
     )]
+    #[schemars(with = "Option<Personal<String>>")]
     pub phone: Option<Option<Personal<String>>>,
     /// Birth date.
     #[serde(
@@ -69,6 +73,7 @@ pub struct ProfileChange {
         skip_serializing_if = "Option::is_none",
         with = "double_option"
     )]
+    #[schemars(with = "Option<Personal<String>>")]
     pub birth_date: Option<Option<Personal<String>>>,
     /// Postal address.
     #[serde(
@@ -76,6 +81,7 @@ pub struct ProfileChange {
         skip_serializing_if = "Option::is_none",
         with = "double_option"
     )]
+    #[schemars(with = "Option<Personal<String>>")]
     pub address: Option<Option<Personal<String>>>,
     /// Country.
     #[serde(
@@ -83,17 +89,20 @@ pub struct ProfileChange {
         skip_serializing_if = "Option::is_none",
         with = "double_option"
     )]
+    #[schemars(with = "Option<Personal<String>>")]
     pub country: Option<Option<Personal<String>>>,
 }
 
 /// How a person wants the application to behave. In an event of change, absent means left alone.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// BCP 47 language tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"de-CH")]
     pub locale: Option<String>,
     /// IANA time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"Europe/Zurich")]
     pub time_zone: Option<String>,
     /// Colours of the interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +113,7 @@ pub struct Settings {
 }
 
 /// Colours of the interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Theme {
     /// What the device says.
@@ -116,7 +125,7 @@ pub enum Theme {
 }
 
 /// What happens to an account.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// Somebody registered; the address is not verified.
@@ -175,11 +184,13 @@ pub enum Event {
     /// The account may do more.
     RoleGranted {
         /// The role's name.
+        #[schemars(example = &"operator")]
         role: String,
     },
     /// The account may do less.
     RoleRevoked {
         /// The role's name.
+        #[schemars(example = &"operator")]
         role: String,
     },
     /// Everything known of the person was given out.
@@ -191,7 +202,7 @@ pub enum Event {
 }
 
 /// What stood for the person when the password changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PasswordProof {
     /// The password before.
@@ -200,7 +211,11 @@ pub enum PasswordProof {
     EmailLink,
 }
 
-impl DomainEvent for Event {}
+impl DomainEvent for Event {
+    fn described() -> Option<EventTypes> {
+        Some(EventTypes::of::<Self>())
+    }
+}
 
 /// Tells an absent field from one that is `null`.
 mod double_option {

@@ -1,16 +1,17 @@
 //! The events of an API key: what a program acts with in place of a person.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{DomainEvent, Personal};
+use crate::{DomainEvent, EventTypes, Personal};
 
 /// The category of API key streams: `apikey-{id}`.
 pub const CATEGORY: &str = "apikey";
 
 /// What happens to an API key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// Somebody made it.
@@ -20,6 +21,7 @@ pub enum Event {
         /// What its owner calls it.
         name: Personal<String>,
         /// What it allows.
+        #[schemars(extend("examples" = [["log:read"]]))]
         scopes: Vec<String>,
         /// When it ends by itself.
         expires_at: DateTime<Utc>,
@@ -34,7 +36,7 @@ pub enum Event {
 }
 
 /// Why an API key was revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RevokeReason {
     /// Somebody who may revoked it: the owner, or an operator.
@@ -47,4 +49,8 @@ pub enum RevokeReason {
     AccountErased,
 }
 
-impl DomainEvent for Event {}
+impl DomainEvent for Event {
+    fn described() -> Option<EventTypes> {
+        Some(EventTypes::of::<Self>())
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -33,28 +34,73 @@ pub struct Message {
     pub replay: Option<Uuid>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The form of numbers: JSON's own lose digits above 2⁵³ in many languages.
+const DIGITS: &str = "^[0-9]+$";
+/// The form of hashes and digests.
+const HEX: &str = "^[0-9a-f]{64}$";
+
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Wire<'a> {
+    /// The version of CloudEvents.
+    #[schemars(with = "String", extend("const" = "1.0"))]
     specversion: Cow<'a, str>,
+    /// The event's id: the same in every repetition.
+    #[schemars(with = "Uuid")]
     id: EventId,
+    /// `/showcaller/` and the log's id.
+    #[schemars(with = "String", regex(pattern = "^/showcaller/[0-9a-f-]{36}$"))]
     source: Cow<'a, str>,
+    /// What happened.
     #[serde(rename = "type")]
     type_name: Cow<'a, str>,
+    /// The stream: its category, `-`, and an id.
     subject: Cow<'a, str>,
+    /// The media type of `data`.
+    #[schemars(with = "String", extend("const" = "application/json"))]
     datacontenttype: Cow<'a, str>,
+    /// The id of the log that the event stands in.
     log: Uuid,
+    /// Which of the log's lives: restore and import draw a new one, and positions of another say nothing of this one.
     epoch: Uuid,
+    /// The event's place in the whole log.
+    #[schemars(with = "String", regex(pattern = DIGITS))]
     position: Cow<'a, str>,
+    /// The position of the event before it in its partition; `0` at the first.
+    #[schemars(with = "String", regex(pattern = DIGITS))]
     previous: Cow<'a, str>,
+    /// The partition of its stream.
+    #[schemars(with = "String", regex(pattern = DIGITS))]
     partition: Cow<'a, str>,
+    /// The event's place in its stream, from 1.
+    #[schemars(with = "String", regex(pattern = DIGITS))]
     version: Cow<'a, str>,
+    /// The version of the form of `data`.
+    #[schemars(with = "String", regex(pattern = DIGITS))]
     schemaversion: Cow<'a, str>,
+    /// SHA-256, chained over the stream.
+    #[schemars(with = "String", regex(pattern = HEX))]
     hash: Hash,
+    /// Who caused the event and when: the JSON text that was stored, an object of the form `Metadata`.
+    #[schemars(with = "String", extend("contentMediaType" = "application/json"))]
     metadata: Cow<'a, str>,
+    /// The replay that sends it again, if an operator's does: no news, so no side effect may come of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replay: Option<Uuid>,
+    /// The event, as it was stored.
     #[serde(borrow)]
+    #[schemars(with = "serde_json::Value")]
     data: &'a RawValue,
+}
+
+/// Of the JSON that it becomes.
+impl JsonSchema for Message {
+    fn schema_name() -> Cow<'static, str> {
+        "CloudEvent".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Wire::json_schema(generator)
+    }
 }
 
 impl Message {
@@ -124,15 +170,18 @@ impl Message {
 }
 
 /// What the relay says of a partition when there is nothing new: a lost last message is noticed by it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heartbeat {
     /// The log it speaks of.
     pub log: LogIdentity,
     /// The partition.
+    #[schemars(with = "u16")]
     pub partition: Partition,
     /// The position of the partition's last published event.
+    #[schemars(with = "u64")]
     pub position: Position,
     /// The partition's running digest after that event.
+    #[schemars(with = "String", regex(pattern = HEX))]
     pub digest: Digest,
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::RecordedEvent;
+use crate::{EventTypes, RecordedEvent};
 
 /// Why a stored event could not be read as the domain's type.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,12 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync {
     /// Turns the data of an older schema version into today's form, and maybe an old type name into today's.
     fn upcast(type_name: &str, _schema_version: u16, data: Value) -> (String, Value) {
         (type_name.to_owned(), data)
+    }
+
+    /// What others may know of these events, for the description of the messages: `Some(EventTypes::of::<Self>())`, where
+    /// the enum derives `schemars::JsonSchema`. Else only the category is described.
+    fn described() -> Option<EventTypes> {
+        None
     }
 
     /// Splits an event into its type name and its data.

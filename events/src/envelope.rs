@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
@@ -60,15 +61,17 @@ impl<'de> Deserialize<'de> for Actor {
 }
 
 /// What is known of how an event came about. Unknown fields of later versions are ignored on reading.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
     /// The command that appended the event.
+    #[schemars(with = "Uuid")]
     pub command_id: CommandId,
     /// The request that everything which followed from it shares.
     pub correlation_id: Uuid,
     /// What directly caused the event: the command, or another event.
     pub causation_id: Uuid,
-    /// Who did it.
+    /// Who did it: `account:` with an id, `anonymous`, or `system:` with a task.
+    #[schemars(with = "String")]
     pub actor: Actor,
     /// The session whose token was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -239,7 +240,7 @@ impl From<StreamId> for String {
 }
 
 /// Which log this is. Checkpoints, tokens and messages carry it: what was said of one log says nothing of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct LogIdentity {
     /// Drawn when the log is made.
     pub log: Uuid,

@@ -7,9 +7,11 @@ mod envelope;
 mod hash;
 mod ids;
 mod personal;
+mod types;
 
 pub mod account;
 pub mod api_key;
+pub mod operator;
 pub mod projection;
 pub mod session;
 
@@ -21,3 +23,4 @@ pub use ids::{
     Category, CommandId, EventId, InvalidId, LogIdentity, Partition, Position, StreamId, Version,
 };
 pub use personal::{Ciphertext, PERSONAL_MARKER, Personal};
+pub use types::{EventType, EventTypes, envelope_schemas};

@@ -3,8 +3,10 @@
 //! A plain [`Personal`] serialises as `{"$personal": value}`; the command path replaces each such marker by its
 //! ciphertext before anything is stored. A stored event that still holds a marker is a defect, so reading one fails.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::InvalidId;
@@ -117,6 +119,24 @@ impl<T: Serialize> Serialize for Personal<T> {
 impl<'de, T> Deserialize<'de> for Personal<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ciphertext::deserialize(deserializer).map(Self::Sealed)
+    }
+}
+
+/// What others see of it: a text, whatever is in it.
+impl<T> JsonSchema for Personal<T> {
+    fn schema_name() -> Cow<'static, str> {
+        "Personal".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^enc1\.[0-9a-f-]{36}\.[A-Za-z0-9_-]+\.[0-9a-f-]{36}\.[^.]+\.[A-Za-z0-9_-]+$",
+        })
     }
 }
 

@@ -1,16 +1,17 @@
 //! The events of a session: one log-in on one device, until it ends.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{DomainEvent, Personal};
+use crate::{DomainEvent, EventTypes, Personal};
 
 /// The category of session streams: `session-{id}`.
 pub const CATEGORY: &str = "session";
 
 /// What happens to a session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// Somebody logged in.
@@ -36,7 +37,7 @@ pub enum Event {
 }
 
 /// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The account was closed.
@@ -55,4 +56,8 @@ pub enum EndReason {
     AccountErased,
 }
 
-impl DomainEvent for Event {}
+impl DomainEvent for Event {
+    fn described() -> Option<EventTypes> {
+        Some(EventTypes::of::<Self>())
+    }
+}

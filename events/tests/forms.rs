@@ -3,6 +3,7 @@
 
 use events::account::{Event as Account, ProfileChange};
 use events::api_key::Event as ApiKey;
+use events::operator::Event as Operator;
 use events::projection::Event as Projection;
 use events::session::Event as Session;
 use events::{DomainEvent, Personal};
@@ -125,6 +126,16 @@ fn every_form_of_an_api_key_event_is_read_and_written_as_it_was() {
             &json!({"account_id": ID, "reason": reason}),
         );
     }
+}
+
+#[test]
+fn every_form_of_an_operators_event_is_read_and_written_as_it_was() {
+    let data =
+        json!({"os_user": "ada", "uid": 1000, "verb": "streams show", "subject": "account-1"});
+    stays::<Operator>("PersonalDataRevealed", &data);
+    let mut with_sudo = data;
+    with_sudo["login_uid"] = json!(1001);
+    stays::<Operator>("PersonalDataRevealed", &with_sudo);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Ahead {
     found: HashSet<Search>,
     cache: Cache,
     events: usize,
+    /// Events committed and not counted yet.
+    committed: usize,
 }
 
 impl Ahead {
@@ -75,7 +77,13 @@ impl Ahead {
             // Before the first event the table is empty.
             cache: Cache::new(cached_rows, stored == Checkpoint::default()),
             events: 0,
+            committed: 0,
         }
+    }
+
+    /// How many events were committed since this was last asked.
+    pub(crate) fn take_count(&mut self) -> u64 {
+        std::mem::take(&mut self.committed) as u64
     }
 
     /// Something waits for a commit.
@@ -371,7 +379,7 @@ impl Ahead {
     /// The database has what was taken in.
     pub(crate) fn committed(&mut self, writes: RowWrites) {
         self.stored = self.reached;
-        self.events = 0;
+        self.committed += std::mem::take(&mut self.events);
         for (key, row) in writes.upserts {
             self.cache.put(key, Some(row));
         }

@@ -13,9 +13,11 @@ use crate::columns::Columns;
 use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Taken, take_together};
+use crate::metrics;
 use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SIDE_BY_SIDE_PAUSE, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
+use crate::traces::Projecting;
 
 pub(crate) struct Consumer {
     pub(crate) context: Arc<Context>,
@@ -29,10 +31,11 @@ impl Consumer {
     /// Until shutdown: subscribes, consumes, and does it again when the subscription breaks.
     pub(crate) async fn run(self) {
         while let Some(subscription) = self.subscribe().await {
-            self.report(true);
+            self.report(|status| &mut status.subscribed, true);
+            self.report(|status| &mut status.consuming, false);
             let end = self.consume(subscription).await;
             flush(&self.lanes()).await;
-            self.report(false);
+            self.report(|status| &mut status.subscribed, false);
             match end {
                 Ok(()) => return,
                 Err(error) => {
@@ -101,6 +104,7 @@ impl Consumer {
             };
             if let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() {
                 (heard, stands_by) = (Instant::now(), false);
+                self.report(|status| &mut status.consuming, true);
                 if !self.project(&deliveries, &mut complaints).await {
                     return Ok(());
                 }
@@ -126,7 +130,23 @@ impl Consumer {
 
     /// Brings a batch to every lane. False when the projector is to stop before it was done.
     async fn project(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
+        let (began, traces) = (
+            Instant::now(),
+            Projecting::begin(deliveries, self.partition),
+        );
+        let goes_on = self.take(deliveries, complaints).await;
+        traces.end(goes_on);
+        metrics::TOOK.took(began.elapsed());
+        metrics::BATCH.size(deliveries.len());
+        metrics::MESSAGES.add(deliveries.len() as u64);
+        goes_on
+    }
+
+    async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
+        for lane in &self.lanes {
+            lane.board.hear(batch.target());
+        }
         let mut gap = false;
         if let Some((count, reason)) = &batch.unreadable {
             if complaints.due() {
@@ -152,14 +172,17 @@ impl Consumer {
                 gap |= lane.compare(beat).await;
             }
         }
+        if gap {
+            metrics::HEALED.add(1);
+        }
         !gap || heal(&self.context, &self.lanes(), batch.target()).await
     }
 
-    fn report(&self, subscribed: bool) {
-        self.status.send_modify(|status| {
-            if let Some(place) = status.subscribed.get_mut(usize::from(self.partition.0)) {
-                *place = subscribed;
-            }
+    /// Says of the partition that this is so.
+    fn report(&self, of: impl FnOnce(&mut Status) -> &mut Vec<bool>, is: bool) {
+        self.status.send_if_modified(|status| {
+            let place = of(status).get_mut(usize::from(self.partition.0));
+            place.is_some_and(|place| std::mem::replace(place, is) != is)
         });
     }
 }

@@ -6,13 +6,17 @@
 mod ahead;
 mod cache;
 mod catching_up;
+mod clock;
 mod columns;
 mod comparing;
 mod consumer;
 mod context;
+mod heads;
 mod healing;
 mod keeper;
 mod lane;
+pub mod metrics;
+mod observing;
 mod options;
 mod pace;
 mod projector;
@@ -20,6 +24,7 @@ mod read_models;
 mod rivals;
 mod status;
 mod stretch;
+mod traces;
 mod verify;
 mod wishes;
 

@@ -17,6 +17,7 @@ use crate::columns::Columns;
 use crate::consumer::Consumer;
 use crate::context::Context;
 use crate::keeper::{Feeds, Keeper};
+use crate::observing::Observing;
 use crate::options::{Options, Pauses};
 use crate::status::{PartitionStatus, ReadModelStatus, Status};
 use crate::wishes::Follower;
@@ -79,6 +80,7 @@ impl Projector {
 
     /// Projects until `shutdown`, then finishes the batches in hand, acknowledges them, and returns. Databases and
     /// brokers that are down are waited for; only what waiting cannot mend is an error.
+    #[expect(clippy::too_many_lines, reason = "it starts everything, in order")]
     #[boxed]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self {
@@ -103,6 +105,9 @@ impl Projector {
             return Ok(());
         };
         let partitions = context.log.identity().partitions;
+        let (observed, prepared): (Vec<_>, Vec<_>) = prepared
+            .into_iter()
+            .partition(|prepared| prepared.model.observed);
         status.send_replace(first_status(&prepared, partitions));
         let names = prepared.iter().map(|prepared| prepared.model.name.as_str());
         let follower = Follower::new(Arc::clone(&context), names);
@@ -110,6 +115,19 @@ impl Projector {
             return Ok(());
         };
         let mut tasks = JoinSet::new();
+        for Prepared {
+            model, generation, ..
+        } in observed
+        {
+            let observing = Observing {
+                context: Arc::clone(&context),
+                model,
+                generation: Arc::new(generation),
+                live: false,
+                status: status.subscribe(),
+            };
+            tasks.spawn(observing.run());
+        }
         let columns = Arc::new(Columns::new(partitions));
         for (index, prepared) in prepared.into_iter().enumerate() {
             let keeper = Keeper {
@@ -220,5 +238,6 @@ fn first_status(prepared: &[Prepared], partitions: u16) -> Status {
     Status {
         read_models: read_models.collect(),
         subscribed: vec![false; usize::from(partitions)],
+        consuming: vec![false; usize::from(partitions)],
     }
 }

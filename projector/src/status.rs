@@ -4,6 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use events::Position;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::heads::Heads;
 
 /// How every read model stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +15,9 @@ pub struct Status {
     pub read_models: Vec<ReadModelStatus>,
     /// For each partition: its queue is subscribed to.
     pub subscribed: Vec<bool>,
+    /// For each partition: its messages come to this process, and not to another one of its group. Stands until they come to
+    /// another subscription, also while the broker is down.
+    pub consuming: Vec<bool>,
 }
 
 /// How one read model stands.
@@ -32,6 +38,12 @@ pub struct ReadModelStatus {
 pub struct PartitionStatus {
     /// The last event that was committed, as far as this process knows.
     pub position: Position,
+    /// The last event that is known of, from messages, heartbeats or the log; never before `position`.
+    pub head: Position,
+    /// When the first event was heard of that is not committed, to a tenth of a second; `None` when none is.
+    pub behind_since: Option<Instant>,
+    /// Events committed since this process began, those that change no row included.
+    pub events: u64,
     /// How many of its streams are parked.
     pub parked: usize,
     /// What it is at.
@@ -81,6 +93,7 @@ pub(crate) struct Board {
     generation: u32,
     partition: usize,
     latest: Mutex<PartitionStatus>,
+    heads: Mutex<Heads>,
 }
 
 impl Board {
@@ -96,6 +109,7 @@ impl Board {
             generation,
             partition,
             latest: Mutex::default(),
+            heads: Mutex::default(),
         }
     }
 
@@ -103,6 +117,29 @@ impl Board {
     pub(crate) fn latest(&self) -> PartitionStatus {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.clone()
+    }
+
+    /// There is an event at this position.
+    pub(crate) fn hear(&self, position: Position) {
+        let heads = self.look(|heads| heads.hear(position, Instant::now()));
+        self.write(|status| (status.head, status.behind_since) = heads);
+    }
+
+    /// Everything up to this position is committed; so many events more than before.
+    pub(crate) fn reach(&self, position: Position, events: u64) {
+        let heads = self.look(|heads| heads.reach(position));
+        self.write(|status| {
+            (status.head, status.behind_since) = heads;
+            status.position = position;
+            status.events += events;
+        });
+    }
+
+    fn look(&self, work: impl FnOnce(&mut Heads)) -> (Position, Option<Instant>) {
+        // Whole after every statement, so a panic elsewhere spoils nothing.
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut heads);
+        (heads.head(), heads.behind_since())
     }
 
     pub(crate) fn write(&self, change: impl FnOnce(&mut PartitionStatus)) {

@@ -18,6 +18,7 @@ mod key;
 mod listeners;
 mod lists;
 mod live;
+pub mod metrics;
 mod negotiation;
 mod operations;
 mod parameters;

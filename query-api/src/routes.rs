@@ -75,6 +75,7 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(&name, &caller)?;
+    let after = hosted.awaited(after);
     let reach = access::reach(&hosted.model, &caller)?;
     let offered = [Form::Json, Form::Object, Form::Csv, Form::Events];
     let form = negotiation::form(&headers, &offered)?;
@@ -130,6 +131,7 @@ async fn row(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
+    let after = hosted.awaited(after);
     let model = &*hosted.model;
     let reach = access::reach(model, &caller)?;
     let form = negotiation::form(headers, &[Form::Json, Form::Object, Form::Events])?;

@@ -65,6 +65,11 @@ pub(crate) struct Hosted {
 }
 
 impl Hosted {
+    /// What a question of this read model waits for: nothing, where no event makes its rows.
+    pub(crate) fn awaited(&self, token: Option<PositionToken>) -> Option<PositionToken> {
+        token.filter(|_| !self.model.observed)
+    }
+
     fn new(store: &Arc<dyn ReadStore>, model: ReadModel, cache: &Cache) -> Self {
         let (model, name) = (Arc::new(model.clone()), Arc::<str>::from(model.name));
         let (cache, forgotten) = (cache.clone(), Arc::clone(&name));

@@ -10,6 +10,7 @@ mod errors;
 mod feed;
 mod journal;
 mod live;
+#[cfg(feature = "mongodb")]
 mod mongodb;
 mod mysql;
 mod open;

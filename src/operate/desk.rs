@@ -160,12 +160,17 @@ impl Desk {
     }
 }
 
+/// The read models that are built from the log: not what the projector writes about itself.
+pub fn built(models: &[ReadModel]) -> impl Iterator<Item = &ReadModel> {
+    models.iter().filter(|model| !model.observed)
+}
+
 /// The read models of these names; none that there is not.
 pub fn named<'m>(models: &'m [ReadModel], names: &[String]) -> Result<Vec<&'m ReadModel>> {
     let find = |name: &String| {
-        let found = models.iter().find(|model| model.name == *name);
+        let found = built(models).find(|model| model.name == *name);
         found.ok_or_else(|| {
-            let known: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+            let known: Vec<&str> = built(models).map(|model| model.name.as_str()).collect();
             refused(format!(
                 "there is no read model {name:?}; there are: {}",
                 known.join(", ")

@@ -11,7 +11,7 @@ use read_models::{Build, Phase, ReadModel, Rebuild};
 use serde_json::{Value, json};
 
 use super::confirm::Consent;
-use super::desk::{Asked, Desk, named};
+use super::desk::{Asked, Desk, built, named};
 use super::exit::{Exit, refused};
 use super::out::Out;
 use crate::config::Settings;
@@ -47,7 +47,7 @@ pub struct RebuildArgs {
 /// Builds read models anew, beside what is read.
 pub async fn rebuild(models: &[ReadModel], settings: &Settings, args: &RebuildArgs) -> Result<Exit> {
     let models: Vec<&ReadModel> = if args.all {
-        models.iter().collect()
+        built(models).collect()
     } else {
         named(models, &args.names)?
     };

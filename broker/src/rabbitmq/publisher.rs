@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::link::{Link, unavailable};
 use super::topology::{EXCHANGE, declare_exchange, must_exist, short};
-use crate::port::{Envelope, Error, Publisher, Target, partition_of_key};
+use crate::port::{Envelope, Error, Publisher, TRACEPARENT, Target, partition_of_key};
 
 /// Channels to publish on: the broker works on them in parallel. A partition stays on one, which keeps its order.
 const LANES: usize = 4;
@@ -120,7 +120,7 @@ impl RabbitMqPublisher {
         if let Some(traceparent) = &envelope.traceparent {
             let mut headers = FieldTable::default();
             headers.insert(
-                "traceparent".into(),
+                TRACEPARENT.into(),
                 AMQPValue::LongString(traceparent.as_str().into()),
             );
             properties = properties.with_headers(headers);

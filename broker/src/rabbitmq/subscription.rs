@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::RabbitMqOptions;
 use super::link::Link;
 use super::topology::{declare_exchange, declare_queue};
-use crate::port::{Delivery, Error, Group, Subscription};
+use crate::port::{Delivery, Error, Group, Subscription, TRACEPARENT};
 
 /// How often a subscription that waits looks whether its connection is still up.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ fn convert(delivery: lapin::message::Delivery) -> Delivery {
         .properties
         .headers()
         .as_ref()
-        .and_then(|headers| headers.inner().get("traceparent"));
+        .and_then(|headers| headers.inner().get(TRACEPARENT));
     let traceparent = match header {
         Some(AMQPValue::LongString(text)) => Some(text.to_string()),
         Some(AMQPValue::ShortString(text)) => Some(text.to_string()),

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use showcaller::{Aggregate, Caller, Decider, DomainEvent, Form, Uuid};
+use showcaller::{Aggregate, Caller, Decider, DomainEvent, EventTypes, Form, Uuid};
 
 const MOST_SEATS: i64 = 1_000;
 
@@ -24,7 +25,7 @@ pub enum Command {
 }
 
 /// What may have happened to a class. Names and fields are storage format: past tense, for ever.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     ClassOpened { seats: i64 },
@@ -32,7 +33,12 @@ pub enum Event {
     BookingCancelled { account: Uuid },
 }
 
-impl DomainEvent for Event {}
+impl DomainEvent for Event {
+    /// For the description of the messages; leave it out, and others see that there are such events and no more.
+    fn described() -> Option<EventTypes> {
+        Some(EventTypes::of::<Self>())
+    }
+}
 
 /// Why a class says no.
 #[derive(Debug, PartialEq, thiserror::Error)]

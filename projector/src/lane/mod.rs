@@ -199,6 +199,9 @@ impl Lane {
         events: &[RecordedEvent],
         pace: Pace,
     ) -> Taken {
+        if let Some(last) = events.last() {
+            self.board.hear(last.position);
+        }
         self.work(Work::Take {
             after,
             through,
@@ -311,7 +314,7 @@ impl Lane {
             }
         }
         let covered = ahead.covered;
-        self.report(&ahead);
+        self.report(&mut ahead);
         held.ahead = Some(ahead);
         Ok(covered)
     }
@@ -370,11 +373,11 @@ impl Lane {
         Ok(())
     }
 
-    fn report(&self, ahead: &Ahead) {
+    fn report(&self, ahead: &mut Ahead) {
         self.waits.store(ahead.is_ahead(), Ordering::SeqCst);
         let following = self.is_following();
+        self.board.reach(ahead.stored.position, ahead.take_count());
         self.board.write(|status| {
-            status.position = ahead.stored.position;
             status.parked = ahead.parked_streams();
             if matches!(status.state, State::Retrying(_)) {
                 status.state = if following {

@@ -119,7 +119,12 @@ impl<'m> Subject<'m> {
         log: &dyn EventStore,
     ) -> Self {
         let mut report = ReadModelReport::new(&model.name);
-        let status = match standing {
+        let status = match standing.filter(|_| !model.observed) {
+            None if model.observed => {
+                let note = "not made of events: the projector writes it about itself";
+                report.notes.push(note.into());
+                None
+            }
             None => {
                 report.notes.push("not built yet".into());
                 None

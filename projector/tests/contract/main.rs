@@ -7,6 +7,7 @@ mod delivery;
 mod failures;
 mod generations;
 mod mirrors;
+mod observing;
 mod operations;
 mod samples;
 mod servers;

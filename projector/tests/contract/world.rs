@@ -117,7 +117,10 @@ impl World {
             log,
             broker,
             store,
-            models: built_in(),
+            models: built_in()
+                .into_iter()
+                .filter(|model| !model.observed)
+                .collect(),
             events_url,
             database_url,
             _folder: folder,

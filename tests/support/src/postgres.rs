@@ -44,6 +44,26 @@ impl Postgres {
         blocking(|| Self(Arc::new(Server::start()))).await
     }
 
+    /// A server of one's own, set up as PostgreSQL's image does it: the superuser `postgres` with the password in this
+    /// file, of whom everybody who connects is asked a password, and started with these arguments.
+    pub async fn start_with_password(password: &Path, arguments: &[String]) -> Self {
+        let password = fs::read_to_string(password).expect("the password can be read");
+        let arguments = arguments.to_vec();
+        let start = move || {
+            Self(Arc::new(Server::start_as(
+                "postgres",
+                Some(&password),
+                &arguments,
+            )))
+        };
+        blocking(start).await
+    }
+
+    /// The folder of this server's own programs: `psql`, `pg_isready` and others.
+    pub fn programs() -> PathBuf {
+        binaries()
+    }
+
     /// The URL of a new, empty database, whose owner is a superuser.
     pub async fn fresh_database(&self) -> String {
         let name = format!(
@@ -126,17 +146,22 @@ pub async fn psql(url: &str, sql: &str) -> String {
 
 impl Server {
     fn start() -> Self {
+        let arguments = ["-c".to_owned(), "max_connections=300".to_owned()];
+        Self::start_as(USER, None, &arguments)
+    }
+
+    fn start_as(superuser: &str, password: Option<&str>, arguments: &[String]) -> Self {
         let (port, owner) = (free_port(), Owner::find("postgres"));
         let guard = Guard::new("postgres", "QUIT", |folder| {
             let mut command = owner.command(&binaries().join("postgres"), folder);
             command
                 .arg("-D")
                 .arg(folder.join("data"))
-                .args(["-p", &port.to_string()]);
+                .args(["-p", &port.to_string()])
+                .args(arguments);
             for setting in [
                 "listen_addresses=127.0.0.1",
                 "unix_socket_directories=",
-                "max_connections=300",
                 "log_min_messages=warning",
             ] {
                 command.args(["-c", setting]);
@@ -149,10 +174,17 @@ impl Server {
             "--no-sync",
             "--encoding=UTF8",
             "--locale=C.UTF-8",
-            "--auth=trust",
             "--username",
-            USER,
+            superuser,
         ]);
+        match password {
+            None => initdb.arg("--auth=trust"),
+            Some(password) => {
+                let file = guard.folder().join("password");
+                fs::write(&file, password).expect("the server's folder is ours");
+                initdb.args(["--auth=scram-sha-256", "--pwfile"]).arg(file)
+            }
+        };
         initdb.arg("--pgdata").arg(guard.folder().join("data"));
         succeeds(initdb);
         let server = Self {

@@ -70,6 +70,24 @@ impl RabbitMq {
         blocking(|| Self(Arc::new(Broker::start()))).await
     }
 
+    /// A broker of one's own that reads this file as well, as RabbitMQ's image reads those in `/etc/rabbitmq/conf.d`.
+    pub async fn start_with(configuration: &Path) -> Self {
+        let configuration = configuration.to_owned();
+        blocking(move || Self(Arc::new(Broker::start_with(Some(&configuration))))).await
+    }
+
+    /// The variables by which RabbitMQ's own programs find this node.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let own = self.0.environment.iter();
+        own.map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
+    }
+
+    /// The folder of RabbitMQ's own programs.
+    pub fn programs() -> PathBuf {
+        scripts()
+    }
+
     /// The URL of the default virtual host.
     pub fn url(&self) -> String {
         self.0.url("%2f")
@@ -197,9 +215,20 @@ impl RabbitMq {
 
 impl Broker {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(configuration: Option<&Path>) -> Self {
         let (port, mut environment) = (free_port(), Vec::new());
         let guard = Guard::new("rabbitmq", "KILL", |folder| {
             environment = settings(folder, port);
+            if let Some(file) = configuration {
+                let own = folder.join("conf.d");
+                fs::create_dir(&own).expect("the broker's folder is ours");
+                fs::copy(file, own.join("20-user.conf")).expect("the configuration can be read");
+                let all = own.join("*.conf").to_string_lossy().into_owned();
+                environment.push(("RABBITMQ_CONFIG_FILES", all));
+            }
             let mut command = Command::new("/bin/sh");
             command.args([
                 "-c",

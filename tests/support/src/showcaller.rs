@@ -257,12 +257,7 @@ impl Launch {
 
     fn guard(&self) -> Guard {
         Guard::new("showcaller", "KILL", |folder| {
-            let mut command = Command::new(&self.binary);
-            for (variable, _) in
-                std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX))
-            {
-                command.env_remove(variable);
-            }
+            let mut command = without_settings(Command::new(&self.binary));
             command
                 .args(&self.arguments)
                 .envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -270,6 +265,16 @@ impl Launch {
             command
         })
     }
+}
+
+/// Takes the settings of the surrounding environment away.
+pub(crate) fn without_settings(mut command: Command) -> Command {
+    for (variable, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX))
+    {
+        command.env_remove(variable);
+    }
+    command
 }
 
 impl Process {

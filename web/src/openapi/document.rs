@@ -17,6 +17,7 @@ pub struct Description {
     version: String,
     operations: Vec<Operation>,
     schemas: BTreeMap<String, Value>,
+    pub(super) messages: Value,
 }
 
 impl Description {
@@ -40,6 +41,13 @@ impl Description {
     #[must_use]
     pub fn with_schemas(mut self, schemas: impl IntoIterator<Item = (String, Value)>) -> Self {
         self.schemas.extend(schemas);
+        self
+    }
+
+    /// Adds the AsyncAPI document of what the same application sends over its broker, served beside this one.
+    #[must_use]
+    pub fn with_messages(mut self, document: Value) -> Self {
+        self.messages = document;
         self
     }
 

@@ -21,14 +21,16 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const CACHED: &str = "no-cache";
 
 const DOCUMENT_PATH: &str = "/openapi.json";
+const MESSAGES_PATH: &str = "/asyncapi.json";
 const PAGE_PATH: &str = "/docs";
 const SCRIPT_PATH: &str = "/docs/page.js";
 const STYLE_PATH: &str = "/docs/page.css";
 
 impl Description {
-    /// `GET /openapi.json`, and `GET /docs` with its files: for everybody.
+    /// `GET /openapi.json`, `GET /asyncapi.json`, and `GET /docs` with its files: for everybody.
     pub fn routes(&self) -> Router {
         let document = Bytes::from(self.document().to_string());
+        let messages = Bytes::from(self.messages.to_string());
         let file = |media: &'static str, policy: Option<&'static str>, body: Bytes| {
             let named = [(CONTENT_TYPE, media), (CACHE_CONTROL, CACHED)];
             let headers: HeaderMap = named
@@ -41,6 +43,7 @@ impl Description {
         let text = |text: &'static str| Bytes::from_static(text.as_bytes());
         Router::new()
             .route(DOCUMENT_PATH, file(JSON, None, document))
+            .route(MESSAGES_PATH, file(JSON, None, messages))
             .route(PAGE_PATH, file(HTML, Some(PAGE_POLICY), text(PAGE)))
             .route(
                 SCRIPT_PATH,
@@ -79,6 +82,13 @@ pub(super) fn operations() -> Vec<Operation> {
             DOCUMENT_PATH,
             "document",
             "This document.",
+            JSON,
+            any("object"),
+        ),
+        served(
+            MESSAGES_PATH,
+            "messages",
+            "What goes over RabbitMQ, as an AsyncAPI 3.0 document.",
             JSON,
             any("object"),
         ),
