@@ -14,7 +14,7 @@ use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
 use query_api::{QuerySettings, QueryState};
-use read_models::{ReadModel, ReadStore};
+use read_models::{OperatedStore, ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -217,11 +217,14 @@ async fn start(
                 roles: app.roles,
             };
             let mailer = mail::open(settings.mail.as_str(), &settings.mail_from)?;
+            let read_models = crate::operate::desk::built(&app.models).map(|model| model.name.clone());
+            let mut aggregates = app.aggregates;
+            aggregates.push(command_api::operation::operations(read_models.collect()));
             let state = CommandState::new(
                 stores,
                 Arc::clone(&tokens),
                 clock,
-                app.aggregates,
+                aggregates,
                 accounts,
                 Some(mailer),
             )?;
@@ -236,7 +239,7 @@ async fn start(
             process.rewrap(vault, shutdown);
         }
         if roles.contains(&Role::QueryApi) {
-            let store = open::read_models(settings, true).await?;
+            let store: Arc<dyn ReadStore> = open::read_models(settings, true).await?;
             let query_settings = QuerySettings {
                 cache_bytes: u64::from(settings.query_cache_mb) << 20,
                 shutdown: shutdown.clone(),
@@ -244,14 +247,10 @@ async fn start(
             };
             let (vault, keys) = (vault.clone(), Arc::clone(keys));
             process.watch_read_models("read-models", &store);
-            process.query_api(QueryState::new(
-                store,
-                app.models,
-                vault,
-                tokens,
-                keys,
-                query_settings,
-            ));
+            let state =
+                QueryState::new(store, app.models, vault, tokens, keys, query_settings);
+            process.watch_builds(&state);
+            process.query_api(state);
         }
     } else {
         process
@@ -317,16 +316,17 @@ impl Process {
         &mut self,
         events: &Arc<dyn EventStore>,
         broker: &Arc<dyn Broker>,
-        store: Arc<dyn ReadStore>,
+        store: Arc<dyn OperatedStore>,
         models: Vec<ReadModel>,
         shutdown: &CancellationToken,
     ) {
-        self.watch_read_models("projected-read-models", &store);
+        let read_store: Arc<dyn ReadStore> = Arc::clone(&store) as _;
+        self.watch_read_models("projected-read-models", &read_store);
         let options = projector::Options::default();
         self.metrics.add(projector::metrics::METRICS);
         let partitions = events.identity().partitions;
         self.metrics.queues(broker, &options.group, partitions);
-        let projector = Projector::new(
+        let projector = Projector::operated(
             Arc::clone(events),
             Arc::clone(broker),
             store,
@@ -439,6 +439,15 @@ impl Process {
         self.watch(name, move || {
             let store = Arc::clone(&store);
             async move { store.check().await }
+        });
+    }
+
+    /// A query API whose definitions have no tables yet is not asked: others answer meanwhile.
+    fn watch_builds(&mut self, state: &QueryState) {
+        let state = state.clone();
+        self.watch("read-models-built", move || {
+            let state = state.clone();
+            async move { state.is_built().await }
         });
     }
 
