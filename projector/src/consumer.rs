@@ -144,7 +144,7 @@ impl Consumer {
 
     async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
-        for lane in &self.lanes {
+        for lane in self.lanes() {
             lane.board.hear(batch.target());
         }
         let mut gap = false;

@@ -146,7 +146,7 @@ async fn ask_all<'m>(
 /// Waits until all are over, and says how far they are.
 async fn watch(desk: &Desk, settings: &Settings, asked: &[Asked<'_>]) -> Result<Exit> {
     let bar = std::io::stderr().is_terminal();
-    let mut told = Vec::new();
+    let mut told: Vec<Value> = Vec::new();
     desk.wait(asked, async || {
         let found = mine(&desk.store.rebuilds().await?, asked);
         let now: Vec<Value> = found.iter().map(object).collect();
