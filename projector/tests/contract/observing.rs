@@ -99,7 +99,7 @@ async fn the_status_tells_who_is_stuck_and_since_when_and_how_many_streams_are_p
     rename(&table, "hidden").await;
     let place = world
         .store
-        .status("projection-status")
+        .status(&projection_status())
         .await
         .unwrap()
         .unwrap()
