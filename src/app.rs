@@ -122,9 +122,7 @@ impl App {
             Verb::Verify { rows, backups } => {
                 operate::verify::verify(&self.models, &settings, rows, &backups).await
             }
-            Verb::Rebuild(args) => {
-                operate::rebuild::rebuild(&self.models, &settings, &args).await
-            }
+            Verb::Rebuild(args) => operate::rebuild::rebuild(&self.models, &settings, &args).await,
             Verb::Rebuilds => operate::rebuild::list(&settings).await,
             Verb::Rollback { name } => {
                 operate::rebuild::roll_back(&self.models, &settings, &name).await

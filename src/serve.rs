@@ -217,7 +217,8 @@ async fn start(
                 roles: app.roles,
             };
             let mailer = mail::open(settings.mail.as_str(), &settings.mail_from)?;
-            let read_models = crate::operate::desk::built(&app.models).map(|model| model.name.clone());
+            let read_models =
+                crate::operate::desk::built(&app.models).map(|model| model.name.clone());
             let mut aggregates = app.aggregates;
             aggregates.push(command_api::operation::operations(read_models.collect()));
             let state = CommandState::new(
@@ -247,8 +248,7 @@ async fn start(
             };
             let (vault, keys) = (vault.clone(), Arc::clone(keys));
             process.watch_read_models("read-models", &store);
-            let state =
-                QueryState::new(store, app.models, vault, tokens, keys, query_settings);
+            let state = QueryState::new(store, app.models, vault, tokens, keys, query_settings);
             process.watch_builds(&state);
             process.query_api(state);
         }

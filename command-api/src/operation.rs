@@ -11,9 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use event_store::{Append, AppendError, EventStore, Expected};
 use events::projection::{CATEGORY, Event};
-use events::{
-    Actor, CommandId, DomainEvent, Metadata, NewEvent, Position, StreamId, Version,
-};
+use events::{Actor, CommandId, DomainEvent, Metadata, NewEvent, Position, StreamId, Version};
 use serde_json::{Map, Value};
 use web::Caller;
 

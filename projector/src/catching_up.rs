@@ -248,7 +248,9 @@ impl CatchingUp {
             return Ok(true);
         };
         let model = Arc::clone(&self.lanes[0].model);
-        let builds = store.builds(&model.name, self.context.log.identity()).await?;
+        let builds = store
+            .builds(&model.name, self.context.log.identity())
+            .await?;
         let definition = &self.build.generation.definition_hash;
         let serving = builds
             .iter()
@@ -259,12 +261,20 @@ impl CatchingUp {
         self.note(Phase::Comparing, None).await;
         match comparing::compare(&self.context, &*store, &model, serving, &self.build).await? {
             Verdict::Same(rows) => {
-                tracing::info!(model = model.name, rows, "the new build has the rows of the live one");
+                tracing::info!(
+                    model = model.name,
+                    rows,
+                    "the new build has the rows of the live one"
+                );
                 self.compared = true;
                 Ok(true)
             }
             Verdict::Different(detail) => {
-                tracing::error!(model = model.name, detail, "the new build is different, and not made live");
+                tracing::error!(
+                    model = model.name,
+                    detail,
+                    "the new build is different, and not made live"
+                );
                 self.note(Phase::Different, Some(detail)).await;
                 self.arrived.notify_one();
                 Ok(false)

@@ -48,7 +48,10 @@ pub(crate) async fn compare(
             else {
                 return Ok(Verdict::NotYet);
             };
-            let Page { rows: [one, other], through } = page;
+            let Page {
+                rows: [one, other],
+                through,
+            } = page;
             found.take(model, one, other);
             match through {
                 Some(key) => after = Some(key),

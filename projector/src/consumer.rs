@@ -96,7 +96,11 @@ impl Consumer {
         loop {
             let silent = heard + SILENCE;
             let looks = stands_by && self.context.is_side_by_side();
-            let look = if looks { heard + SIDE_BY_SIDE_PAUSE } else { silent };
+            let look = if looks {
+                heard + SIDE_BY_SIDE_PAUSE
+            } else {
+                silent
+            };
             let patience = due.map_or(look, |due| due.min(look)) - Instant::now();
             let deliveries = tokio::select! {
                 () = self.context.shutdown.cancelled() => return Ok(()),

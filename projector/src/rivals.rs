@@ -28,7 +28,10 @@ impl Rivals {
         builds: &[Build],
     ) -> Result<bool, Error> {
         let is_ours = |build: &&Build| build.generation.definition_hash == definition;
-        let ours = builds.iter().filter(is_ours).max_by_key(|build| build.serves);
+        let ours = builds
+            .iter()
+            .filter(is_ours)
+            .max_by_key(|build| build.serves);
         let others: Vec<&Build> = builds
             .iter()
             .filter(|build| !is_ours(build) && (build.live || build.serves))
@@ -65,5 +68,8 @@ impl Rivals {
 
 async fn positions(context: &Context, generation: &Generation) -> Result<Vec<Position>, Error> {
     let (_, checkpoints) = context.store.checkpoints(generation).await?;
-    Ok(checkpoints.iter().map(|checkpoint| checkpoint.position).collect())
+    Ok(checkpoints
+        .iter()
+        .map(|checkpoint| checkpoint.position)
+        .collect())
 }

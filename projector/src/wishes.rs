@@ -92,10 +92,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new<'m>(
-        context: Arc<Context>,
-        models: impl Iterator<Item = &'m str>,
-    ) -> Self {
+    pub(crate) fn new<'m>(context: Arc<Context>, models: impl Iterator<Item = &'m str>) -> Self {
         let book = |model: &str| (model.to_owned(), watch::Sender::default());
         Self {
             context,
@@ -105,9 +102,10 @@ impl Follower {
 
     /// What is asked for of a read model.
     pub(crate) fn book(&self, model: &str) -> watch::Receiver<Book> {
-        self.books
-            .get(model)
-            .map_or_else(|| watch::Sender::default().subscribe(), watch::Sender::subscribe)
+        self.books.get(model).map_or_else(
+            || watch::Sender::default().subscribe(),
+            watch::Sender::subscribe,
+        )
     }
 
     /// Reads everything that was asked for so far, and gives the place to go on from. `None` at shutdown.

@@ -109,7 +109,10 @@ impl LiveTables {
                     Some((at, _)) if now.duration_since(*at) < KEEPS_UP => {}
                     earlier => {
                         let kept_up = |(_, live): &(Instant, Vec<Position>)| {
-                            own.positions.iter().zip(live).all(|(own, live)| own >= live)
+                            own.positions
+                                .iter()
+                                .zip(live)
+                                .all(|(own, live)| own >= live)
                         };
                         is_fed = earlier.as_ref().map(kept_up);
                         judged = Some((now, own.live));

@@ -199,12 +199,7 @@ pub trait OperatedStore: ReadStore {
 
     /// Up to which version of the operators' stream everything is done. A read model that is new here begins with
     /// `first`: what was wished before it was made speaks of tables that are gone.
-    async fn acted(
-        &self,
-        model: &str,
-        log: LogIdentity,
-        first: Version,
-    ) -> Result<Version, Error>;
+    async fn acted(&self, model: &str, log: LogIdentity, first: Version) -> Result<Version, Error>;
 
     /// Does what the event at `version` of the operators' stream asks for, once, whoever else tries; in one transaction.
     async fn act(

@@ -40,8 +40,21 @@ pub(crate) const REBUILDS: &str = "SELECT model, number, asked, compared, phase,
      began_at, updated_at FROM rebuilds ORDER BY began_at DESC, model, number DESC LIMIT $1";
 
 pub(crate) fn rebuild(values: BuildValues) -> Result<Rebuild, Error> {
-    let (model, number, asked, compare, phase, events, position, head, rate, left_s, detail, began, updated) =
-        values;
+    let (
+        model,
+        number,
+        asked,
+        compare,
+        phase,
+        events,
+        position,
+        head,
+        rate,
+        left_s,
+        detail,
+        began,
+        updated,
+    ) = values;
     Ok(Rebuild {
         model,
         generation: u32::try_from(number).map_err(|_| damaged("a generation's number"))?,
@@ -83,8 +96,20 @@ pub(crate) const WAITING: &str = "SELECT g.model, g.number, p.stream, p.partitio
      ORDER BY g.model, g.number, p.partition, p.position LIMIT $1";
 
 pub(crate) fn waiting(values: WaitingValues) -> Result<Waiting, Error> {
-    let (model, number, stream, partition, position, error, events, parked_at, retries, retried_at, by, retry) =
-        values;
+    let (
+        model,
+        number,
+        stream,
+        partition,
+        position,
+        error,
+        events,
+        parked_at,
+        retries,
+        retried_at,
+        by,
+        retry,
+    ) = values;
     Ok(Waiting {
         model,
         generation: u32::try_from(number).map_err(|_| damaged("a generation's number"))?,

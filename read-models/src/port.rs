@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
 use crate::{
-    ChangeFeed, Changed, Page, Place, Query, ReadModel, Rebuild, Row, RowKey, Search, Value, Waiting,
-    checks,
+    ChangeFeed, Changed, Page, Place, Query, ReadModel, Rebuild, Row, RowKey, Search, Value,
+    Waiting, checks,
 };
 
 /// A table of a read model: the definition it was built for, and which build of it.
@@ -67,7 +67,10 @@ pub struct RowWrites {
 impl RowWrites {
     /// Nothing beside rows is written.
     pub(crate) fn is_rows_alone(&self) -> bool {
-        self.park.is_empty() && self.wait.is_empty() && self.retried.is_empty() && self.discarded.is_empty()
+        self.park.is_empty()
+            && self.wait.is_empty()
+            && self.retried.is_empty()
+            && self.discarded.is_empty()
     }
 }
 
@@ -187,7 +190,10 @@ pub trait ProjectionStore: Send + Sync + 'static {
     }
 
     /// The events of a generation that were left out for good.
-    async fn discarded(&self, _generation: &Generation) -> Result<Vec<(StreamId, Position)>, Error> {
+    async fn discarded(
+        &self,
+        _generation: &Generation,
+    ) -> Result<Vec<(StreamId, Position)>, Error> {
         Ok(Vec::new())
     }
 

@@ -154,15 +154,7 @@ impl Postgres {
             .pool
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .await?;
-        scan_in(
-            &mut transaction,
-            model,
-            generation,
-            partition,
-            after,
-            limit,
-        )
-        .await
+        scan_in(&mut transaction, model, generation, partition, after, limit).await
     }
 
     async fn seen_status(&self, model: &ReadModel) -> Result<Option<Status>, Error> {
@@ -461,12 +453,7 @@ impl OperatedStore for Postgres {
         within(async { ops::builds(&mut *self.pool.acquire().await?, model, log).await }).await
     }
 
-    async fn acted(
-        &self,
-        model: &str,
-        log: LogIdentity,
-        first: Version,
-    ) -> Result<Version, Error> {
+    async fn acted(&self, model: &str, log: LogIdentity, first: Version) -> Result<Version, Error> {
         within(async {
             let mut transaction = schema::locked(&self.pool).await?;
             let version = ops::acted(&mut transaction, model, log, first).await?;

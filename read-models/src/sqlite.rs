@@ -388,15 +388,7 @@ impl ProjectionStore for Sqlite {
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
         let mut transaction = self.readers.begin().await?;
-        scan_in(
-            &mut transaction,
-            model,
-            generation,
-            partition,
-            after,
-            limit,
-        )
-        .await
+        scan_in(&mut transaction, model, generation, partition, after, limit).await
     }
 
     async fn prune_changes(&self, generation: &Generation) -> Result<(), Error> {
@@ -479,12 +471,7 @@ impl OperatedStore for Sqlite {
         ops::builds(&mut *self.reader().await?, model, log).await
     }
 
-    async fn acted(
-        &self,
-        model: &str,
-        log: LogIdentity,
-        first: Version,
-    ) -> Result<Version, Error> {
+    async fn acted(&self, model: &str, log: LogIdentity, first: Version) -> Result<Version, Error> {
         let mut transaction = self.write().await?;
         let version = ops::acted(&mut transaction, model, log, first).await?;
         transaction.commit().await?;

@@ -94,9 +94,7 @@ impl Desk {
             if self.taken_up(asked).await? && done().await? {
                 break;
             }
-            if here.is_none()
-                && began.elapsed() >= TAKEN_UP_WITHIN
-                && !self.taken_up(asked).await?
+            if here.is_none() && began.elapsed() >= TAKEN_UP_WITHIN && !self.taken_up(asked).await?
             {
                 eprintln!("no projector took it up within 5 s: this process does its work");
                 here = Some(self.project(asked).await?);
@@ -133,7 +131,10 @@ impl Desk {
                     model.name
                 )));
             }
-            if !models.iter().any(|known: &ReadModel| known.name == model.name) {
+            if !models
+                .iter()
+                .any(|known: &ReadModel| known.name == model.name)
+            {
                 models.push((*model).clone());
             }
         }

@@ -109,7 +109,11 @@ async fn list(settings: &Settings) -> Result<Exit> {
         &waiting,
     )?;
     out.finish()?;
-    Ok(if waiting.is_empty() { Exit::Wrong } else { Exit::Done })
+    Ok(if waiting.is_empty() {
+        Exit::Wrong
+    } else {
+        Exit::Done
+    })
 }
 
 async fn show(settings: &Settings, stream: &StreamId) -> Result<Exit> {
@@ -147,7 +151,9 @@ async fn retry(
     let left = carry_out(&desk, models[0], &command, &before).await?;
     let mut out = Out::new(settings.output);
     for waiting in &before {
-        let still = left.iter().find(|other| other.parked.stream == waiting.parked.stream);
+        let still = left
+            .iter()
+            .find(|other| other.parked.stream == waiting.parked.stream);
         let told = json!({
             "read_model": name,
             "stream": waiting.parked.stream,
@@ -227,10 +233,9 @@ async fn carry_out(
     before: &[Waiting],
 ) -> Result<Vec<Waiting>> {
     let of_before = |waiting: &Waiting| {
-        before
-            .iter()
-            .any(|one| one.parked.stream == waiting.parked.stream && one.generation == waiting.generation)
-            && waiting.model == model.name
+        before.iter().any(|one| {
+            one.parked.stream == waiting.parked.stream && one.generation == waiting.generation
+        }) && waiting.model == model.name
     };
     let asked = [desk.ask(model, command).await?];
     let mut left = Vec::new();
@@ -248,8 +253,14 @@ async fn chosen(desk: &Desk, name: &str, which: &Which) -> Result<Vec<Waiting>> 
     let mut waiting = desk.store.waiting(STREAMS).await?;
     waiting.retain(|one| {
         one.model == name
-            && which.stream.as_ref().is_none_or(|stream| one.parked.stream == *stream)
-            && which.cause.as_ref().is_none_or(|cause| one.parked.error.contains(cause))
+            && which
+                .stream
+                .as_ref()
+                .is_none_or(|stream| one.parked.stream == *stream)
+            && which
+                .cause
+                .as_ref()
+                .is_none_or(|cause| one.parked.error.contains(cause))
     });
     Ok(waiting)
 }

@@ -45,7 +45,11 @@ pub struct RebuildArgs {
 }
 
 /// Builds read models anew, beside what is read.
-pub async fn rebuild(models: &[ReadModel], settings: &Settings, args: &RebuildArgs) -> Result<Exit> {
+pub async fn rebuild(
+    models: &[ReadModel],
+    settings: &Settings,
+    args: &RebuildArgs,
+) -> Result<Exit> {
     let models: Vec<&ReadModel> = if args.all {
         built(models).collect()
     } else {
@@ -121,10 +125,16 @@ pub async fn roll_back(models: &[ReadModel], settings: &Settings, name: &str) ->
         }
         let asked = [desk.ask(model, &Command::RollBack).await?];
         desk.wait(&asked, async || Ok(true)).await?;
-        let live = desk.builds(model).await?.into_iter().find(|build| build.live);
+        let live = desk
+            .builds(model)
+            .await?
+            .into_iter()
+            .find(|build| build.live);
         let number = live.map(|build| build.generation.number);
         let told = json!({"read_model": name, "live_generation": number});
-        out.record(&told, || format!("{name}: generation {} is live", number.unwrap_or_default()))?;
+        out.record(&told, || {
+            format!("{name}: generation {} is live", number.unwrap_or_default())
+        })?;
     }
     out.finish()?;
     desk.close().await;
@@ -216,7 +226,10 @@ fn ended(rebuild: &Rebuild) -> String {
         ..
     } = rebuild;
     let rest = match (&progress.phase, &progress.detail) {
-        (Phase::Live, _) => format!("is live ({} events, {} a second)", progress.events, progress.rate),
+        (Phase::Live, _) => format!(
+            "is live ({} events, {} a second)",
+            progress.events, progress.rate
+        ),
         (Phase::Different, Some(detail)) => format!("is different, and not live: {detail}"),
         (phase, _) => phase.name().to_owned(),
     };
@@ -240,7 +253,11 @@ fn line(rebuilds: &[Rebuild]) -> String {
         (100 * done / of).min(100),
         running.map_or(0, |one| one.progress.rate),
         left.map_or(String::new(), |left| format!("{left} s left")),
-        running.map_or(String::new(), |one| format!("{} {}", one.model, one.progress.phase.name())),
+        running.map_or(String::new(), |one| format!(
+            "{} {}",
+            one.model,
+            one.progress.phase.name()
+        )),
     )
 }
 
@@ -258,7 +275,11 @@ async fn drop_old(desk: &Desk, models: &[&ReadModel], consent: Consent) -> Resul
     let plan = format!(
         "drops what is kept of {}: {}. After that there is nothing to roll back to.",
         model.name,
-        if gone.is_empty() { "nothing".into() } else { gone.join(", ") }
+        if gone.is_empty() {
+            "nothing".into()
+        } else {
+            gone.join(", ")
+        }
     );
     if !consent.to(&plan, &model.name)? {
         return Ok(Exit::Done);

@@ -44,7 +44,11 @@ fn load(crowd: &Arc<Crowd>, client: &Client, seen: &Arc<Seen>) -> JoinSet<()> {
                 let access = &crowd.people()[person].access;
                 let read = client.get(ME).bearer(access).after(answer.token());
                 let row = read.send().await.expect(200);
-                assert!(row.body["version"].as_u64() >= Some(answer.version()), "{}", row.text);
+                assert!(
+                    row.body["version"].as_u64() >= Some(answer.version()),
+                    "{}",
+                    row.text
+                );
                 let took = began.elapsed().as_micros() as u64;
                 seen.longest_us.fetch_max(took, Ordering::Relaxed);
                 seen.reads.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +77,11 @@ async fn a_rebuild_under_load_fails_no_read_breaks_no_token_and_outlives_a_kill(
         &["rebuild", "--all"],
     ] {
         let done = verb(arguments).await;
-        assert_eq!(done.status, 0, "{arguments:?}: {}{}", done.stdout, done.stderr);
+        assert_eq!(
+            done.status, 0,
+            "{arguments:?}: {}{}",
+            done.stdout, done.stderr
+        );
     }
     let during = seen.longest_us.load(Ordering::Relaxed);
     tokio::time::sleep(AROUND).await;
@@ -89,7 +97,11 @@ async fn a_rebuild_under_load_fails_no_read_breaks_no_token_and_outlives_a_kill(
         during / 1_000
     );
     let told = verb(&["rebuilds", "--output", "json"]).await;
-    assert!(told.stdout.matches("\"phase\":\"live\"").count() > 2, "{}", told.stdout);
+    assert!(
+        told.stdout.matches("\"phase\":\"live\"").count() > 2,
+        "{}",
+        told.stdout
+    );
 
     // Killed as soon as it is asked for one, it goes on when it is back.
     let asked = verb(&["rebuild", "--all", "--detach"]).await;
@@ -99,7 +111,9 @@ async fn a_rebuild_under_load_fails_no_read_breaks_no_token_and_outlives_a_kill(
     cluster.projector.restart().await;
     eventually(WITHIN, || async {
         let told = verb(&["rebuilds", "--output", "json"]).await.stdout;
-        !["waiting", "building", "comparing"].iter().any(|phase| told.contains(phase))
+        !["waiting", "building", "comparing"]
+            .iter()
+            .any(|phase| told.contains(phase))
     })
     .await;
     for person in crowd.people() {
@@ -115,11 +129,20 @@ pub async fn over_http(embedded: &Embedded, access: &str) {
         let path = format!("/v1/operator/{name}/{command}");
         client.post(&path).bearer(access).json(&body).send().await
     };
-    ask("accounts", "rebuild", json!({ "compare": true })).await.expect(200);
-    ask("nothing", "rebuild", json!({})).await.refused(404, "not_found");
+    ask("accounts", "rebuild", json!({ "compare": true }))
+        .await
+        .expect(200);
+    ask("nothing", "rebuild", json!({}))
+        .await
+        .refused(404, "not_found");
     let other = client.person("no-operator@example.org").await;
     let path = "/v1/operator/accounts/rebuild";
-    client.post(path).bearer(&other.access).json(&json!({})).refused(403, "forbidden").await;
+    client
+        .post(path)
+        .bearer(&other.access)
+        .json(&json!({}))
+        .refused(403, "forbidden")
+        .await;
     let list = async |what: &str| {
         let path = format!("/v1/operator/{what}");
         let list = client.get(&path).bearer(access).expect(200).await;
@@ -127,7 +150,9 @@ pub async fn over_http(embedded: &Embedded, access: &str) {
     };
     eventually(WITHIN, || async {
         let rebuilds = list("rebuilds").await;
-        rebuilds.iter().any(|one| one["phase"] == "live" && one["read_model"] == "accounts")
+        rebuilds
+            .iter()
+            .any(|one| one["phase"] == "live" && one["read_model"] == "accounts")
     })
     .await;
 
@@ -136,32 +161,51 @@ pub async fn over_http(embedded: &Embedded, access: &str) {
     append(embedded, &stream, "SessionStarted", "{}").await;
     let parked = || async {
         let parked = list("parked").await;
-        let found = parked.into_iter().find(|one| one["read_model"] == "active-sessions");
+        let found = parked
+            .into_iter()
+            .find(|one| one["read_model"] == "active-sessions");
         found.ok_or(())
     };
     let found = eventually(WITHIN, parked).await;
-    assert_eq!((&found["stream"], &found["events"]), (&json!(stream), &json!(1)));
+    assert_eq!(
+        (&found["stream"], &found["events"]),
+        (&json!(stream), &json!(1))
+    );
     let listed = embedded.verb(&["parked", "show", &stream]).await;
-    assert!(listed.stdout.contains("1 events wait"), "{}{}", listed.stdout, listed.stderr);
+    assert!(
+        listed.stdout.contains("1 events wait"),
+        "{}{}",
+        listed.stdout,
+        listed.stderr
+    );
     let again = ["parked", "retry", "active-sessions", "--stream", &stream];
     let tried = embedded.verb(&again).await;
     assert_eq!(tried.status, 1, "{}{}", tried.stdout, tried.stderr);
-    let discard = json!({ "stream": stream, "position": found["position"], "reason": "made by a test" });
-    ask("active-sessions", "discard-parked", discard).await.expect(200);
+    let discard =
+        json!({ "stream": stream, "position": found["position"], "reason": "made by a test" });
+    ask("active-sessions", "discard-parked", discard)
+        .await
+        .expect(200);
     eventually(WITHIN, || async { parked().await.is_err() }).await;
     for one in list("parked").await {
         let name = one["read_model"].as_str().expect("a name");
-        let discard = ["parked", "discard", name, "--stream", &stream, "--reason", "no use", "--yes"];
+        let discard = [
+            "parked", "discard", name, "--stream", &stream, "--reason", "no use", "--yes",
+        ];
         let done = embedded.verb(&discard).await;
         assert_eq!(done.status, 0, "{}{}", done.stdout, done.stderr);
     }
     let verified = embedded.verb(&["verify"]).await;
     assert!(
-        verified.stdout.contains("0 parked in 0 streams, 1 discarded"),
+        verified
+            .stdout
+            .contains("0 parked in 0 streams, 1 discarded"),
         "{}",
         verified.stdout
     );
-    let audit = embedded.verb(&["streams", "show", "projection-active-sessions"]).await;
+    let audit = embedded
+        .verb(&["streams", "show", "projection-active-sessions"])
+        .await;
     assert!(audit.stdout.contains("ParkedDiscarded"), "{}", audit.stdout);
 }
 

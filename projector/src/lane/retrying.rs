@@ -29,16 +29,16 @@ impl Lane {
         let Some(first) = ahead.parked_from(stream) else {
             return Ok(());
         };
-        let waiting = self
-            .waiting(stream, first, ahead.stored.position)
-            .await?;
+        let waiting = self.waiting(stream, first, ahead.stored.position).await?;
         let table = self.table();
         // What comes first lies on top. All at once, unless the database refuses the rows: then halves, until it is known
         // of which event.
         let mut slices = vec![waiting.as_slice()];
         while let Some(slice) = slices.pop() {
             let after: &[RecordedEvent] = match slices.last() {
-                Some(_) => &waiting[waiting.len() - slices.iter().map(|s| s.len()).sum::<usize>()..],
+                Some(_) => {
+                    &waiting[waiting.len() - slices.iter().map(|s| s.len()).sum::<usize>()..]
+                }
                 None => &[],
             };
             ahead.retry(&table, stream, slice, after).await?;
@@ -52,7 +52,12 @@ impl Lane {
                         [] => return Err(Trouble::Fault(reason)),
                         [event] if ahead.leave_out(event) => slices.push(slice),
                         [event] => {
-                            ahead.park_again(self.partition, event, &reason, 1 + after.len() as u64);
+                            ahead.park_again(
+                                self.partition,
+                                event,
+                                &reason,
+                                1 + after.len() as u64,
+                            );
                             ahead.flush(&table).await?;
                             break;
                         }

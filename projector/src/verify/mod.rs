@@ -15,8 +15,8 @@ use read_models::{ProjectionStore, ReadModel, Status};
 
 use digests::Digests;
 use log::LogCheck;
-pub(crate) use rows::{differing, shown};
 pub use report::{LogReport, Problems, ReadModelReport, Report};
+pub(crate) use rows::{differing, shown};
 
 /// Events read at once.
 const PAGE: usize = 5_000;
@@ -113,11 +113,7 @@ struct Subject<'m> {
 }
 
 impl<'m> Subject<'m> {
-    fn new(
-        model: &'m ReadModel,
-        standing: Option<(Status, u64)>,
-        log: &dyn EventStore,
-    ) -> Self {
+    fn new(model: &'m ReadModel, standing: Option<(Status, u64)>, log: &dyn EventStore) -> Self {
         let mut report = ReadModelReport::new(&model.name);
         let status = match standing.filter(|_| !model.observed) {
             None if model.observed => {

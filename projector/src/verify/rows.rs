@@ -68,7 +68,10 @@ async fn compare_partition(
         partition,
         checkpoint,
         parked: parked.into_iter().map(|p| (p.stream, p.position)).collect(),
-        discarded: discarded.into_iter().map(|(_, position)| position).collect(),
+        discarded: discarded
+            .into_iter()
+            .map(|(_, position)| position)
+            .collect(),
     };
     let mut expected = folded.rows(problems, progress).await?;
     let compared = stored.len() as u64;

@@ -62,9 +62,13 @@ impl World {
         .await;
         let mut rows = BTreeMap::new();
         for partition in (0..self.log.identity().partitions).map(Partition) {
-            let scan =
-                self.store
-                    .scan(&self.models[0], &build.generation, partition, None, u32::MAX);
+            let scan = self.store.scan(
+                &self.models[0],
+                &build.generation,
+                partition,
+                None,
+                u32::MAX,
+            );
             rows.extend(scan.await.unwrap().1);
         }
         rows
@@ -79,7 +83,9 @@ impl World {
                 let (_, now) = self.store.checkpoints(&live).await.unwrap();
                 let pairs = now.iter().zip(&marks);
                 pairs.clone().count() == marks.len()
-                    && pairs.into_iter().all(|(now, mark)| now.digest == mark.digest)
+                    && pairs
+                        .into_iter()
+                        .all(|(now, mark)| now.digest == mark.digest)
             })
             .await;
         }
@@ -136,9 +142,7 @@ async fn a_rebuild_is_compared_swapped_in_fed_and_taken_back_while_events_come()
     eventually(SOON, || async { world.live().await == 1 }).await;
     assert!(world.row("accounts", key(55)).await.is_some());
     // Another build takes the place of what was kept; what is kept then can be dropped; a cancelled one leaves nothing.
-    world
-        .ask(Event::RebuildRequested { compare: false })
-        .await;
+    world.ask(Event::RebuildRequested { compare: false }).await;
     assert_eq!(world.over(3).await.progress.phase, Phase::Live);
     let numbers = |builds: Vec<Build>| -> Vec<u32> {
         builds.iter().map(|build| build.generation.number).collect()
@@ -223,7 +227,10 @@ async fn a_rebuild_that_is_killed_goes_on_where_it_was_and_one_can_be_cancelled(
     );
     projector.kill().await;
     assert_eq!(world.live().await, 1);
-    assert!(begun.iter().all(|c| c.position < head), "it was done before");
+    assert!(
+        begun.iter().all(|c| c.position < head),
+        "it was done before"
+    );
     let projector = slow();
     world.ask(Event::RebuildCancelled {}).await;
     eventually(SOON, || async { world.builds().await.len() == 1 }).await;
@@ -239,7 +246,12 @@ async fn a_rebuild_that_is_killed_goes_on_where_it_was_and_one_can_be_cancelled(
         .checkpoints(&world.builds().await[1].generation)
         .await
         .unwrap();
-    assert!(begun.iter().zip(&now).all(|(a, b)| a.position <= b.position));
+    assert!(
+        begun
+            .iter()
+            .zip(&now)
+            .all(|(a, b)| a.position <= b.position)
+    );
     projector.stop().await;
     relay.stop().await;
     let report = world.verify(Rows::Yes).await;
@@ -266,7 +278,11 @@ async fn mended(mut world: World) {
     assert_eq!(parked.len(), 2, "{parked:?}");
     let accounts = &parked[0];
     assert_eq!(
-        (accounts.parked.stream.clone(), accounts.events, accounts.retries),
+        (
+            accounts.parked.stream.clone(),
+            accounts.events,
+            accounts.retries
+        ),
         (parked_stream(), 3, 0)
     );
     // Not mended yet: it is parked again, and the history says so.
@@ -281,7 +297,10 @@ async fn mended(mut world: World) {
         of_accounts.filter(|one| one.retries == 1 && !one.retrying)
     };
     let again = eventually(SOON, again).await;
-    assert_eq!((again.events, again.parked.position), (3, accounts.parked.position));
+    assert_eq!(
+        (again.events, again.parked.position),
+        (3, accounts.parked.position)
+    );
     assert_eq!(again.retried_by.as_deref(), Some("anonymous"));
     projector.stop().await;
     // Mended: two projectors try it at once, and new events of the stream come all the while.
@@ -355,7 +374,9 @@ async fn a_discarded_event_is_left_out_of_every_build_and_those_behind_it_go_in(
     let report = world.verify(Rows::Yes).await;
     assert!(report.is_clean(), "{report}");
     assert!(
-        report.to_string().contains("0 skipped, 0 parked in 0 streams, 2 discarded"),
+        report
+            .to_string()
+            .contains("0 skipped, 0 parked in 0 streams, 2 discarded"),
         "{report}"
     );
     world.ask(Event::RebuildRequested { compare: true }).await;
@@ -364,7 +385,10 @@ async fn a_discarded_event_is_left_out_of_every_build_and_those_behind_it_go_in(
     relay.stop().await;
     assert_eq!(world.tables().await[0].rows, world.rebuilt().await[0].rows);
     let report = world.verify(Rows::Yes).await;
-    assert!(report.is_clean() && report.read_models[0].discarded == 2, "{report}");
+    assert!(
+        report.is_clean() && report.read_models[0].discarded == 2,
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -374,12 +398,18 @@ async fn an_older_and_a_newer_definition_are_read_and_fed_side_by_side() {
     world.history(1, 10).await;
     world.caught_up().await;
     let model = &world.models[0];
-    let changed = model.clone().column("nickname", ColumnType::Text).revision(2);
+    let changed = model
+        .clone()
+        .column("nickname", ColumnType::Text)
+        .revision(2);
     let reader = read_models::open(&world.database_url, read_models::Options::read_only())
         .await
         .unwrap();
     assert!(reader.is_built(model).await.is_ok());
-    assert!(reader.is_built(&changed).await.is_err(), "nobody has built it");
+    assert!(
+        reader.is_built(&changed).await.is_err(),
+        "nobody has built it"
+    );
     // Both are of one group: one of them alone is brought messages.
     let models = vec![changed.clone()];
     let new = world.operated_with(Arc::clone(&world.store), models, Options::default());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::{Digest, LogIdentity, Partition, Position};
 use read_models::{
-    Access, Checkpoint, ColumnType, Commit, CommitError, Generation, Options, ProjectionStore,
-    ReadModel, OperatedStore, Row, RowKey, RowWrites, Value,
+    Access, Checkpoint, ColumnType, Commit, CommitError, Generation, OperatedStore, Options,
+    ProjectionStore, ReadModel, Row, RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use test_support::{MariaDb, MongoDb, Postgres, TempDir, temp_dir};

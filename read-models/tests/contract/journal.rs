@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use events::{Position, StreamId};
 use read_models::{
-    Access, Changed, Checkpoint, ColumnType, Commit, CommitError, Filter, Parked, Place, Query, ReadModel, OperatedStore, Row,
-    RowKey, RowWrites, Value,
+    Access, Changed, Checkpoint, ColumnType, Commit, CommitError, Filter, OperatedStore, Parked,
+    Place, Query, ReadModel, Row, RowKey, RowWrites, Value,
 };
 use uuid::Uuid;
 
@@ -310,12 +310,21 @@ async fn a_database_of_the_first_format_is_migrated(database: Database) {
     for (table, columns) in [
         (
             "generations",
-            &["serves", "served", "defined", "asked", "compared", "refused"][..],
+            &[
+                "serves", "served", "defined", "asked", "compared", "refused",
+            ][..],
         ),
         ("checkpoints", &["amended"]),
         (
             "parked",
-            &["events", "parked_at", "retries", "retried_at", "retried_by", "retry"],
+            &[
+                "events",
+                "parked_at",
+                "retries",
+                "retried_at",
+                "retried_by",
+                "retry",
+            ],
         ),
     ] {
         for column in columns {

@@ -96,10 +96,7 @@ async fn a_switch_is_seen_by_readers_at_once_and_can_be_taken_back(database: Dat
 }
 
 /// Another build of the same definition, asked for by the event at this version.
-async fn another(
-    old: &Prepared<dyn OperatedStore>,
-    version: u64,
-) -> Prepared<dyn OperatedStore> {
+async fn another(old: &Prepared<dyn OperatedStore>, version: u64) -> Prepared<dyn OperatedStore> {
     let (version, wish) = (Version::new(version), Wish::Build { compare: false });
     let acted = old.store.act(&old.model, log(1), version, &wish).await;
     assert_eq!(acted.unwrap(), Acted::Done);
@@ -146,7 +143,9 @@ async fn a_view_follows_the_live_table_whatever_its_columns(database: Database) 
             .await,
         42
     );
-    let back = p.store.act(&p.model, log(1), Version::new(1), &Wish::RollBack);
+    let back = p
+        .store
+        .act(&p.model, log(1), Version::new(1), &Wish::RollBack);
     assert_eq!(back.await.unwrap(), Acted::Done);
     assert_eq!(
         p.database.number("SELECT logins FROM {view}accounts").await,
@@ -176,7 +175,13 @@ async fn status_tells_everything_of_the_live_generation(database: Database) {
         (status.checkpoints, status.parked),
         (vec![at(0), at(0), at(5), at(0)], vec![parked])
     );
-    assert!(p.store.status(&ReadModel::new("nothing")).await.unwrap().is_none());
+    assert!(
+        p.store
+            .status(&ReadModel::new("nothing"))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 async fn an_index_is_made_when_it_is_declared_and_no_row_is_built_anew(database: Database) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use events::{Partition, Position};
 use read_models::{
-    Comparison, Direction, Error, Filter, Is, Nulls, Options, Order, Page, Pattern, Query,
-    ReadModel, OperatedStore, Row, RowKey, Value, open,
+    Comparison, Direction, Error, Filter, Is, Nulls, OperatedStore, Options, Order, Page, Pattern,
+    Query, ReadModel, Row, RowKey, Value, open,
 };
 
 use crate::database::{
