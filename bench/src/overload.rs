@@ -90,7 +90,8 @@ impl Outcome {
         ensure!(!self.took.is_empty(), "{what}: nothing was answered");
         let accepted = self.took.len();
         println!(
-            "{what}: {rate:.0}/s offered, {accepted} accepted ({:.0}/s), {} refused with 503 and Retry-After, {} failed, p99 {:.1} ms",
+            "{what}: {rate:.0}/s meant, {:.0}/s sent, {accepted} accepted ({:.0}/s), {} refused with 503 and Retry-After, {} failed, p99 {:.1} ms",
+            (accepted + self.refused + self.failed) as f64 / time.as_secs_f64(),
             accepted as f64 / time.as_secs_f64(),
             self.refused,
             self.failed,
