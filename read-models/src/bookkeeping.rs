@@ -167,7 +167,7 @@ macro_rules! bookkeeping {
                 let hash = model.definition_hash();
                 let generation = match newest(connection, model, &hash, log).await? {
                     Some(stored) => stored.generation,
-                    None => create(connection, model, log, 0, false).await?,
+                    None => create(connection, model, log, 0, false, 0).await?,
                 };
                 crate::$adapter::index(connection, model, &generation).await?;
                 // Another log's rows say nothing of this one: they are not shown as if they did.
@@ -177,13 +177,15 @@ macro_rules! bookkeeping {
                 Ok(generation)
             }
 
-            /// Makes another generation of a definition, for the event at version `asked` of the operators' stream.
+            /// Makes another generation of a definition, for the event at version `asked` of the operators' stream. Its number
+            /// is greater than `last`, and than that of any generation that is there.
             pub(crate) async fn create(
                 connection: &mut Connection,
                 model: &ReadModel,
                 log: LogIdentity,
                 asked: i64,
                 compare: bool,
+                last: i64,
             ) -> Result<Generation, Error> {
                 let definition_hash = model.definition_hash();
                 let number: i64 =
@@ -191,6 +193,7 @@ macro_rules! bookkeeping {
                         .bind(&model.name)
                         .fetch_one(&mut *connection)
                         .await?;
+                let number = number.max(last + 1);
                 // Which of two definitions is the newer one is told by the first that was built of each.
                 let defined: i64 = sqlx::query_scalar(statement(
                     "SELECT COALESCE(MIN(defined), $1) FROM generations \

@@ -8,6 +8,10 @@ use events::{LogIdentity, Partition, Position, StreamId, Version};
 use crate::{Checkpoint, Error, Generation, Parked, ReadModel, ReadStore, Row, RowKey};
 
 /// A generation, and what it is for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that an operator is told"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// The table.

@@ -17,6 +17,10 @@ pub(crate) const BUILD: &str = "SELECT model, number, definition_hash, table_nam
 pub(crate) const OF_DEFINITION: &str = "SELECT table_name FROM generations \
      WHERE model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND NOT live AND NOT serves";
 
+/// The greatest number that a build of the read model `$1` had, those included that are gone.
+pub(crate) const LAST_NUMBER: &str = "SELECT COALESCE(MAX(number), 0) FROM (SELECT number FROM generations WHERE model = $1 \
+     UNION ALL SELECT number FROM rebuilds WHERE model = $1) n";
+
 /// The statements on a connection, whatever the database: `$books` is its bookkeeping, in
 /// the module `$adapter`.
 macro_rules! operations {
@@ -28,7 +32,7 @@ macro_rules! operations {
             use super::$books as books;
             use crate::bookkeeping::{GENERATION, damaged};
             use crate::live::{Candidates, Own};
-            use crate::operations::{self, BUILD, BuildValues, OF_DEFINITION, REBUILDS, REMEMBERED, WAITING, WaitingValues};
+            use crate::operations::{self, BUILD, BuildValues, LAST_NUMBER, OF_DEFINITION, REBUILDS, REMEMBERED, WAITING, WaitingValues};
             use crate::sql::{Layout, built, quote};
             use crate::{
                 Acted, Build, Error, Generation, Parked, Phase, Progress, ReadModel, Rebuild, Waiting, Wish,
@@ -187,6 +191,8 @@ macro_rules! operations {
                 version: Version,
                 compare: bool,
             ) -> Result<(), Error> {
+                // A number is never given twice: readers and workers remember tables by their names.
+                let last: i64 = sqlx::query_scalar(LAST_NUMBER).bind(&model.name).fetch_one(&mut *connection).await?;
                 let old: Vec<String> = sqlx::query_scalar(OF_DEFINITION)
                     .bind(&model.name)
                     .bind(model.definition_hash())
@@ -197,7 +203,7 @@ macro_rules! operations {
                 for table in old {
                     remove(connection, &table).await?;
                 }
-                let generation = books::create(connection, model, log, version.as_i64(), compare).await?;
+                let generation = books::create(connection, model, log, version.as_i64(), compare, last).await?;
                 crate::$adapter::index(connection, model, &generation).await?;
                 let progress = Progress::new(Phase::Waiting);
                 note(connection, &generation, &progress).await
