@@ -42,6 +42,7 @@ impl App {
                 Category::of::<events::account::Event>(events::account::CATEGORY),
                 Category::of::<events::api_key::Event>(events::api_key::CATEGORY),
                 Category::of::<events::session::Event>(events::session::CATEGORY),
+                Category::of::<events::projection::Event>(events::projection::CATEGORY),
                 // What operators did is written by their verbs alone.
                 Category::of::<events::operator::Event>(events::operator::CATEGORY),
             ],
@@ -121,6 +122,12 @@ impl App {
             Verb::Verify { rows, backups } => {
                 operate::verify::verify(&self.models, &settings, rows, &backups).await
             }
+            Verb::Rebuild(args) => operate::rebuild::rebuild(&self.models, &settings, &args).await,
+            Verb::Rebuilds => operate::rebuild::list(&settings).await,
+            Verb::Rollback { name } => {
+                operate::rebuild::roll_back(&self.models, &settings, &name).await
+            }
+            Verb::Parked(verb) => operate::parked::act(&self.models, &settings, &verb).await,
             Verb::Status => Box::pin(operate::status::show(&settings, &self.models)).await,
             Verb::Backup(args) => {
                 operate::backup::back_up(&settings, &args.to, args.keys_to.as_deref()).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use event_store::EventStore;
-use read_models::ReadStore;
+use read_models::OperatedStore;
 use vault::{ErasureLedger, Keys, Vault, VaultOptions};
 
 use crate::config::Settings;
@@ -49,7 +49,7 @@ async fn open_events(
 }
 
 /// The read models' database.
-pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn ReadStore>> {
+pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn OperatedStore>> {
     patiently(settings, "the read models' database", || async {
         read_models::open(
             settings.database.as_str(),

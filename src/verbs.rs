@@ -9,6 +9,8 @@ use chrono::TimeDelta;
 use clap::{Subcommand, ValueEnum};
 
 use crate::operate::confirm::Consent;
+use crate::operate::parked::ParkedVerb;
+use crate::operate::rebuild::RebuildArgs;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -36,6 +38,23 @@ pub enum Verb {
         #[arg(long)]
         rows: bool,
     },
+    /// Builds read models anew beside what is read, and swaps them in.
+    #[command(
+        after_help = "Examples:\n  showcaller rebuild accounts\n  showcaller rebuild --all --compare\n  showcaller rebuild accounts --cancel\n  showcaller rebuild accounts --drop-old --yes\n\nExits with 1 when a build was cancelled, or is different from the live one."
+    )]
+    Rebuild(RebuildArgs),
+    /// Shows the builds there were, and how far those are that are on their way.
+    #[command(after_help = "Example:\n  showcaller rebuilds --output json")]
+    Rebuilds,
+    /// Makes the build of a read model live again that was live before.
+    #[command(after_help = "Example:\n  showcaller rollback accounts")]
+    Rollback {
+        /// The read model.
+        name: String,
+    },
+    /// Looks after streams whose events wait behind one that could not be projected.
+    #[command(subcommand)]
+    Parked(ParkedVerb),
     /// Shows how everything stands: dependencies, roles, how far each read model is, queues.
     #[command(
         after_help = "Examples:\n  showcaller status\n  showcaller status --output json\n\nExits with 3 when something cannot be reached, with 1 when something is not as it should be."

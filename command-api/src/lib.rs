@@ -14,6 +14,7 @@ mod form;
 mod host;
 mod in_flight;
 pub mod metrics;
+pub mod operation;
 mod order;
 pub mod policy;
 mod request;

@@ -12,6 +12,7 @@ mod types;
 pub mod account;
 pub mod api_key;
 pub mod operator;
+pub mod projection;
 pub mod session;
 
 pub use cloudevents::{Heartbeat, Message, MessageError};

@@ -22,6 +22,22 @@ pub(crate) static HEALED: Counter = Counter::new(
     "showcaller_projection_healings_total",
     "Times that the log was read since the queue had not brought everything.",
 );
+static LAG: Observed = Observed::gauge(
+    "showcaller_projection_lag",
+    "Positions between the last event that is known of and the last that is committed, over the partitions that this \
+     projector consumes.",
+    &["read_model"],
+);
+static LAG_SECONDS: Observed = Observed::gauge(
+    "showcaller_projection_lag_seconds",
+    "How long the first event that is not committed is known, in the partition that is furthest behind; 0 when all are in.",
+    &["read_model"],
+);
+static EVENTS: Observed = Observed::counter(
+    "showcaller_projection_events_total",
+    "Events that were committed, those that change no row included.",
+    &["read_model"],
+);
 static PARKED: Observed = Observed::gauge(
     "showcaller_projection_parked_streams",
     "Streams that wait behind an event that could not be projected.",
@@ -49,6 +65,9 @@ pub static METRICS: Metrics = &[
     &BATCH,
     &TOOK,
     &HEALED,
+    &EVENTS,
+    &LAG,
+    &LAG_SECONDS,
     &PARKED,
     &PARTITIONS,
     &GENERATION,
@@ -64,6 +83,19 @@ pub fn observe(status: &Status, observations: &mut Observations) {
             .iter()
             .map(|partition| partition.parked)
             .sum();
+        let consumed = || {
+            let pairs = model.partitions.iter().zip(&status.consuming);
+            pairs.filter_map(|(partition, consumed)| consumed.then_some(partition))
+        };
+        let lag: u64 = consumed()
+            .map(|p| p.head.get().saturating_sub(p.position.get()))
+            .sum();
+        let since = consumed().filter_map(|p| p.behind_since).min();
+        let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let events: u64 = model.partitions.iter().map(|p| p.events).sum();
+        observations.note(&LAG, &[name], lag as f64);
+        observations.note(&LAG_SECONDS, &[name], seconds);
+        observations.note(&EVENTS, &[name], events as f64);
         observations.note(&PARKED, &[name], parked as f64);
         observations.note(&GENERATION, &[name], f64::from(model.generation));
         for (state, is_in) in STATES {

@@ -51,6 +51,8 @@ impl Observing {
     pub(crate) async fn run(mut self) {
         let mut written: Vec<Option<Written>> = Vec::new();
         let (mut rates, mut pruned) = (Rates::default(), Instant::now());
+        // Where there is none before it, readers see it at once.
+        self.live = self.swap().await;
         while self.context.pause(PAUSE).await {
             let status = self.status.borrow().clone();
             let look = Look {
@@ -94,6 +96,7 @@ impl Observing {
         let to = Checkpoint {
             position: self.next(partition, written.checkpoint.position).await?,
             digest: Digest::ZERO,
+            amended: 0,
         };
         let commit = Commit {
             model: &self.model,

@@ -1,6 +1,6 @@
 //! How the projector stands, for `/health/ready`, operators and tests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use events::Position;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ pub struct ReadModelStatus {
     pub name: String,
     /// The number of the generation that is fed.
     pub generation: u32,
-    /// That generation is the one readers see.
+    /// That generation is the one readers of its definition see.
     pub live: bool,
     /// Its partitions, in order.
     pub partitions: Vec<PartitionStatus>,
@@ -85,16 +85,40 @@ impl Status {
     }
 }
 
-/// One partition's place in the status.
-#[derive(Debug, Clone)]
+/// One partition's place in the status, as long as that speaks of its generation.
+#[derive(Debug)]
 pub(crate) struct Board {
-    pub(crate) status: watch::Sender<Status>,
-    pub(crate) model: usize,
-    pub(crate) partition: usize,
-    pub(crate) heads: Arc<Mutex<Heads>>,
+    status: watch::Sender<Status>,
+    model: usize,
+    generation: u32,
+    partition: usize,
+    latest: Mutex<PartitionStatus>,
+    heads: Mutex<Heads>,
 }
 
 impl Board {
+    pub(crate) fn new(
+        status: watch::Sender<Status>,
+        model: usize,
+        generation: u32,
+        partition: usize,
+    ) -> Self {
+        Self {
+            status,
+            model,
+            generation,
+            partition,
+            latest: Mutex::default(),
+            heads: Mutex::default(),
+        }
+    }
+
+    /// What was written last.
+    pub(crate) fn latest(&self) -> PartitionStatus {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.clone()
+    }
+
     /// There is an event at this position.
     pub(crate) fn hear(&self, position: Position) {
         let heads = self.look(|heads| heads.hear(position, Instant::now()));
@@ -120,14 +144,20 @@ impl Board {
 
     pub(crate) fn write(&self, change: impl FnOnce(&mut PartitionStatus)) {
         self.status.send_if_modified(|status| {
-            let model = status.read_models.get_mut(self.model);
-            let Some(place) = model.and_then(|model| model.partitions.get_mut(self.partition))
-            else {
-                return false;
+            // Within the status, so that a status which begins to speak of this generation misses nothing.
+            let now = {
+                let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+                change(&mut latest);
+                latest.clone()
             };
-            let before = place.clone();
-            change(place);
-            *place != before
+            let model = status.read_models.get_mut(self.model);
+            let model = model.filter(|model| model.generation == self.generation);
+            let place = model.and_then(|model| model.partitions.get_mut(self.partition));
+            let changes = place.as_ref().is_some_and(|place| **place != now);
+            if let Some(place) = place {
+                *place = now;
+            }
+            changes
         });
     }
 }

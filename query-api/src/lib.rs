@@ -20,6 +20,7 @@ mod lists;
 mod live;
 pub mod metrics;
 mod negotiation;
+mod operations;
 mod parameters;
 mod routes;
 mod rows;

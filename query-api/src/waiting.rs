@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use read_models::{ReadStore, Status};
+use read_models::{ReadModel, ReadStore, Status};
 use tokio::time::Instant;
 use web::{PositionToken, Problem, codes, set_aside};
 
@@ -24,7 +24,7 @@ const RETRY_AFTER_S: u32 = 1;
 /// Watches one read model's live table.
 pub(crate) struct Watcher {
     store: Arc<dyn ReadStore>,
-    model: String,
+    model: Arc<ReadModel>,
     last: Mutex<Option<Look>>,
     /// Held by whoever looks.
     looking: tokio::sync::Mutex<()>,
@@ -48,7 +48,7 @@ enum Verdict {
 }
 
 impl Watcher {
-    pub(crate) fn new(store: Arc<dyn ReadStore>, model: String) -> Self {
+    pub(crate) fn new(store: Arc<dyn ReadStore>, model: Arc<ReadModel>) -> Self {
         Self {
             store,
             model,

@@ -8,7 +8,7 @@ use async_recursion::async_recursion as boxed;
 use crate::mysql::MySql;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{Error, ProjectionStore, ReadStore};
+use crate::{Error, OperatedStore, ProjectionStore};
 
 /// How long one query may take unless said otherwise: longer than any that has an index, shorter than clients wait.
 const QUERY: Duration = Duration::from_secs(5);
@@ -48,8 +48,8 @@ impl Options {
 /// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for wrong settings; [`Error::Unavailable`]
 /// when the database can't be reached (a read-only PostgreSQL store opens all the same).
 #[boxed]
-pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Error> {
-    let opened: Arc<dyn ReadStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
+pub async fn open(url: &str, options: Options) -> Result<Arc<dyn OperatedStore>, Error> {
+    let opened: Arc<dyn OperatedStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Arc::new(Sqlite::open(url, options).await?),
         Some("postgres" | "postgresql") => Arc::new(Postgres::open(url, options).await?),
         // The URL may hold a password, so it is not repeated.

@@ -1,10 +1,11 @@
 //! `showcaller health`: what a container's health check runs, since its image holds no other program.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::exit::Exit;
@@ -29,7 +30,8 @@ async fn answer(settings: &Settings) -> Result<(bool, String)> {
         };
         address.set_ip(loopback);
     }
-    let answer = tokio::time::timeout(PATIENCE, get(address))
+    let certificate = settings.tls.as_ref().map(|(chain, _)| chain.as_path());
+    let answer = tokio::time::timeout(PATIENCE, get(address, certificate))
         .await
         .with_context(|| format!("no answer from {address} within {} s", PATIENCE.as_secs()))?
         .with_context(|| format!("no answer from {address}"))?;
@@ -48,8 +50,18 @@ pub async fn ask(settings: &Settings) -> Result<Exit> {
     Ok(if ready { Exit::Done } else { Exit::Wrong })
 }
 
-async fn get(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn get(address: SocketAddr, certificate: Option<&Path>) -> std::io::Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    match certificate {
+        Some(chain) => converse(web::tls::connect_to_own(stream, chain).await?, address).await,
+        None => converse(stream, address).await,
+    }
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    address: SocketAddr,
+) -> std::io::Result<String> {
     stream
         .write_all(format!("GET /health/ready HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())
         .await?;

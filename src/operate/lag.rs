@@ -215,6 +215,7 @@ mod tests {
         Checkpoint {
             position: Position::new(position),
             digest: Digest::ZERO,
+            amended: 0,
         }
     }
 

@@ -67,7 +67,12 @@ pub async fn show(settings: &Settings, models: &[ReadModel]) -> Result<Exit> {
     let broker = look_at_broker(&settings, &mut seen).await;
     look_at_server(&settings, &mut seen).await;
     if let Some(log) = &log {
-        let looks = two_looks(&**log, database.as_deref(), models).await;
+        let looks = two_looks(
+            &**log,
+            database.as_deref().map(|store| store as &dyn ReadStore),
+            models,
+        )
+        .await;
         match looks {
             Ok((first, second)) => {
                 relay(&**log, &second, &mut seen).await;

@@ -289,7 +289,7 @@ async fn postgres_files_messages_and_the_logs_of_all_roles_hold_nothing_personal
 }
 
 /// A queue of one's own beside the projector's, which gets every message.
-async fn tap(url: &str) -> (Connection, Consumer) {
+pub async fn tap(url: &str) -> (Connection, Consumer) {
     let connection = Connection::connect(url, ConnectionProperties::default())
         .await
         .expect("the broker is up");

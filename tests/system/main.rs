@@ -34,4 +34,7 @@ mod mirrors;
 mod operators;
 mod pairs;
 mod postgrest;
+mod rebuild;
 mod refusals;
+mod restarts;
+mod watched;

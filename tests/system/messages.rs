@@ -7,23 +7,22 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use broker::EXCHANGE;
 use events::RecordedEvent;
-use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
+use futures::{FutureExt, StreamExt};
+use lapin::options::BasicPublishOptions;
+use lapin::types::AMQPValue;
+use lapin::{BasicProperties, Channel, Consumer};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection as _, Row};
 use test_support::{
     Postgres, Program, RabbitMq, Showcaller, TempDir, eventually, free_port, psql, temp_dir,
 };
-use tokio::sync::mpsc;
 
+use crate::canary::tap;
 use crate::client::{Client, Person};
 use crate::world::{Settings, read_log};
 
-const EXCHANGE: &str = broker::EXCHANGE;
 const PYTHON: &str = "tests/clients/python/run";
 const SOON: Duration = Duration::from_mins(1);
 
@@ -71,12 +70,12 @@ impl World {
 }
 
 /// The consumer of examples/, and the file that it keeps.
-struct Consumer {
+struct Reader {
     program: Program,
     folder: TempDir,
 }
 
-impl Consumer {
+impl Reader {
     fn of(world: &World) -> Self {
         let folder = temp_dir();
         let script = root().join("examples/python-consumer/consumer.py");
@@ -190,59 +189,21 @@ impl Results {
     }
 }
 
-/// Everything that is published from now on, in the form that tests/clients/schemas/asyncapi.py reads.
-async fn record(channel: &Channel) -> mpsc::UnboundedReceiver<Value> {
-    let durable = lapin::options::ExchangeDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
-    let declared = channel.exchange_declare(
-        EXCHANGE.into(),
-        ExchangeKind::Topic,
-        durable,
-        FieldTable::default(),
-    );
-    declared.await.expect("the exchange");
-    let exclusive = QueueDeclareOptions {
-        exclusive: true,
-        ..Default::default()
-    };
-    let queue = channel.queue_declare("".into(), exclusive, FieldTable::default());
-    let queue = queue.await.expect("a queue").name().clone();
-    let bound = channel.queue_bind(
-        queue.clone(),
-        EXCHANGE.into(),
-        "#".into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    bound.await.expect("bound");
-    let unasked = BasicConsumeOptions {
-        no_ack: true,
-        ..Default::default()
-    };
-    let consumer = channel.basic_consume(queue, "".into(), unasked, FieldTable::default());
-    let mut consumer = consumer.await.expect("a consumer");
-    let (sender, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(delivery)) = futures::StreamExt::next(&mut consumer).await {
-            let headers = delivery.properties.headers().as_ref();
-            let traceparent = headers.and_then(|headers| headers.inner().get("traceparent"));
-            let headers = match traceparent {
-                Some(AMQPValue::LongString(text)) => json!({ "traceparent": text.to_string() }),
-                _ => json!({}),
-            };
-            let body: Value = serde_json::from_slice(&delivery.data).expect("JSON");
-            let key = delivery.routing_key.to_string();
-            if sender
-                .send(json!({ "key": key, "headers": headers, "body": body }))
-                .is_err()
-            {
-                break;
-            }
-        }
-    });
-    receiver
+/// What was published since, in the form that tests/clients/schemas/asyncapi.py reads.
+fn drain(tapped: &mut Consumer) -> Vec<Value> {
+    let mut seen = Vec::new();
+    while let Some(Some(Ok(delivery))) = tapped.next().now_or_never() {
+        let headers = delivery.properties.headers().as_ref();
+        let traceparent = headers.and_then(|headers| headers.inner().get("traceparent"));
+        let headers = match traceparent {
+            Some(AMQPValue::LongString(text)) => json!({ "traceparent": text.to_string() }),
+            _ => json!({}),
+        };
+        let body: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+        let key = delivery.routing_key.to_string();
+        seen.push(json!({ "key": key, "headers": headers, "body": body }));
+    }
+    seen
 }
 
 async fn publish(channel: &Channel, message: &Value, body: &Value) {
@@ -282,11 +243,9 @@ async fn messages_are_as_described_and_a_python_consumer_ends_with_what_the_log_
  {
     let world = World::start().await;
     let client = world.client();
-    let connection = Connection::connect(&world.vhost, ConnectionProperties::default());
-    let connection = connection.await.expect("RabbitMQ");
+    let (connection, mut tapped) = tap(&world.vhost).await;
     let channel = connection.create_channel().await.expect("a channel");
-    let mut recorded = record(&channel).await;
-    let consumer = Consumer::of(&world);
+    let consumer = Reader::of(&world);
 
     // Some events are older than the consumer's queue.
     let mut everybody = people(&client, 0..2).await;
@@ -312,10 +271,7 @@ async fn messages_are_as_described_and_a_python_consumer_ends_with_what_the_log_
     consumer.comes_to(&Results::of(&log, 1)).await;
 
     // What comes twice counts once, and what an operator replays is no news.
-    let mut seen = Vec::new();
-    while let Ok(message) = recorded.try_recv() {
-        seen.push(message);
-    }
+    let seen = drain(&mut tapped);
     let events: Vec<&Value> = seen
         .iter()
         .filter(|message| !message["body"]["id"].is_null())

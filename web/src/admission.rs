@@ -111,28 +111,13 @@ impl Admission {
         Arc::new(Self {
             most,
             shown,
-            state: Mutex::new(State {
-                active: 0,
-                limit,
-                began: Instant::now(),
-                peak: 0,
-                answers: 0,
-                took: Duration::ZERO,
-                budgets: Duration::ZERO,
-                routes: HashMap::new(),
-            }),
+            state: Mutex::new(State::new(limit, Instant::now())),
         })
     }
 
     /// Lets a request in, if there is room.
     pub(crate) fn enter(self: &Arc<Self>, route: &str) -> Option<Arc<Admitted>> {
-        let mut state = self.lock();
-        if state.active >= state.limit {
-            return None;
-        }
-        let calm = state.active <= CALM;
-        state.active += 1;
-        state.peak = state.peak.max(state.active);
+        let calm = self.lock().enter()?;
         Some(Arc::new(Admitted {
             admission: Arc::clone(self),
             route: route.to_owned(),
@@ -159,16 +144,57 @@ impl Drop for Admitted {
         let took = self.entered.elapsed().saturating_sub(lock(&self.aside).0);
         let admission = &self.admission;
         let mut state = admission.lock();
-        state.active -= 1;
-        state.note(&self.route, took, self.calm);
-        if state.is_due() {
-            state.judge(admission.most);
+        if state.leave(&self.route, took, self.calm, Instant::now(), admission.most) {
             admission.shown.set(state.limit as i64);
         }
     }
 }
 
 impl State {
+    fn new(limit: usize, now: Instant) -> Self {
+        Self {
+            active: 0,
+            limit,
+            began: now,
+            peak: 0,
+            answers: 0,
+            took: Duration::ZERO,
+            budgets: Duration::ZERO,
+            routes: HashMap::new(),
+        }
+    }
+
+    /// Lets a request in if there is room, and tells whether hardly any other is under way.
+    fn enter(&mut self) -> Option<bool> {
+        if self.active >= self.limit {
+            return None;
+        }
+        let calm = self.active <= CALM;
+        self.active += 1;
+        self.peak = self.peak.max(self.active);
+        Some(calm)
+    }
+
+    /// A request that took so long is answered. True if the limit was looked at.
+    fn leave(
+        &mut self,
+        route: &str,
+        took: Duration,
+        calm: bool,
+        now: Instant,
+        most: usize,
+    ) -> bool {
+        self.active -= 1;
+        self.note(route, took, calm);
+        let window = now.saturating_duration_since(self.began);
+        let due = (window >= WINDOW && self.answers >= ANSWERS) || window >= LONGEST_WINDOW;
+        if due {
+            self.judge(window, most);
+            self.began = now;
+        }
+        due
+    }
+
     fn note(&mut self, route: &str, took: Duration, calm: bool) {
         if !self.routes.contains_key(route) {
             self.routes.insert(route.to_owned(), Route::new());
@@ -184,22 +210,15 @@ impl State {
         self.budgets += route.budget();
     }
 
-    fn is_due(&self) -> bool {
-        let window = self.began.elapsed();
-        (window >= WINDOW && self.answers >= ANSWERS) || window >= LONGEST_WINDOW
-    }
-
-    fn judge(&mut self, most: usize) {
-        let window = self.began.elapsed().as_secs_f64();
+    fn judge(&mut self, window: Duration, most: usize) {
         if self.took > self.budgets {
             // Little's law: what may be under way is what leaves in a second, times how long it may take.
-            let fitting = (self.budgets.as_secs_f64() / window) as usize;
+            let fitting = (self.budgets.as_secs_f64() / window.as_secs_f64()) as usize;
             self.limit = fitting.clamp(LEAST.min(most), self.limit.max(LEAST).min(most));
         } else if self.peak * 10 >= self.limit * 9 || self.limit < FIRST {
             // Room is made where it is asked for, or was taken away in a time that is over.
             self.limit = (self.limit + self.limit / 4 + 1).min(most);
         }
-        self.began = Instant::now();
         self.peak = self.active;
         self.answers = 0;
         self.took = Duration::ZERO;

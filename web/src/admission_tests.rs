@@ -1,19 +1,24 @@
 //! The limit under a load that is known exactly: a machine with so many hands, on a clock of the test's own.
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use tokio::sync::Notify;
 
 use super::*;
 
-static SHOWN: Gauge = Gauge::new("limit", "The limit.");
-/// How long the machine works on one request.
+/// How long the machine works on one request, and on how many at once: it carries one a millisecond.
 const WORK: Duration = Duration::from_millis(4);
 const HANDS: usize = 4;
+const MOST: usize = 1_024;
 
 struct Machine {
-    admission: Arc<Admission>,
-    hands: Arc<Semaphore>,
+    now: Instant,
+    state: State,
+    /// When each hand is free.
+    hands: [Instant; HANDS],
+    /// When those under way end, when they came, and whether it was calm.
+    under_way: BinaryHeap<Reverse<(Instant, Instant, bool)>>,
 }
 
 /// How long those took that were let in, and how many were not.
@@ -25,36 +30,47 @@ struct Outcome {
 
 impl Machine {
     fn new() -> Self {
+        let now = Instant::now();
         Self {
-            admission: Admission::new(1_024, &SHOWN),
-            hands: Arc::new(Semaphore::new(HANDS)),
+            now,
+            state: State::new(FIRST, now),
+            hands: [now; HANDS],
+            under_way: BinaryHeap::new(),
         }
     }
 
-    /// A request arrives every so often, so many times.
-    async fn under(&self, every: Duration, times: usize) -> Outcome {
-        let (mut running, mut outcome) = (JoinSet::new(), Outcome::default());
+    /// A request comes every so often, so many times; then all end.
+    fn under(&mut self, every: Duration, times: usize) -> Outcome {
+        let mut outcome = Outcome::default();
         for _ in 0..times {
-            match self.admission.enter("/v1/things") {
-                Some(admitted) => {
-                    let hands = Arc::clone(&self.hands);
-                    running.spawn(async move {
-                        let began = Instant::now();
-                        let work = async {
-                            let _hand = hands.acquire().await.expect("it stays open");
-                            sleep(WORK).await;
-                        };
-                        admitted.run(work).await;
-                        began.elapsed()
-                    });
-                }
+            self.end_those_due(self.now, &mut outcome);
+            match self.state.enter() {
+                Some(calm) => self.begin(calm),
                 None => outcome.refused += 1,
             }
-            sleep(every).await;
+            self.now += every;
         }
-        outcome.took = running.join_all().await;
+        let last = self.hands.into_iter().max().unwrap_or(self.now);
+        self.now = self.now.max(last);
+        self.end_those_due(self.now, &mut outcome);
         outcome.took.sort();
         outcome
+    }
+
+    fn begin(&mut self, calm: bool) {
+        let hand = self.hands.iter_mut().min().expect("it has hands");
+        *hand = (*hand).max(self.now) + WORK;
+        self.under_way.push(Reverse((*hand, self.now, calm)));
+    }
+
+    fn end_those_due(&mut self, now: Instant, outcome: &mut Outcome) {
+        while let Some(Reverse((end, came, calm))) = self.under_way.peek().copied()
+            && end <= now
+        {
+            self.under_way.pop();
+            self.state.leave("/v1/things", end - came, calm, end, MOST);
+            outcome.took.push(end - came);
+        }
     }
 }
 
@@ -64,60 +80,68 @@ impl Outcome {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn at_twice_what_can_be_carried_those_that_are_let_in_stay_quick_and_the_rest_are_refused() {
-    let machine = Machine::new();
-    // The machine carries one a millisecond.
-    let calm = machine.under(Duration::from_millis(5), 1_000).await;
+#[test]
+fn at_twice_what_can_be_carried_those_that_are_let_in_stay_quick_and_the_rest_are_refused() {
+    let mut machine = Machine::new();
+    let calm = machine.under(Duration::from_millis(5), 1_000);
     assert_eq!(calm.refused, 0);
-    let loaded = machine.under(Duration::from_micros(500), 40_000).await;
+    let loaded = machine.under(Duration::from_micros(500), 40_000);
+    let (unloaded, busy) = (calm.p99(), loaded.p99());
     assert!(
-        loaded.p99() <= 5 * calm.p99(),
-        "{:?} unloaded, {:?} loaded",
-        calm.p99(),
-        loaded.p99()
+        busy <= 5 * unloaded,
+        "{unloaded:?} unloaded, {busy:?} loaded"
     );
     let carried = loaded.took.len();
     assert!(
-        (18_000..=22_000).contains(&carried),
-        "{carried} of 20,000 that could be carried"
+        (19_000..=21_000).contains(&carried),
+        "{carried} of the 20,000 that can be carried"
     );
     // When it is over, nobody is refused any more.
-    let calm = machine.under(Duration::from_millis(5), 200).await;
-    assert_eq!(calm.refused, 0);
+    assert_eq!(machine.under(Duration::from_millis(5), 200).refused, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_burst_that_can_be_carried_is_let_in_whole() {
-    let machine = Machine::new();
-    assert_eq!(
-        machine.under(Duration::from_millis(5), 1_000).await.refused,
-        0
-    );
-    assert_eq!(machine.under(Duration::ZERO, FIRST / 2).await.refused, 0);
+#[test]
+fn a_burst_is_let_in_whole_after_a_calm_time_and_after_an_overload() {
+    let mut machine = Machine::new();
+    assert_eq!(machine.under(Duration::from_millis(5), 1_000).refused, 0);
+    assert_eq!(machine.under(Duration::ZERO, FIRST / 2).refused, 0);
+    machine.under(Duration::from_micros(500), 10_000);
+    machine.under(Duration::from_millis(5), 1_000);
+    assert_eq!(machine.under(Duration::ZERO, FIRST / 2).refused, 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[test]
+fn before_anything_is_known_there_is_room_for_many() {
+    assert_eq!(Machine::new().under(Duration::ZERO, FIRST).refused, 0);
+}
+
+#[tokio::test]
 async fn what_waits_elsewhere_takes_no_room_and_is_not_held_against_anybody() {
-    let machine = Machine::new();
-    machine.under(Duration::from_millis(5), 1_000).await;
-    let mut waiting = JoinSet::new();
-    for _ in 0..1_000 {
-        let admitted = machine
-            .admission
-            .enter("/v1/log-ins")
-            .expect("there is room");
-        waiting.spawn(admitted.run(set_aside(sleep(Duration::from_mins(1)))));
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(
-        machine.under(Duration::from_millis(2), 5_000).await.refused,
-        0
+    static SHOWN: Gauge = Gauge::new("limit", "The limit.");
+    let admission = Admission::new(1, &SHOWN);
+    let (waits, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let admitted = admission.enter("/v1/log-ins").expect("there is room");
+    assert!(admission.enter("/v1/log-ins").is_none(), "there is no more");
+    let request = {
+        let (waits, ends) = (Arc::clone(&waits), Arc::clone(&ends));
+        admitted.run(async move {
+            let waiting = async {
+                waits.notify_one();
+                ends.notified().await;
+            };
+            set_aside(waiting).await;
+        })
+    };
+    let request = tokio::spawn(request);
+    waits.notified().await;
+    drop(
+        admission
+            .enter("/v1/things")
+            .expect("there is room meanwhile"),
     );
-    waiting.join_all().await;
-    assert_eq!(machine.admission.lock().active, 0);
-    assert_eq!(
-        machine.under(Duration::from_millis(2), 500).await.refused,
-        0
-    );
+    assert_eq!(admission.lock().answers, 1);
+    ends.notify_one();
+    request.await.expect("it ends");
+    let state = admission.lock();
+    assert_eq!((state.active, state.answers), (0, 2));
 }

@@ -17,6 +17,7 @@ mod position;
 mod problem;
 mod revocations;
 mod serve;
+pub mod tls;
 mod tokens;
 mod trace;
 
@@ -30,6 +31,7 @@ pub use json::{JsonBody, parse_object};
 pub use position::{AFTER_HEADER, After, POSITION_HEADER, PositionToken};
 pub use problem::{FieldError, Problem};
 pub use revocations::Revocations;
-pub use serve::{Connections, serve, serve_with};
+pub use serve::{Connections, serve, serve_tls, serve_with};
+pub use tls::Certificate;
 pub use tokens::{AccessToken, Grant, TokenSettings, Tokens};
 pub use trace::TraceContext;

@@ -8,6 +8,7 @@ mod failures;
 mod generations;
 mod mirrors;
 mod observing;
+mod operations;
 mod samples;
 mod servers;
 mod unreliable;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker::MemoryBroker;
 use events::DecodeError;
 use projector::{Options, Rows, built_in};
-use read_models::{Filter, Query, ReadModel, ReadStore as _, Value};
+use read_models::{Filter, Query, ReadModel, Value};
 use test_support::{eventually, psql};
 
 use crate::samples::{account, registered, settings};
@@ -26,10 +26,9 @@ async fn shown(world: &World, of: &str, wanted: impl Fn(&[Shown]) -> bool) -> Ve
         .fields()
         .map(|field| field.name().to_owned())
         .collect();
+    let query = &Query::new(&model, Filter::ALL, 1_000);
     eventually(SOON, || async {
-        let page = world
-            .store
-            .list(&model, &Query::new(&model, Filter::ALL, 1_000));
+        let page = world.store.list(&model, query);
         let rows = page.await.map_err(|error| error.to_string())?.rows;
         let rows = rows.into_iter().map(|row| names.iter().cloned().zip(row));
         let rows: Vec<Shown> = rows.map(Iterator::collect).collect();
@@ -100,7 +99,7 @@ async fn the_status_tells_who_is_stuck_and_since_when_and_how_many_streams_are_p
     rename(&table, "hidden").await;
     let place = world
         .store
-        .status("projection-status")
+        .status(&projection_status())
         .await
         .unwrap()
         .unwrap()

@@ -21,16 +21,30 @@ pub(crate) struct Statement {
     pub(crate) fetched: Vec<Field>,
 }
 
-/// The statement for a page of the live table, with one row more than the page has. No row at all says that the table is not
-/// live any more; a row without a key says that nothing was found.
-pub(crate) fn page(dialect: Dialect, model: &ReadModel, table: &str, query: &Query) -> Statement {
+/// Why readers see a table; it is asked for again in every statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is the live one.
+    Live,
+    /// It serves readers of its definition.
+    Serves,
+}
+
+/// The statement for a page of the table that readers see, with one row more than the page has. No row at all says that
+/// they do not see it any more; a row without a key says that nothing was found.
+pub(crate) fn page(
+    dialect: Dialect,
+    model: &ReadModel,
+    (table, seen): (&str, Seen),
+    query: &Query,
+) -> Statement {
     let mut writer = Writer {
         dialect,
         values: vec![Value::Text(table.to_owned())],
     };
     let fetched = fetched(query);
     let columns: Vec<String> = fetched.iter().map(|field| quote(field.name())).collect();
-    let source = writer.source(model, table, &query.filter);
+    let source = writer.source(model, table, query);
     let rows = writer.rows(query, &columns.join(", "), &source);
     let shown: Vec<String> = columns.iter().map(|name| format!("r.{name}")).collect();
     let mut sql = format!("SELECT {}, {}", shown.join(", "), positions(dialect));
@@ -39,7 +53,11 @@ pub(crate) fn page(dialect: Dialect, model: &ReadModel, table: &str, query: &Que
     }
     _ = write!(
         sql,
-        " FROM generations g LEFT JOIN ({rows}) r ON true WHERE g.table_name = $1 AND g.live ORDER BY {}",
+        " FROM generations g LEFT JOIN ({rows}) r ON true WHERE g.table_name = $1 AND g.{} ORDER BY {}",
+        match seen {
+            Seen::Live => "live",
+            Seen::Serves => "serves",
+        },
         order_by(dialect, query.order(), "r.", None)
     );
     Statement {
@@ -60,15 +78,16 @@ fn fetched(query: &Query) -> Vec<Field> {
     fetched
 }
 
-/// How far the table has come in each partition.
+/// How far the table has come in each partition, and how often it was amended: the first number.
 fn positions(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => {
-            "(SELECT string_agg(position::text, ',' ORDER BY partition) FROM checkpoints WHERE generation = $1) AS _positions"
+            "(SELECT sum(amended)::text || ',' || string_agg(position::text, ',' ORDER BY partition) FROM checkpoints \
+             WHERE generation = $1) AS _positions"
         }
         Dialect::Sqlite => {
-            "(SELECT group_concat(position, ',') FROM (SELECT position FROM checkpoints WHERE generation = $1 \
-             ORDER BY partition)) AS _positions"
+            "(SELECT sum(amended) || ',' || group_concat(position, ',') FROM (SELECT position, amended FROM checkpoints \
+             WHERE generation = $1 ORDER BY partition)) AS _positions"
         }
     }
 }
@@ -91,7 +110,8 @@ enum Lead {
 
 impl Writer {
     /// What is read from, with the filter: `… WHERE …`, to which more conditions can be appended.
-    fn source(&mut self, model: &ReadModel, table: &str, filter: &Filter) -> String {
+    fn source(&mut self, model: &ReadModel, table: &str, query: &Query) -> String {
+        let filter = &query.filter;
         let shape = Shape::from(model);
         if !model.shared {
             return format!("{} v WHERE {}", quote(table), self.filter(filter));
@@ -108,7 +128,12 @@ impl Writer {
         let before = self.joined(&before, " AND ", "TRUE");
         let after = self.joined(&after, " AND ", "TRUE");
         let condition = format!(" WHERE {before}");
-        let merged = visible(self.dialect, shape, table, &condition, Audience::Program);
+        let mut merged = visible(self.dialect, shape, table, &condition, Audience::Program);
+        // Said where rows are merged too: whoever merges them in this order reads no more than the page.
+        if query.order().iter().all(|order| order.field.is_key()) {
+            let order = order_by(self.dialect, query.order(), "", Some(Lead::Values));
+            _ = write!(merged, " ORDER BY {order}");
+        }
         format!("({merged}) v WHERE {after}")
     }
 
