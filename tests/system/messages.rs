@@ -207,12 +207,12 @@ fn drain(tapped: &mut Consumer) -> Vec<Value> {
 }
 
 async fn publish(channel: &Channel, message: &Value, body: &Value) {
-    let key = message["key"].as_str().expect("a key");
+    let (key, body) = (message["key"].as_str().expect("a key"), body.to_string());
     let sent = channel.basic_publish(
         EXCHANGE.into(),
         key.into(),
         BasicPublishOptions::default(),
-        body.to_string().as_bytes(),
+        body.as_bytes(),
         BasicProperties::default(),
     );
     sent.await.expect("sent");
