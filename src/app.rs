@@ -10,7 +10,8 @@ use read_models::ReadModel;
 
 use crate::config::{CommandLine, Settings};
 use crate::operate::exit::Exit;
-use crate::verbs::{Streams, Verb};
+use crate::operate::state::States;
+use crate::verbs::Verb;
 use crate::{operate, serve, telemetry};
 
 /// An application on Showcaller: accounts, and whatever is added.
@@ -20,6 +21,8 @@ pub struct App {
     pub(crate) roles: Vec<Role>,
     /// The categories whose streams a decider watches over, and what their events say of themselves.
     pub(crate) categories: Vec<Category>,
+    /// What operators see of a stream's state, by category.
+    pub(crate) states: States,
 }
 
 impl Default for App {
@@ -39,7 +42,11 @@ impl App {
                 Category::of::<events::account::Event>(events::account::CATEGORY),
                 Category::of::<events::api_key::Event>(events::api_key::CATEGORY),
                 Category::of::<events::session::Event>(events::session::CATEGORY),
+                Category::of::<events::projection::Event>(events::projection::CATEGORY),
+                // What operators did is written by their verbs alone.
+                Category::of::<events::operator::Event>(events::operator::CATEGORY),
             ],
+            states: command_api::built_in_states(),
         }
     }
 
@@ -48,6 +55,7 @@ impl App {
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.aggregates.push(hosted::<A>());
         self.categories.push(Category::of::<A::Event>(A::CATEGORY));
+        self.states.insert(A::CATEGORY, command_api::folding::<A>);
         self
     }
 
@@ -107,10 +115,34 @@ impl App {
         }
         match verb {
             Verb::Serve => serve::serve(self, settings).await.map(|()| Exit::Done),
-            Verb::Streams(Streams::Show { stream }) => {
-                operate::streams::show(&settings, &stream).await
+            Verb::Streams(verb) => {
+                operate::streams::act(&settings, &self.states, &self.models, &verb).await
             }
-            Verb::Verify { rows } => operate::verify::verify(&self.models, &settings, rows).await,
+            Verb::Events(verb) => operate::events::act(&settings, &verb).await,
+            Verb::Verify { rows, backups } => {
+                operate::verify::verify(&self.models, &settings, rows, &backups).await
+            }
+            Verb::Rebuild(args) => operate::rebuild::rebuild(&self.models, &settings, &args).await,
+            Verb::Rebuilds => operate::rebuild::list(&settings).await,
+            Verb::Rollback { name } => {
+                operate::rebuild::roll_back(&self.models, &settings, &name).await
+            }
+            Verb::Parked(verb) => operate::parked::act(&self.models, &settings, &verb).await,
+            Verb::Status => Box::pin(operate::status::show(&settings, &self.models)).await,
+            Verb::Backup(args) => {
+                operate::backup::back_up(&settings, &args.to, args.keys_to.as_deref()).await
+            }
+            Verb::Restore(args) => {
+                operate::restore::restore(&settings, &args.from, args.dry_run).await
+            }
+            Verb::Export(args) => {
+                operate::transfer::export(&settings, &args.select, &args.to).await
+            }
+            Verb::Import(args) => {
+                operate::transfer::import(&settings, &args.from, args.partitions).await
+            }
+            Verb::Replay(args) => operate::replay::replay(&settings, &args).await,
+            Verb::Retention => operate::retention::show(&settings).await,
             Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
             Verb::Operator(verb) => operate::operator::act(&settings, &verb).await,
             Verb::Asyncapi => operate::asyncapi::print(&self, &settings),

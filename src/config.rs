@@ -3,6 +3,7 @@
 
 mod flags;
 mod parse;
+mod watching;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +20,9 @@ use crate::verbs::Verb;
 
 use flags::Flags;
 pub use flags::{LogFormat, Output, Role};
+pub use parse::os_user;
 use parse::{address, app_url, mirrors, url};
+pub use watching::Watched;
 
 /// Defaults of the embedded form: everything under `data/`.
 const EVENTS: &str = "sqlite:data/events.db";
@@ -80,6 +83,8 @@ pub struct Settings {
     pub app_name: String,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The certificate of the HTTP server and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// The one role to serve, if not all.
     pub role: Option<Role>,
     /// How the log is served to EventStoreDB's clients.
@@ -92,6 +97,10 @@ pub struct Settings {
     pub output: Output,
     /// How long a store may take to come up before the process gives up.
     pub patience: Duration,
+    /// Where what is told about the process goes.
+    pub watched: Watched,
+    /// How long the process goes on serving after it was asked to stop, saying that it is not ready.
+    pub drain: Duration,
     /// What to log.
     pub log: String,
     /// How log lines look.
@@ -132,6 +141,7 @@ impl CommandLine {
             mail_from: flags.mail_from.clone(),
             app_url: match &flags.app_url {
                 Some(url) => app_url(url)?,
+                None if flags.tls_certificate.is_some() => format!("https://{listen}"),
                 None => format!("http://{listen}"),
             },
             app_name: flags.app_name.clone(),
@@ -152,6 +162,7 @@ impl CommandLine {
             vault,
             keys: flags.keys.clone().unwrap_or_else(|| KEYS.into()),
             listen,
+            tls: flags.tls_certificate.clone().zip(flags.tls_key.clone()),
             role: flags.role,
             served_log: served_log(flags)?,
             issuer: flags.issuer.clone().unwrap_or_else(|| ISSUER.into()),
@@ -161,6 +172,8 @@ impl CommandLine {
                 None | Some(Verb::Serve) => SERVER_PATIENCE,
                 Some(_) => VERB_PATIENCE,
             },
+            drain: Duration::from_secs(flags.drain_seconds.into()),
+            watched: flags.watching.resolve()?,
             log: flags.log.clone(),
             log_format: flags.log_format,
         };

@@ -3,9 +3,11 @@
 
 mod app;
 mod config;
+mod metrics;
 mod mirrors;
 mod open;
 mod operate;
+mod otlp;
 mod secret_url;
 mod serve;
 mod served_log;

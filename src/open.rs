@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use event_store::EventStore;
-use read_models::ReadStore;
+use read_models::OperatedStore;
 use vault::{ErasureLedger, Keys, Vault, VaultOptions};
 
 use crate::config::Settings;
@@ -23,6 +23,14 @@ pub async fn events(settings: &Settings) -> Result<Arc<dyn EventStore>> {
 /// The event store for a verb that only looks: a log that is not there is a mistake in the settings, not one to be made.
 pub async fn events_to_read(settings: &Settings) -> Result<Arc<dyn EventStore>> {
     open_events(settings, event_store::Options::read_only()).await
+}
+
+/// The event store, made with these options if it is not there yet.
+pub async fn events_with(
+    settings: &Settings,
+    options: event_store::Options,
+) -> Result<Arc<dyn EventStore>> {
+    open_events(settings, options).await
 }
 
 async fn open_events(
@@ -41,7 +49,7 @@ async fn open_events(
 }
 
 /// The read models' database.
-pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn ReadStore>> {
+pub async fn read_models(settings: &Settings, read_only: bool) -> Result<Arc<dyn OperatedStore>> {
     patiently(settings, "the read models' database", || async {
         read_models::open(
             settings.database.as_str(),

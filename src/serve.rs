@@ -14,16 +14,20 @@ use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
 use query_api::{QuerySettings, QueryState};
-use read_models::{ReadModel, ReadStore};
+use read_models::{OperatedStore, ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vault::{ErasureLedger, Keys, Vault};
 use web::openapi::Description;
-use web::{ApiKeyCaller, ApiKeys, Health, Limits, Problem, Revocations, TokenSettings, Tokens};
+use web::{
+    ApiKeyCaller, ApiKeys, Certificate, Health, Limits, Problem, Revocations, TokenSettings, Tokens,
+};
 
 use crate::app::App;
 use crate::config::{Role, Settings};
+use crate::metrics::Registry;
+use crate::otlp::Exporter;
 use crate::{open, served_log};
 
 /// API keys, looked up where they are kept.
@@ -62,9 +66,10 @@ struct Opened {
 /// Serves until SIGINT or SIGTERM.
 pub async fn serve(app: App, settings: Settings) -> Result<()> {
     let shutdown = CancellationToken::new();
-    stop_on_signals(&shutdown)?;
+    let leaving = CancellationToken::new();
+    stop_on_signals(&leaving, &shutdown, settings.drain)?;
     let served = tokio::select! {
-        served = run(app, &settings, &shutdown) => served,
+        served = run(app, &settings, &leaving, &shutdown) => served,
         // Shutting down while stores are still waited for.
         () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE + Duration::from_secs(5)).await } => Ok(()),
     };
@@ -72,7 +77,12 @@ pub async fn serve(app: App, settings: Settings) -> Result<()> {
     served
 }
 
-async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Result<()> {
+async fn run(
+    app: App,
+    settings: &Settings,
+    leaving: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<()> {
     let roles = roles(settings.role);
     // The port first: two servers on one port are found out before anything is opened.
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
@@ -82,13 +92,25 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
         )
     })?;
     let address = listener.local_addr()?;
+    let certificate = match &settings.tls {
+        Some((chain, key)) => Some(Certificate::load(chain, key)?),
+        None => None,
+    };
+    let watched = match settings.watched.metrics {
+        None => None,
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; choose another address with --metrics-listen")
+        })?),
+    };
     let started = start(app, settings, &roles, shutdown);
     let Process {
         mut tasks,
         health,
+        mut metrics,
         description,
         router,
         events,
+        broker,
     } = tokio::select! {
         started = started => started?,
         () = shutdown.cancelled() => return Ok(()),
@@ -99,11 +121,21 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
     } else {
         Router::new()
     };
+    metrics.health(&health);
+    let health = health.until(leaving.clone());
+    if let Some(listener) = watched {
+        let (routes, stop) = (metrics.routes(), shutdown.clone());
+        tasks.spawn(async move {
+            if let Err(error) = web::serve(listener, routes, stop).await {
+                tracing::error!(%error, "metrics are not served any more");
+            }
+        });
+    }
     let router = router.merge(health.routes()).merge(described);
     let router = web::harden(router, Limits::default());
     let stop = shutdown.clone();
     tasks.spawn(async move {
-        if let Err(error) = web::serve(listener, router, stop).await {
+        if let Err(error) = web::serve_tls(listener, router, stop, certificate).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });
@@ -111,6 +143,9 @@ async fn run(app: App, settings: &Settings, shutdown: &CancellationToken) -> Res
     let ended = supervise(&mut tasks, shutdown).await;
     if let Some(events) = &events {
         events.close().await;
+    }
+    if let Some(broker) = &broker {
+        broker.close().await;
     }
     ended
 }
@@ -126,13 +161,22 @@ async fn start(
     let mut process = Process {
         tasks: JoinSet::new(),
         health: Health::new(),
+        metrics: Registry::new(settings.role),
         description: Description::new(&settings.app_name, env!("CARGO_PKG_VERSION"))
             .with_messages(app.messages(settings)),
         router: Router::new(),
         events: opened.events.clone(),
+        broker: opened.broker.clone(),
     };
+    if let Some((url, share)) = &settings.watched.traces {
+        let exporter = Exporter::start(url, *share, settings.role)?;
+        process.tasks.spawn(exporter.run(shutdown.clone()));
+    }
     if let Some(events) = &opened.events {
         process.watch_events(events);
+        if roles.contains(&Role::CommandApi) || roles.contains(&Role::EventStore) {
+            process.metrics.add(event_store::metrics::METRICS);
+        }
     }
     if let (Some(events), Some(broker)) = (&opened.events, &opened.broker) {
         process.watch_broker(broker);
@@ -149,6 +193,7 @@ async fn start(
     }
     if let (Some(keys), Some(vault)) = (&opened.keys, &opened.vault) {
         process.watch_vault(vault);
+        process.metrics.add(vault::metrics::METRICS);
         let ledger = open::ledger(settings).await?;
         let tokens = tokens(settings, keys, vault, &ledger).await?;
         process
@@ -172,14 +217,19 @@ async fn start(
                 roles: app.roles,
             };
             let mailer = mail::open(settings.mail.as_str(), &settings.mail_from)?;
+            let read_models =
+                crate::operate::desk::built(&app.models).map(|model| model.name.clone());
+            let mut aggregates = app.aggregates;
+            aggregates.push(command_api::operation::operations(read_models.collect()));
             let state = CommandState::new(
                 stores,
                 Arc::clone(&tokens),
                 clock,
-                app.aggregates,
+                aggregates,
                 accounts,
                 Some(mailer),
             )?;
+            process.metrics.add(command_api::metrics::METRICS);
             let housekeeping = state.housekeeping();
             process.tasks.spawn(housekeeping.run(shutdown.clone()));
             process.description = process
@@ -190,7 +240,7 @@ async fn start(
             process.rewrap(vault, shutdown);
         }
         if roles.contains(&Role::QueryApi) {
-            let store = open::read_models(settings, true).await?;
+            let store: Arc<dyn ReadStore> = open::read_models(settings, true).await?;
             let query_settings = QuerySettings {
                 cache_bytes: u64::from(settings.query_cache_mb) << 20,
                 shutdown: shutdown.clone(),
@@ -198,14 +248,9 @@ async fn start(
             };
             let (vault, keys) = (vault.clone(), Arc::clone(keys));
             process.watch_read_models("read-models", &store);
-            process.query_api(QueryState::new(
-                store,
-                app.models,
-                vault,
-                tokens,
-                keys,
-                query_settings,
-            ));
+            let state = QueryState::new(store, app.models, vault, tokens, keys, query_settings);
+            process.watch_builds(&state);
+            process.query_api(state);
         }
     } else {
         process
@@ -243,9 +288,11 @@ async fn tokens(
 struct Process {
     tasks: JoinSet<()>,
     health: Health,
+    metrics: Registry,
     description: Description,
     router: Router,
     events: Option<Arc<dyn EventStore>>,
+    broker: Option<Arc<dyn Broker>>,
 }
 
 impl Process {
@@ -261,6 +308,7 @@ impl Process {
             vault::random_uuid(),
             RelayOptions::default(),
         );
+        self.metrics.relay(relay.status(), events);
         self.tasks.spawn(relay.run(shutdown.clone()));
     }
 
@@ -268,18 +316,27 @@ impl Process {
         &mut self,
         events: &Arc<dyn EventStore>,
         broker: &Arc<dyn Broker>,
-        store: Arc<dyn ReadStore>,
+        store: Arc<dyn OperatedStore>,
         models: Vec<ReadModel>,
         shutdown: &CancellationToken,
     ) {
-        self.watch_read_models("projected-read-models", &store);
-        let projector = Projector::new(
+        let read_store: Arc<dyn ReadStore> = Arc::clone(&store) as _;
+        self.watch_read_models("projected-read-models", &read_store);
+        let options = projector::Options::default();
+        self.metrics.add(projector::metrics::METRICS);
+        let partitions = events.identity().partitions;
+        self.metrics.queues(broker, &options.group, partitions);
+        let projector = Projector::operated(
             Arc::clone(events),
             Arc::clone(broker),
             store,
             models,
-            projector::Options::default(),
+            options,
         );
+        let status = projector.status();
+        self.metrics.probe(move |observations| {
+            projector::metrics::observe(&status.borrow(), observations);
+        });
         let shutdown = shutdown.clone();
         self.tasks.spawn(async move {
             if let Err(error) = projector.run(shutdown).await {
@@ -331,6 +388,10 @@ impl Process {
     }
 
     fn query_api(&mut self, state: QueryState) {
+        self.metrics.add(query_api::metrics::METRICS);
+        let counted = state.clone();
+        self.metrics
+            .probe(move |observations| query_api::metrics::observe(&counted, observations));
         let description = std::mem::take(&mut self.description);
         self.description = description
             .with(query_api::describe(&state))
@@ -378,6 +439,15 @@ impl Process {
         self.watch(name, move || {
             let store = Arc::clone(&store);
             async move { store.check().await }
+        });
+    }
+
+    /// A query API whose definitions have no tables yet is not asked: others answer meanwhile.
+    fn watch_builds(&mut self, state: &QueryState) {
+        let state = state.clone();
+        self.watch("read-models-built", move || {
+            let state = state.clone();
+            async move { state.is_built().await }
         });
     }
 
@@ -459,13 +529,24 @@ async fn supervise(tasks: &mut JoinSet<()>, shutdown: &CancellationToken) -> Res
     }
 }
 
-fn stop_on_signals(shutdown: &CancellationToken) -> Result<()> {
+/// At a signal this process says at once that it is not ready, and stops when those who send to it have had time to hear.
+fn stop_on_signals(
+    leaving: &CancellationToken,
+    shutdown: &CancellationToken,
+    drain: Duration,
+) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = shutdown.clone();
+    let (leaving, shutdown) = (leaving.clone(), shutdown.clone());
     tokio::spawn(async move {
         tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        leaving.cancel();
+        tokio::select! {
+            () = tokio::time::sleep(drain) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -1,11 +1,16 @@
 //! What can be done from the command line: the verbs and their arguments. What they do stands in `operate/`.
 
+pub mod carry;
+pub mod look;
+
 use std::path::PathBuf;
 
 use chrono::TimeDelta;
 use clap::{Subcommand, ValueEnum};
 
 use crate::operate::confirm::Consent;
+use crate::operate::parked::ParkedVerb;
+use crate::operate::rebuild::RebuildArgs;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -17,16 +22,72 @@ pub enum Verb {
     Serve,
     /// Looks into the log's streams.
     #[command(subcommand)]
-    Streams(Streams),
+    Streams(look::StreamsVerb),
+    /// Looks into the log as a whole.
+    #[command(subcommand)]
+    Events(look::EventsVerb),
     /// Proves that each read model took in every event exactly once and in order.
     #[command(
-        after_help = "Examples:\n  showcaller verify\n  showcaller verify --rows\n\nExits with 0 when everything is as it must be, with 1 when something is not."
+        after_help = "Examples:\n  showcaller verify\n  showcaller verify --rows\n  showcaller verify --backup /backups/2026-11-23\n\nExits with 0 when everything is as it must be, with 1 when something is not."
     )]
     Verify {
+        /// Also that the log still begins with the events of this backup (its folder, or its manifest alone); may be given several times
+        #[arg(long = "backup", value_name = "MANIFEST")]
+        backups: Vec<PathBuf>,
         /// Compares the rows with a fold of the log as well.
         #[arg(long)]
         rows: bool,
     },
+    /// Builds read models anew beside what is read, and swaps them in.
+    #[command(
+        after_help = "Examples:\n  showcaller rebuild accounts\n  showcaller rebuild --all --compare\n  showcaller rebuild accounts --cancel\n  showcaller rebuild accounts --drop-old --yes\n\nExits with 1 when a build was cancelled, or is different from the live one."
+    )]
+    Rebuild(RebuildArgs),
+    /// Shows the builds there were, and how far those are that are on their way.
+    #[command(after_help = "Example:\n  showcaller rebuilds --output json")]
+    Rebuilds,
+    /// Makes the build of a read model live again that was live before.
+    #[command(after_help = "Example:\n  showcaller rollback accounts")]
+    Rollback {
+        /// The read model.
+        name: String,
+    },
+    /// Looks after streams whose events wait behind one that could not be projected.
+    #[command(subcommand)]
+    Parked(ParkedVerb),
+    /// Shows how everything stands: dependencies, roles, how far each read model is, queues.
+    #[command(
+        after_help = "Examples:\n  showcaller status\n  showcaller status --output json\n\nExits with 3 when something cannot be reached, with 1 when something is not as it should be."
+    )]
+    Status,
+    /// Copies log, vault and erasure ledger into a folder, while everything serves.
+    #[command(
+        after_help = "Examples:\n  showcaller backup --to /backups/2026-11-23\n  showcaller backup --to /backups/2026-11-23 --keys-to /safe/keys-2026-11-23.json"
+    )]
+    Backup(carry::BackupArgs),
+    /// Brings a backup into empty stores, of whichever kind, and erases again whom the ledger names.
+    #[command(
+        after_help = "Examples:\n  showcaller restore --from /backups/2026-11-23 --dry-run\n  showcaller restore --from /backups/2026-11-23 --events postgres://USER@HOST/DATABASE"
+    )]
+    Restore(carry::RestoreArgs),
+    /// Writes events as CloudEvents, one a line.
+    #[command(
+        after_help = "Examples:\n  showcaller export --to events.ndjson\n  showcaller export --to - --category account --since 2026-11-01 | wc -l"
+    )]
+    Export(carry::ExportArgs),
+    /// Brings exported events into an empty event store, of whichever kind.
+    #[command(
+        after_help = "Examples:\n  showcaller import --from events.ndjson --events postgres://USER@HOST/DATABASE\n  showcaller import --from - --partitions 16 <events.ndjson"
+    )]
+    Import(carry::ImportArgs),
+    /// Sends a selection of the log again, marked as a replay.
+    #[command(
+        after_help = "Examples:\n  showcaller replay --to queue:search-index --category account --dry-run\n  showcaller replay --to queue:search-index --category account --rate 200/s --resume-from replay.json\n  showcaller replay --to file:out.ndjson --since 2h"
+    )]
+    Replay(carry::ReplayArgs),
+    /// Shows what is dropped by itself, and when.
+    #[command(after_help = "Example:\n  showcaller retention")]
+    Retention,
     /// Makes the keys file, and rotates what is in it.
     #[command(subcommand)]
     Keys(KeysVerb),
@@ -47,19 +108,6 @@ pub enum Verb {
         /// Which shell.
         #[arg(value_enum)]
         shell: clap_complete::Shell,
-    },
-}
-
-/// Looks into streams.
-#[derive(Debug, Subcommand)]
-pub enum Streams {
-    /// Shows a stream's events, oldest first; personal fields are masked.
-    #[command(
-        after_help = "Example:\n  showcaller streams show account-5f0e4b4e-8f0c-8d5e-9b1f-0a4e3c1d2b3a"
-    )]
-    Show {
-        /// The stream's name, {category}-{id}.
-        stream: String,
     },
 }
 
@@ -116,7 +164,8 @@ pub enum Ring {
 /// The longest duration that can be written.
 const LONGEST: TimeDelta = TimeDelta::days(365);
 
-fn duration(text: &str) -> Result<TimeDelta, String> {
+/// Reads 10s, 5m, 2h or 1d.
+pub fn duration(text: &str) -> Result<TimeDelta, String> {
     let advice = || format!("{text:?} is no duration: write for example 10s, 5m, 2h or 1d");
     let unit = text.chars().last().ok_or_else(advice)?;
     let number: u32 = text[..text.len() - unit.len_utf8()]
@@ -199,6 +248,23 @@ mod tests {
                 let verb_words = path.trim().trim_start_matches("showcaller").trim();
                 assert!(example.contains(verb_words), "{example} shows {verb_words}");
             }
+        }
+    }
+
+    /// So that nobody pastes a line at three in the morning that does not work.
+    #[test]
+    fn every_line_of_the_operators_page_is_accepted() {
+        let page = include_str!("../docs/operators.md");
+        let blocks = page.split("```sh\n").skip(1);
+        let lines: Vec<&str> = blocks
+            .filter_map(|block| block.split("```").next())
+            .flat_map(str::lines)
+            .collect();
+        assert!(lines.len() > 25);
+        for line in lines {
+            let words = line.split_whitespace();
+            let parsed = CommandLine::command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }
 

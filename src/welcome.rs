@@ -7,15 +7,20 @@ use crate::config::Settings;
 
 /// Prints to stdout; that nobody reads it is no fault.
 pub fn print(settings: &Settings, address: SocketAddr) {
+    let scheme = if settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let text = match settings.role {
-        None => all_roles(settings, address),
-        Some(role) => format!("Showcaller listens on http://{address} as {role:?}.\n"),
+        None => all_roles(settings, scheme, address),
+        Some(role) => format!("Showcaller listens on {scheme}://{address} as {role}.\n"),
     };
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn all_roles(settings: &Settings, address: SocketAddr) -> String {
+fn all_roles(settings: &Settings, scheme: &str, address: SocketAddr) -> String {
     let Settings {
         events,
         broker,
@@ -25,12 +30,12 @@ fn all_roles(settings: &Settings, address: SocketAddr) -> String {
         ..
     } = settings;
     format!(
-        r#"Showcaller listens on http://{address}
+        r#"Showcaller listens on {scheme}://{address}
   events {events}   broker {broker}   read models {database}   vault {vault}   mail {mail}
 
 Try it; paste these lines into another terminal, in order:
 
-  URL=http://{address}
+  URL={scheme}://{address}
   curl -s $URL/v1/accounts -H 'Content-Type: application/json' -d '{{"email": "ada@example.org", "password": "a quiet lighthouse", "profile": {{"display_name": "Ada Lovelace"}}}}'; echo
   LOGIN=$(curl -s $URL/v1/sessions -H 'Content-Type: application/json' -d '{{"email": "ada@example.org", "password": "a quiet lighthouse"}}')
   TOKEN=$(echo "$LOGIN" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')

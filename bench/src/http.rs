@@ -152,7 +152,7 @@ impl Clients {
     }
 }
 
-fn command((account, authorization): &(Uuid, String), number: u64) -> String {
+pub fn command((account, authorization): &(Uuid, String), number: u64) -> String {
     let body = account::change_settings(number);
     format!(
         "POST /v1/accounts/{account}/change-settings HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\
@@ -218,7 +218,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    async fn open(port: u16) -> Result<Self> {
+    pub async fn open(port: u16) -> Result<Self> {
         Self::open_from(Ipv4Addr::LOCALHOST, port).await
     }
 
@@ -236,6 +236,22 @@ impl Connection {
 
     /// Sends a request, and reads an answer that must have this status.
     pub async fn expect(&mut self, request: &str, status: &[u8; 3]) -> Result<()> {
+        if self.ask(request).await? == *status {
+            return Ok(());
+        }
+        Err(anyhow!(
+            "an answer has another status: {}",
+            String::from_utf8_lossy(&self.answer)
+        ))
+    }
+
+    /// The last answer, head and body.
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    /// Sends a request, and gives the status of the answer.
+    pub async fn ask(&mut self, request: &str) -> Result<[u8; 3]> {
         self.stream.write_all(request.as_bytes()).await?;
         self.answer.clear();
         loop {
@@ -252,13 +268,11 @@ impl Connection {
             }
             anyhow::ensure!(self.answer.len() < ANSWER_BYTES, "the answer has no end");
         }
-        match self.answer.get(9..12) {
-            Some(found) if found == status => Ok(()),
-            _ => Err(anyhow!(
-                "an answer has another status: {}",
-                String::from_utf8_lossy(&self.answer)
-            )),
-        }
+        let status = self
+            .answer
+            .get(9..12)
+            .context("an answer without a status")?;
+        Ok(status.try_into()?)
     }
 }
 

@@ -19,6 +19,7 @@ mod live;
 mod load;
 mod log_in;
 mod meter;
+mod overload;
 mod projection;
 mod query;
 mod rebuild;
@@ -67,6 +68,8 @@ enum Part {
     Rebuild,
     /// Rows and lists over HTTP, with and without the cache, beside a constant route
     Query,
+    /// Commands at twice the rate that the server can carry; only where it is named
+    Overload,
     /// Server-sent events: a thousand idle listeners, and how soon all of them hear of a write
     Live,
 }
@@ -117,6 +120,9 @@ async fn main() -> Result<()> {
         if let Some(rebuild) = &rebuild {
             rebuild.measure(&world, &mut table).await?;
         }
+    }
+    if arguments.parts.contains(&Part::Overload) {
+        overload::measure(&world).await?;
     }
     println!("{}\n\n{table}", world.describe().await);
     Ok(())

@@ -237,7 +237,10 @@ impl Models {
     async fn open(url: &str) -> Result<Self> {
         let store = read_models::open(url, read_models::Options::read_only()).await?;
         let mut generations = Vec::new();
-        for model in projector::built_in() {
+        let folded = projector::built_in()
+            .into_iter()
+            .filter(|model| !model.observed);
+        for model in folded {
             let live = || async { store.live(&model.name).await.ok().flatten() };
             generations.push(eventually(PATIENCE, live).await);
         }

@@ -126,6 +126,7 @@ impl Rows {
         let to = Checkpoint {
             position,
             digest: Digest::ZERO,
+            amended: 0,
         };
         let values = |column: &read_models::Column| match column.column_type {
             ColumnType::Text => "verified".into(),

@@ -12,7 +12,7 @@ use event_store::{EventStore, Filter};
 use events::account::{Event, ProfileChange};
 use events::{Ciphertext, DomainEvent, Personal, Position, RecordedEvent};
 use projector::Projector;
-use read_models::{ReadModel, ReadStore, Value};
+use read_models::{ReadModel, Value};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -62,10 +62,10 @@ impl Rebuild {
         let url = world.postgres.fresh_database().await;
         let store = read_models::open(&url, read_models::Options::default()).await?;
         let model = accounts()?;
-        let projector = Projector::new(
+        let projector = Projector::operated(
             Arc::clone(&self.log),
             Arc::new(MemoryBroker::new()),
-            Arc::<dyn ReadStore>::clone(&store),
+            Arc::clone(&store),
             vec![model.clone()],
             projector::Options::default(),
         );

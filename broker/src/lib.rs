@@ -4,6 +4,7 @@
 pub mod asyncapi;
 
 mod memory;
+pub mod metrics;
 mod port;
 mod rabbitmq;
 mod relay;

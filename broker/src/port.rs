@@ -48,6 +48,11 @@ impl Envelope {
         }
     }
 
+    /// The routing key without its partition, like `account.AccountRegistered`.
+    pub fn kind(&self) -> &str {
+        kind(&self.routing_key)
+    }
+
     /// The MIME type of the body.
     pub fn content_type(&self) -> &'static str {
         if is_heartbeat(&self.routing_key) {
@@ -76,6 +81,11 @@ impl Delivery {
     pub fn is_heartbeat(&self) -> bool {
         is_heartbeat(&self.routing_key)
     }
+
+    /// The routing key without its partition, like `account.AccountRegistered`.
+    pub fn kind(&self) -> &str {
+        kind(&self.routing_key)
+    }
 }
 
 /// `{partition}.heartbeat` and nothing more: an event's key has a third word.
@@ -83,6 +93,10 @@ fn is_heartbeat(routing_key: &str) -> bool {
     routing_key
         .split_once('.')
         .is_some_and(|(_, rest)| rest == "heartbeat")
+}
+
+fn kind(routing_key: &str) -> &str {
+    routing_key.split_once('.').map_or("", |(_, kind)| kind)
 }
 
 /// The partition a routing key begins with, if it does.

@@ -1,6 +1,7 @@
 //! What a decider needs besides its rules to be reached over HTTP: names, parsing, and who may do what.
 
-use events::DomainEvent;
+use events::{DecodeError, DomainEvent, RecordedEvent};
+use serde_json::Value;
 use uuid::Uuid;
 use web::Caller;
 
@@ -35,6 +36,40 @@ pub trait Aggregate:
         None
     }
 
+    /// The state for operators' eyes (`showcaller streams state`); personal values as the log holds them. Null: it is
+    /// not shown.
+    fn shown(&self) -> Value {
+        Value::Null
+    }
+
     /// A stable code for a refusal, in snake case: clients rely on it.
     fn code(refusal: &Self::Refusal) -> &'static str;
+}
+
+/// A state that takes in one event after another, whichever aggregate's it is: for operators, who only look.
+pub trait Folding: Send {
+    /// Takes in the stream's next event.
+    fn take(&mut self, event: &RecordedEvent) -> Result<(), DecodeError>;
+
+    /// The state now; see [`Aggregate::shown`].
+    fn shown(&self) -> Value;
+}
+
+struct Folded<A>(A);
+
+impl<A: Aggregate> Folding for Folded<A> {
+    fn take(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let event = A::Event::decode(event)?;
+        self.0 = std::mem::take(&mut self.0).evolve(&event);
+        Ok(())
+    }
+
+    fn shown(&self) -> Value {
+        self.0.shown()
+    }
+}
+
+/// The state of an aggregate before its first event.
+pub fn folding<A: Aggregate>() -> Box<dyn Folding> {
+    Box::new(Folded(A::default()))
 }

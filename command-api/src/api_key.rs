@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use events::Personal;
 use events::api_key::{CATEGORY, Event, RevokeReason};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{Aggregate, Decider, Form};
@@ -89,6 +90,10 @@ impl Decider for ApiKey {
 }
 
 impl Aggregate for ApiKey {
+    fn shown(&self) -> Value {
+        json!({ "account_id": self.account_id, "revoked": self.revoked })
+    }
+
     const COLLECTION: &'static str = "api-keys";
     const COMMANDS: &'static [&'static str] = &["revoke"];
 

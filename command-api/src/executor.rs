@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use event_store::{Append, AppendError, Appended, EventStore, Expected};
 use events::{CommandId, DomainEvent, StreamId, Version};
+use instruments::trace::{Context, Kind, Span};
 use uuid::Uuid;
 use vault::{DataKey, KeyError, Keys, Vault};
 
 use crate::in_flight::InFlight;
+use crate::metrics;
 use crate::seal::seal;
 use crate::states::States;
 use crate::{Aggregate, CommandError, Order, Outcome};
@@ -113,14 +115,15 @@ impl<A: Aggregate> Executor<A> {
             };
             let refusal = match Self::judge(&order, &loaded) {
                 Ok(events) if !events.is_empty() => {
-                    match self
+                    let appended = self
                         .append(&order, &loaded, &events, key.as_deref(), &fingerprint)
-                        .await?
-                    {
-                        Some(outcome) => return Ok(outcome),
-                        // Another process moved on.
-                        None => continue,
+                        .await?;
+                    if let Some(outcome) = appended {
+                        return Ok(outcome);
                     }
+                    // Another process moved on.
+                    metrics::CONFLICTS.add(1);
+                    continue;
                 }
                 answer => answer.err(),
             };
@@ -244,7 +247,13 @@ impl<A: Aggregate> Executor<A> {
             command_id: order.command_id,
             events,
         };
-        match self.stores.log.append(append).await {
+        let span = Context::collected(order.origin.traceparent.as_deref()).map(|parent| {
+            Span::under(&parent, format!("append {}", A::CATEGORY), Kind::Internal)
+                .with("showcaller.events", append.events.len() as u64)
+        });
+        let appended = self.stores.log.append(append).await;
+        drop(span);
+        match appended {
             Ok(appended) if appended.repeated => self
                 .recall(
                     order.stream.clone(),

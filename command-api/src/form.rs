@@ -164,6 +164,18 @@ impl Form {
         }
     }
 
+    /// Yes or no; what is left out, or `null`, is no.
+    pub fn optional_flag(&mut self, name: &'static str) -> bool {
+        match self.take(name, false, || json!({"type": ["boolean", "null"]})) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.mistyped(name, "true or false", &other);
+                false
+            }
+        }
+    }
+
     /// A required text that must never be shown.
     pub fn password(&mut self, name: &'static str) -> Option<SecretString> {
         self.secret(name, shape::secret)

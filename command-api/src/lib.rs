@@ -13,6 +13,8 @@ mod executor;
 mod form;
 mod host;
 mod in_flight;
+pub mod metrics;
+pub mod operation;
 mod order;
 pub mod policy;
 mod request;
@@ -24,7 +26,8 @@ pub mod session;
 mod shape;
 mod states;
 
-pub use aggregate::Aggregate;
+pub use accounts::built_in_states;
+pub use aggregate::{Aggregate, Folding, folding};
 pub use clock::{Clock, SystemClock};
 pub use decider::{Decider, Given, When, given};
 pub use describe::{describe, schemas};

@@ -56,6 +56,12 @@ pub type Registration = Box<dyn FnOnce(&Stores, &Arc<InFlight>) -> HostBox + Sen
 /// A hosted aggregate, opaque.
 pub struct HostBox(Arc<dyn Host>);
 
+impl HostBox {
+    pub(crate) fn new(host: Arc<dyn Host>) -> Self {
+        Self(host)
+    }
+}
+
 /// How an application's aggregate enters the registry.
 pub fn hosted<A: Aggregate>() -> Registration {
     Box::new(|stores, in_flight| {

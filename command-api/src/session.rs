@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use events::Personal;
 use events::session::{CATEGORY, EndReason, Event};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{Aggregate, Decider, Form};
@@ -87,6 +88,10 @@ impl Decider for Session {
 }
 
 impl Aggregate for Session {
+    fn shown(&self) -> Value {
+        json!({ "account_id": self.account_id, "ended": self.ended })
+    }
+
     const COLLECTION: &'static str = "sessions";
     const COMMANDS: &'static [&'static str] = &["end"];
 

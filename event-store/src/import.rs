@@ -36,7 +36,7 @@ pub enum ImportError<E> {
     #[error("the log is not empty: events are imported into an empty one alone")]
     NotEmpty,
     /// The source failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Source(E),
     /// An event cannot stand in a log.
     #[error("the event at position {position} of the source cannot be imported: {why}")]

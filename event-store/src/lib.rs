@@ -8,6 +8,7 @@ mod esdb;
 mod follow;
 mod heads;
 mod import;
+pub mod metrics;
 mod options;
 mod plan;
 mod port;

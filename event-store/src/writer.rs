@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, Failure};
 use crate::heads::Heads;
+use crate::metrics;
 use crate::plan::{Answer, missing, plan};
 use crate::tails::Tails;
 use crate::{Append, AppendError, Appended, Error, Options, check};
@@ -205,8 +206,12 @@ impl<B: Backend> Task<B> {
         if items.is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
         let tried = self.try_commit(items).await;
+        metrics::COMMIT.took(began.elapsed());
+        metrics::BATCH.size(items.len());
         if tried.is_err() {
+            metrics::FAULTS.add(1);
             // The next connection may lead to a server that was set back; see `Batch::optimistic`.
             self.tails.clear();
             self.cautious = true;
@@ -244,15 +249,21 @@ impl<B: Backend> Task<B> {
         let (answers, head): (Vec<Answer>, _) =
             plan.settle(&appends, &attempts, outcome, &mut self.tails);
         self.heads.raise(head);
-        let half = items.len() / 2;
+        let (half, now, mut appended) = (items.len() / 2, Instant::now(), 0);
         for (index, (item, answer)) in items.iter_mut().zip(answers).enumerate() {
             if index == half && half > 0 {
                 tokio::task::yield_now().await;
             }
             if let Some(answer) = answer {
+                if answer.as_ref().is_ok_and(|answer| !answer.repeated) {
+                    appended += item.append.events.len() as u64;
+                }
+                let handed_over = item.deadline - APPEND_DEADLINE;
+                metrics::APPEND.took(now.saturating_duration_since(handed_over));
                 item.answer(answer);
             }
         }
+        metrics::APPENDED.add(appended);
         Ok(())
     }
 }

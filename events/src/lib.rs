@@ -11,6 +11,8 @@ mod types;
 
 pub mod account;
 pub mod api_key;
+pub mod operator;
+pub mod projection;
 pub mod session;
 
 pub use cloudevents::{Heartbeat, Message, MessageError};

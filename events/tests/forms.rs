@@ -3,6 +3,8 @@
 
 use events::account::{Event as Account, ProfileChange};
 use events::api_key::Event as ApiKey;
+use events::operator::Event as Operator;
+use events::projection::Event as Projection;
 use events::session::Event as Session;
 use events::{DomainEvent, Personal};
 use serde_json::{Value, json};
@@ -127,6 +129,16 @@ fn every_form_of_an_api_key_event_is_read_and_written_as_it_was() {
 }
 
 #[test]
+fn every_form_of_an_operators_event_is_read_and_written_as_it_was() {
+    let data =
+        json!({"os_user": "ada", "uid": 1000, "verb": "streams show", "subject": "account-1"});
+    stays::<Operator>("PersonalDataRevealed", &data);
+    let mut with_sudo = data;
+    with_sudo["login_uid"] = json!(1001);
+    stays::<Operator>("PersonalDataRevealed", &with_sudo);
+}
+
+#[test]
 fn a_country_is_left_alone_cleared_or_set_and_is_personal() {
     let country = |change: Value| {
         let data = json!({ "change": change }).to_string();
@@ -149,4 +161,24 @@ fn a_country_is_left_alone_cleared_or_set_and_is_personal() {
     };
     let (_, data) = plain.encode().unwrap();
     assert_eq!(data, json!({"change": {"country": {"$personal": "DE"}}}));
+}
+
+#[test]
+fn every_form_of_an_operators_wish_is_read_and_written_as_it_was() {
+    for (name, data) in [
+        ("RebuildRequested", json!({})),
+        ("RebuildRequested", json!({ "compare": true })),
+        ("RebuildCancelled", json!({})),
+        ("RollbackRequested", json!({})),
+        ("KeptBuildsDropped", json!({})),
+        ("ParkedRetried", json!({})),
+        ("ParkedRetried", json!({ "stream": "account-1" })),
+        ("ParkedRetried", json!({ "cause": "missing field" })),
+        (
+            "ParkedDiscarded",
+            json!({ "stream": "account-1", "position": 7, "reason": "no use" }),
+        ),
+    ] {
+        stays::<Projection>(name, &data);
+    }
 }

@@ -108,6 +108,8 @@ class Consumer:
             self._read_log(beat["partition"], beat["position"])
 
     def _event(self, message: dict) -> None:
+        if "replay" in message:
+            return  # sent again by an operator: no news, and its `previous` leaves events out
         current = self.books.current()
         if current is None or (message["log"], message["epoch"]) != (current.log, current.epoch):
             # The next heartbeat, two seconds from now at most, says whether it matters; then it is read from the log.

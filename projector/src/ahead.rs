@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::cache::Cache;
 use crate::options::{EVENTS_A_COMMIT, REASON_CHARS, ROWS_A_COMMIT};
+use crate::wishes::Discards;
 
 /// The table that is written to.
 pub(crate) struct Table<'a> {
@@ -36,28 +37,53 @@ pub(crate) struct Ahead {
     /// The first event that waits, for each parked stream.
     parked: HashMap<StreamId, Position>,
     to_park: Vec<Parked>,
+    /// How many more events wait in parked streams.
+    to_wait: HashMap<StreamId, u64>,
+    retried: Vec<(StreamId, Option<Parked>)>,
+    discarded: Vec<(StreamId, Position)>,
+    /// An event that the database refuses, and that may be left out.
+    left_out: Option<Position>,
+    discards: Discards,
     rows: Rows,
     /// What was looked for since the last commit: every stored row that is found stands in `rows`.
     found: HashSet<Search>,
     cache: Cache,
     events: usize,
+    /// Events committed and not counted yet.
+    committed: usize,
 }
 
 impl Ahead {
     /// Nothing taken in beyond a checkpoint.
-    pub(crate) fn new(stored: Checkpoint, parked: Vec<Parked>, cached_rows: usize) -> Self {
+    pub(crate) fn new(
+        stored: Checkpoint,
+        parked: Vec<Parked>,
+        cached_rows: usize,
+        discards: Discards,
+    ) -> Self {
         Self {
             stored,
             reached: stored,
             covered: stored.position,
             parked: parked.into_iter().map(|p| (p.stream, p.position)).collect(),
             to_park: Vec::new(),
+            to_wait: HashMap::new(),
+            retried: Vec::new(),
+            discarded: Vec::new(),
+            left_out: None,
+            discards,
             rows: Rows::new(),
             found: HashSet::new(),
             // Before the first event the table is empty.
             cache: Cache::new(cached_rows, stored == Checkpoint::default()),
             events: 0,
+            committed: 0,
         }
+    }
+
+    /// How many events were committed since this was last asked.
+    pub(crate) fn take_count(&mut self) -> u64 {
+        std::mem::take(&mut self.committed) as u64
     }
 
     /// Something waits for a commit.
@@ -67,7 +93,7 @@ impl Ahead {
 
     /// What waits is more than a checkpoint.
     pub(crate) fn changes_rows(&self) -> bool {
-        !(self.rows.is_empty() && self.to_park.is_empty())
+        !(self.rows.is_empty() && self.to_park.is_empty() && self.discarded.is_empty())
     }
 
     /// As much waits for a commit as may.
@@ -80,23 +106,84 @@ impl Ahead {
         self.parked.len()
     }
 
+    /// The first event of a parked stream that waits.
+    pub(crate) fn parked_from(&self, stream: &StreamId) -> Option<Position> {
+        self.parked.get(stream).copied()
+    }
+
     /// The events of this stream wait from this event on.
     pub(crate) fn park(&mut self, partition: Partition, event: &RecordedEvent, reason: &str) {
-        let (stream, position) = (event.stream.clone(), event.position);
-        // What a database refuses in a row must not make it refuse the reason too.
-        let error: String = reason
-            .chars()
-            .filter(|c| *c != '\0')
-            .take(REASON_CHARS)
-            .collect();
+        let parked = parked(partition, event, reason);
+        let (stream, position, error) = (&parked.stream, parked.position, &parked.error);
         tracing::error!(%partition, %stream, %position, error, "stream parked: its events wait from here on");
         self.parked.insert(stream.clone(), position);
-        self.to_park.push(Parked {
-            stream,
-            partition,
-            position,
-            error,
-        });
+        self.to_park.push(parked);
+    }
+
+    /// An event cannot be projected: it is left out, if an operator said so, else its stream is parked.
+    fn fail(&mut self, partition: Partition, event: &RecordedEvent, reason: &str) {
+        if self.discards.hold(event.position) {
+            let (stream, position) = (event.stream.clone(), event.position);
+            tracing::warn!(%partition, %stream, %position, reason, "left out, as an operator wants it");
+            self.discarded.push((stream, position));
+        } else {
+            self.park(partition, event, reason);
+            self.wait(event);
+        }
+    }
+
+    fn wait(&mut self, event: &RecordedEvent) {
+        *self.to_wait.entry(event.stream.clone()).or_default() += 1;
+    }
+
+    /// Leaves an event out whose rows the database refuses, if an operator said so.
+    pub(crate) fn leave_out(&mut self, event: &RecordedEvent) -> bool {
+        let may = self.discards.hold(event.position);
+        if may {
+            self.left_out = Some(event.position);
+        }
+        may
+    }
+
+    /// Takes in events of a parked stream behind the checkpoint; it stays parked from `after` on. Nothing else may wait for
+    /// a commit.
+    pub(crate) async fn retry(
+        &mut self,
+        table: &Table<'_>,
+        stream: &StreamId,
+        events: &[RecordedEvent],
+        after: &[RecordedEvent],
+    ) -> Result<(), Error> {
+        self.parked.remove(stream);
+        self.reached.amended += 1;
+        self.take_in(table, events).await?;
+        let failed = self.to_park.pop();
+        let parked = match (failed, after.first()) {
+            (Some(failed), _) => Some(failed),
+            (None, Some(next)) => Some(parked(table.partition, next, "tried again up to here")),
+            (None, None) => None,
+        };
+        if let Some(parked) = &parked {
+            self.parked.insert(stream.clone(), parked.position);
+            *self.to_wait.entry(stream.clone()).or_default() += after.len() as u64;
+        }
+        self.retried.push((stream.clone(), parked));
+        Ok(())
+    }
+
+    /// A parked stream that was tried again fails at this event, behind which so many wait, itself included.
+    pub(crate) fn park_again(
+        &mut self,
+        partition: Partition,
+        event: &RecordedEvent,
+        reason: &str,
+        waiting: u64,
+    ) {
+        self.reached.amended += 1;
+        self.parked.insert(event.stream.clone(), event.position);
+        self.to_wait.insert(event.stream.clone(), waiting);
+        let parked = parked(partition, event, reason);
+        self.retried.push((event.stream.clone(), Some(parked)));
     }
 
     /// This event waits behind one that could not be projected.
@@ -116,24 +203,36 @@ impl Ahead {
         table: &Table<'_>,
         events: &[RecordedEvent],
     ) -> Result<(), Error> {
-        let mut changes = Vec::with_capacity(events.len());
         for event in events {
             self.reached.digest = self.reached.digest.then(&event.hash);
             self.reached.position = event.position;
-            if takes(table.model, event) && !self.is_parked(event) {
-                match project(table.model, event) {
-                    Ok(made) if made.is_empty() => {}
-                    Ok(made) => changes.push((event, made)),
-                    Err(reason) => self.park(table.partition, event, &reason),
-                }
-            }
         }
         self.events += events.len();
         self.covered = self.covered.max(self.reached.position);
+        self.take_in(table, events).await
+    }
+
+    /// Makes of events what the read model makes of them.
+    async fn take_in(&mut self, table: &Table<'_>, events: &[RecordedEvent]) -> Result<(), Error> {
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events.iter().filter(|event| takes(table.model, event)) {
+            if self.is_parked(event) {
+                self.wait(event);
+            } else if self.left_out == Some(event.position) {
+                self.fail(table.partition, event, "the database refuses its rows");
+            } else {
+                match project(table.model, event) {
+                    Ok(made) if made.is_empty() => {}
+                    Ok(made) => changes.push((event, made)),
+                    Err(reason) => self.fail(table.partition, event, &reason),
+                }
+            }
+        }
         let mut unseen = self.load(table, &changes).await?;
         for (event, made) in changes {
             // An event before it in this very batch may have parked the stream.
             if self.is_parked(event) {
+                self.wait(event);
                 continue;
             }
             let keys: Vec<RowKey> = made
@@ -148,7 +247,7 @@ impl Ahead {
                     }
                 }
                 Err(error) => {
-                    self.park(table.partition, event, &error.to_string());
+                    self.fail(table.partition, event, &error.to_string());
                 }
             }
         }
@@ -261,7 +360,11 @@ impl Ahead {
     pub(crate) fn take_writes(&mut self) -> RowWrites {
         let mut writes = RowWrites {
             park: std::mem::take(&mut self.to_park),
-            ..RowWrites::default()
+            wait: self.to_wait.drain().collect(),
+            retried: std::mem::take(&mut self.retried),
+            discarded: std::mem::take(&mut self.discarded),
+            upserts: Vec::new(),
+            deletes: Vec::new(),
         };
         self.found.clear();
         for (key, row) in self.rows.drain() {
@@ -276,13 +379,24 @@ impl Ahead {
     /// The database has what was taken in.
     pub(crate) fn committed(&mut self, writes: RowWrites) {
         self.stored = self.reached;
-        self.events = 0;
+        self.committed += std::mem::take(&mut self.events);
         for (key, row) in writes.upserts {
             self.cache.put(key, Some(row));
         }
         for key in writes.deletes {
             self.cache.put(key, None);
         }
+    }
+}
+
+fn parked(partition: Partition, event: &RecordedEvent, reason: &str) -> Parked {
+    // What a database refuses in a row must not make it refuse the reason too.
+    let reason = reason.chars().filter(|c| *c != '\0');
+    Parked {
+        stream: event.stream.clone(),
+        partition,
+        position: event.position,
+        error: reason.take(REASON_CHARS).collect(),
     }
 }
 

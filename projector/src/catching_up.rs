@@ -1,34 +1,38 @@
-//! One read model's own task: reads the log in big pages for those of its lanes that are far behind (at start, after
-//! faults, and when it is built), and swaps a build in when it has caught up.
+//! One generation's own task: reads the log in big pages for those of its lanes that are far behind (at start, after
+//! faults, and when it is built), and brings a build to its readers when it has caught up.
 //!
-//! Refuses: to feed a generation that was swapped out; going back to it means building it up to the log's head first.
+//! Refuses: to take another's place while it is behind it, or different where that matters.
 
 use std::sync::Arc;
 
 use event_store::Filter;
-use events::{Position, RecordedEvent, partition_of};
+use events::{Position, RecordedEvent, Version, partition_of};
 use futures::future::join_all;
-use read_models::Generation;
-use tokio::sync::{Notify, mpsc, watch};
+use read_models::{Build, Error, Phase, Progress};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::comparing::{self, Verdict};
 use crate::context::Context;
 use crate::healing::heal;
 use crate::lane::{Lane, Pace, Taken};
-use crate::options::{LOG_PAUSE, PRUNE_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
-use crate::status::Status;
+use crate::options::{PRUNE_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
+use crate::pace::Meter;
 
 pub(crate) struct CatchingUp {
-    pub(crate) context: Arc<Context>,
-    pub(crate) generation: Arc<Generation>,
+    context: Arc<Context>,
+    build: Build,
     /// One a partition, in order.
-    pub(crate) lanes: Vec<Arc<Lane>>,
-    pub(crate) fell_behind: Arc<Notify>,
-    /// The read model's index in the status.
-    pub(crate) model: usize,
-    pub(crate) live: bool,
-    pub(crate) status: watch::Sender<Status>,
+    lanes: Vec<Arc<Lane>>,
+    fell_behind: Arc<Notify>,
+    /// Readers see it.
+    serves: bool,
+    /// It was compared, if that was asked for.
+    compared: bool,
+    /// Tells that it has come to readers, or never will.
+    arrived: Arc<Notify>,
+    meter: Meter,
 }
 
 /// A part of a page: everything that one partition holds in it.
@@ -39,7 +43,28 @@ struct Slice {
 }
 
 impl CatchingUp {
-    /// Until shutdown.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        build: &Build,
+        lanes: Vec<Arc<Lane>>,
+        fell_behind: Arc<Notify>,
+        arrived: Arc<Notify>,
+    ) -> Self {
+        let meter = Meter::new(&build.generation.model);
+        Self {
+            context,
+            build: build.clone(),
+            lanes,
+            fell_behind,
+            // One that was live before is kept up with the log for going back to it.
+            serves: build.serves || build.kept,
+            compared: !build.compare,
+            arrived,
+            meter,
+        }
+    }
+
+    /// Until shutdown, or until the generation is gone.
     pub(crate) async fn run(mut self) {
         let mut pauses = Pauses::new();
         let mut pruned = Instant::now();
@@ -56,8 +81,8 @@ impl CatchingUp {
                 .collect();
             if behind.is_empty() {
                 pauses = Pauses::new();
-                self.live = self.live || self.swap().await;
-                let patience = if self.live { PRUNE_PAUSE } else { SWAP_PAUSE };
+                self.serves = self.serves || self.arrive().await;
+                let patience = if self.serves { PRUNE_PAUSE } else { SWAP_PAUSE };
                 self.wait(patience).await;
             } else if self.pass(&behind).await {
                 for lane in &behind {
@@ -81,15 +106,16 @@ impl CatchingUp {
 
     /// What cannot be let go now, is next time.
     async fn prune(&self) {
-        if let Err(error) = self.context.store.prune_changes(&self.generation).await {
-            let model = &self.generation.model;
+        let generation = &self.build.generation;
+        if let Err(error) = self.context.store.prune_changes(generation).await {
+            let model = &generation.model;
             tracing::warn!(model, %error, "the journal of changed rows could not be shortened");
         }
     }
 
     /// Reads from where the last of these lanes stands to the log's head, and brings it to all of them, each at its own
     /// speed. False when one of them lost its place: begin again.
-    async fn pass(&self, lanes: &[Arc<Lane>]) -> bool {
+    async fn pass(&mut self, lanes: &[Arc<Lane>]) -> bool {
         let places = join_all(lanes.iter().map(|lane| lane.locate())).await;
         if places
             .iter()
@@ -126,9 +152,9 @@ impl CatchingUp {
     }
 
     /// Reads pages and gives each partition its slice, until the log's head is near. False when that could not be done.
-    async fn read(&self, start: Position, queues: &[Option<mpsc::Sender<Slice>>]) -> bool {
+    async fn read(&mut self, start: Position, queues: &[Option<mpsc::Sender<Slice>>]) -> bool {
         let limit = self.context.options.rebuilding_page;
-        let mut progress = Progress::new(&self.lanes[0].model.name, start);
+        self.meter.start(start);
         let (everything, mut after, mut head) = (Filter::default(), start, None);
         loop {
             let read = async {
@@ -171,7 +197,8 @@ impl CatchingUp {
                     return false;
                 }
             }
-            progress.count(count, through);
+            self.meter.count(count, through, head.unwrap_or(through));
+            self.note_now_and_then().await;
             after = through;
             if count < limit && head.is_some_and(|head| through >= head) {
                 return true;
@@ -179,31 +206,102 @@ impl CatchingUp {
         }
     }
 
-    /// Makes the generation the one that readers see, if it is at or past the live one everywhere.
-    async fn swap(&self) -> bool {
+    /// Brings a build that has caught up to its readers. False: not yet, or never.
+    async fn arrive(&mut self) -> bool {
         if self.lanes.iter().any(|lane| lane.is_stopped()) {
             return false;
         }
-        let (model, generation) = (&self.generation.model, self.generation.number);
-        match self.context.store.swap(&self.generation).await {
+        let (model, number) = (
+            self.build.generation.model.clone(),
+            self.build.generation.number,
+        );
+        let arrived = async {
+            if !self.compared && !self.compare().await? {
+                return Ok(false);
+            }
+            // Another process may bring the other table its messages sooner than this one hears of them.
+            let healing = self
+                .lanes
+                .iter()
+                .map(|lane| heal(&self.context, std::slice::from_ref(lane), Position::ZERO));
+            join_all(healing).await;
+            self.context.store.swap(&self.build.generation).await
+        };
+        match arrived.await {
             Ok(true) => {
-                tracing::info!(
-                    model,
-                    generation,
-                    "the new build is live; the old one is no longer fed"
-                );
-                self.status.send_modify(|status| {
-                    if let Some(model) = status.read_models.get_mut(self.model) {
-                        model.live = true;
-                    }
-                });
+                tracing::info!(model, generation = number, "readers see this build");
+                self.note(Phase::Live, None).await;
+                self.arrived.notify_one();
                 true
             }
             Ok(false) => false,
             Err(error) => {
-                tracing::warn!(model, generation, %error, "the new build could not be made live; trying again");
+                tracing::warn!(model, generation = number, %error, "the new build could not be made live; trying again");
                 false
             }
+        }
+    }
+
+    /// Compares it with what readers see. True when they are the same, or there is nothing to compare with.
+    async fn compare(&mut self) -> Result<bool, Error> {
+        let Some(store) = self.context.operated.clone() else {
+            return Ok(true);
+        };
+        let model = Arc::clone(&self.lanes[0].model);
+        let builds = store
+            .builds(&model.name, self.context.log.identity())
+            .await?;
+        let definition = &self.build.generation.definition_hash;
+        let serving = builds
+            .iter()
+            .find(|build| build.serves && build.generation.definition_hash == *definition);
+        let Some(serving) = serving else {
+            return Ok(true);
+        };
+        self.note(Phase::Comparing, None).await;
+        match comparing::compare(&self.context, &*store, &model, serving, &self.build).await? {
+            Verdict::Same(rows) => {
+                tracing::info!(
+                    model = model.name,
+                    rows,
+                    "the new build has the rows of the live one"
+                );
+                self.compared = true;
+                Ok(true)
+            }
+            Verdict::Different(detail) => {
+                tracing::error!(
+                    model = model.name,
+                    detail,
+                    "the new build is different, and not made live"
+                );
+                self.note(Phase::Different, Some(detail)).await;
+                self.arrived.notify_one();
+                Ok(false)
+            }
+            Verdict::NotYet => Ok(false),
+        }
+    }
+
+    async fn note_now_and_then(&mut self) {
+        if !self.serves && self.meter.is_due() {
+            self.note(Phase::Building, None).await;
+        }
+    }
+
+    /// Writes progress down for other processes. What cannot be written now, is next time.
+    async fn note(&mut self, phase: Phase, detail: Option<String>) {
+        let is_told = self.build.asked > Version::ZERO || self.meter.was_due();
+        let Some(store) = self.context.operated.as_ref().filter(|_| is_told) else {
+            return;
+        };
+        let progress = Progress {
+            detail,
+            ..self.meter.progress(phase)
+        };
+        if let Err(error) = store.note(&self.build.generation, &progress).await {
+            let model = &self.build.generation.model;
+            tracing::warn!(model, %error, "a build's progress could not be written down");
         }
     }
 }
@@ -226,36 +324,4 @@ async fn work(lane: Arc<Lane>, mut slices: mpsc::Receiver<Slice>) -> Taken {
         }
     }
     lane.flush().await
-}
-
-/// Says now and then how far a long pass has come.
-struct Progress<'a> {
-    model: &'a str,
-    start: Position,
-    events: usize,
-    began: Instant,
-    said: Instant,
-}
-
-impl<'a> Progress<'a> {
-    fn new(model: &'a str, start: Position) -> Self {
-        let now = Instant::now();
-        Self {
-            model,
-            start,
-            events: 0,
-            began: now,
-            said: now,
-        }
-    }
-
-    fn count(&mut self, events: usize, position: Position) {
-        self.events += events;
-        if self.said.elapsed() >= LOG_PAUSE {
-            self.said = Instant::now();
-            let rate = (self.events as f64 / self.began.elapsed().as_secs_f64()).round();
-            let (model, start) = (self.model, self.start);
-            tracing::info!(model, %start, %position, events = self.events, rate, "catching up");
-        }
-    }
 }

@@ -9,19 +9,21 @@ use events::{Partition, Position};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
+use crate::columns::Columns;
 use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Taken, take_together};
-use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SILENCE};
+use crate::metrics;
+use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SIDE_BY_SIDE_PAUSE, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
+use crate::traces::Projecting;
 
 pub(crate) struct Consumer {
     pub(crate) context: Arc<Context>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) partition: Partition,
-    /// One a read model.
-    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) columns: Arc<Columns>,
     pub(crate) status: watch::Sender<Status>,
 }
 
@@ -29,10 +31,11 @@ impl Consumer {
     /// Until shutdown: subscribes, consumes, and does it again when the subscription breaks.
     pub(crate) async fn run(self) {
         while let Some(subscription) = self.subscribe().await {
-            self.report(true);
+            self.report(|status| &mut status.subscribed, true);
+            self.report(|status| &mut status.consuming, false);
             let end = self.consume(subscription).await;
-            flush(&self.lanes).await;
-            self.report(false);
+            flush(&self.lanes()).await;
+            self.report(|status| &mut status.subscribed, false);
             match end {
                 Ok(()) => return,
                 Err(error) => {
@@ -40,6 +43,11 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// The lanes of the partition, one a generation.
+    fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.columns.of(self.partition)
     }
 
     /// Subscribes, however long that takes; meanwhile the log brings what the queue can't. `None` at shutdown.
@@ -50,7 +58,7 @@ impl Consumer {
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
-                _ = silence.tick() => drop(heal(&self.context, &self.lanes, Position::ZERO).await),
+                _ = silence.tick() => drop(heal(&self.context, &self.lanes(), Position::ZERO).await),
             }
         }
     }
@@ -81,30 +89,44 @@ impl Consumer {
     async fn consume(&self, mut subscription: Box<dyn Subscription>) -> Result<(), broker::Error> {
         let mut complaints = Complaints::default();
         let mut heard = Instant::now();
+        // Another process is brought the messages, as far as is known; and where the log's head was seen.
+        let (mut stands_by, mut head) = (true, Position::ZERO);
         // When checkpoints that moved past events which change no row are due.
         let mut due: Option<Instant> = None;
         loop {
             let silent = heard + SILENCE;
-            let patience = due.map_or(silent, |due| due.min(silent)) - Instant::now();
+            let looks = stands_by && self.context.is_side_by_side();
+            let look = if looks {
+                heard + SIDE_BY_SIDE_PAUSE
+            } else {
+                silent
+            };
+            let patience = due.map_or(look, |due| due.min(look)) - Instant::now();
             let deliveries = tokio::select! {
                 () = self.context.shutdown.cancelled() => return Ok(()),
                 deliveries = subscription.next_batch(self.context.options.batch, patience) => deliveries?,
             };
             if let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() {
-                heard = Instant::now();
+                (heard, stands_by) = (Instant::now(), false);
+                self.report(|status| &mut status.consuming, true);
                 if !self.project(&deliveries, &mut complaints).await {
                     return Ok(());
                 }
                 subscription.acknowledge(last).await?;
-            } else if Instant::now() >= silent {
-                // Not even a heartbeat: the relay may be down.
+            } else if Instant::now() >= look {
+                // Not even a heartbeat: the relay may be down, or another version is brought the messages.
+                let now = self.context.log.head().await.unwrap_or(head);
+                let moved = std::mem::replace(&mut head, now) != now;
+                stands_by |= Instant::now() >= silent;
                 heard = Instant::now();
-                heal(&self.context, &self.lanes, Position::ZERO).await;
+                if moved || !looks {
+                    heal(&self.context, &self.lanes(), Position::ZERO).await;
+                }
             }
             if due.is_some_and(|due| Instant::now() >= due) {
-                flush(&self.lanes).await;
+                flush(&self.lanes()).await;
                 due = None;
-            } else if due.is_none() && self.lanes.iter().any(|lane| lane.waits()) {
+            } else if due.is_none() && self.lanes().iter().any(|lane| lane.waits()) {
                 due = Some(Instant::now() + CHECKPOINT_PAUSE);
             }
         }
@@ -112,7 +134,23 @@ impl Consumer {
 
     /// Brings a batch to every lane. False when the projector is to stop before it was done.
     async fn project(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
+        let (began, traces) = (
+            Instant::now(),
+            Projecting::begin(deliveries, self.partition),
+        );
+        let goes_on = self.take(deliveries, complaints).await;
+        traces.end(goes_on);
+        metrics::TOOK.took(began.elapsed());
+        metrics::BATCH.size(deliveries.len());
+        metrics::MESSAGES.add(deliveries.len() as u64);
+        goes_on
+    }
+
+    async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
+        for lane in self.lanes() {
+            lane.board.hear(batch.target());
+        }
         let mut gap = false;
         if let Some((count, reason)) = &batch.unreadable {
             if complaints.due() {
@@ -121,7 +159,7 @@ impl Consumer {
             gap = true;
         }
         for Stretch { after, events } in &batch.stretches {
-            let lanes = following(&self.lanes);
+            let lanes = following(&self.lanes());
             let through = events.last().map_or(*after, |event| event.position);
             let store = &*self.context.store;
             let outcomes = take_together(store, &lanes, *after, through, events).await;
@@ -134,18 +172,21 @@ impl Consumer {
             }
         }
         if let Some(beat) = &batch.heartbeat {
-            for lane in following(&self.lanes) {
+            for lane in following(&self.lanes()) {
                 gap |= lane.compare(beat).await;
             }
         }
-        !gap || heal(&self.context, &self.lanes, batch.target()).await
+        if gap {
+            metrics::HEALED.add(1);
+        }
+        !gap || heal(&self.context, &self.lanes(), batch.target()).await
     }
 
-    fn report(&self, subscribed: bool) {
-        self.status.send_modify(|status| {
-            if let Some(place) = status.subscribed.get_mut(usize::from(self.partition.0)) {
-                *place = subscribed;
-            }
+    /// Says of the partition that this is so.
+    fn report(&self, of: impl FnOnce(&mut Status) -> &mut Vec<bool>, is: bool) {
+        self.status.send_if_modified(|status| {
+            let place = of(status).get_mut(usize::from(self.partition.0));
+            place.is_some_and(|place| std::mem::replace(place, is) != is)
         });
     }
 }

@@ -6,16 +6,27 @@
 mod ahead;
 mod cache;
 mod catching_up;
+mod clock;
+mod columns;
+mod comparing;
 mod consumer;
 mod context;
+mod heads;
 mod healing;
+mod keeper;
 mod lane;
+pub mod metrics;
+mod observing;
 mod options;
+mod pace;
 mod projector;
 mod read_models;
+mod rivals;
 mod status;
 mod stretch;
+mod traces;
 mod verify;
+mod wishes;
 
 pub use self::read_models::built_in;
 pub use options::Options;

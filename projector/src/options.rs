@@ -12,6 +12,10 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a subscription may be silent, heartbeats included, before the log is looked at; and how often the log is
 /// looked at while the broker is down.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+/// How often the log's head is looked at by a process that is brought nothing while another version runs beside it.
+pub(crate) const SIDE_BY_SIDE_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked at whether another version runs beside this one.
+pub(crate) const RIVAL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a checkpoint may wait whose events changed no row: readers that name such an event wait for it that long, and
 /// a read model that few events concern costs little.
 pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_millis(25);
@@ -24,6 +28,19 @@ pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
 pub(crate) const ROWS_A_COMMIT: usize = 5_000;
 /// How often a build that is caught up is offered for the swap, while the live one is ahead.
 pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
+/// How often a keeper looks at its read model when it hears of nothing, and when something waits for it.
+pub(crate) const KEEPER_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_millis(200);
+/// How long the log is waited on for what operators ask, and what is waited between two looks.
+pub(crate) const WISHES_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const WISHES_GAP: Duration = Duration::from_millis(200);
+/// How often a build's progress is written down.
+pub(crate) const NOTE_PAUSE: Duration = Duration::from_secs(1);
+/// Rows compared at once.
+pub(crate) const COMPARED_ROWS: u32 = 5_000;
+/// How long two builds may stand at different events before they are compared later, and what is waited between looks.
+pub(crate) const COMPARE_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const COMPARE_PAUSE: Duration = Duration::from_millis(5);
 /// How often what the journal of a read model need not hold any longer is let go.
 pub(crate) const PRUNE_PAUSE: Duration = Duration::from_mins(5);
 /// How often progress, and the same complaint of one place, is logged at most.

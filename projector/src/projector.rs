@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use broker::Broker;
 use event_store::EventStore;
-use events::Partition;
-use read_models::{Error, Generation, ProjectionStore, ReadModel};
-use tokio::sync::{Notify, watch};
+use events::{Partition, Position};
+use read_models::{Error, Generation, OperatedStore, ProjectionStore, ReadModel};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::catching_up::CatchingUp;
+use crate::columns::Columns;
 use crate::consumer::Consumer;
 use crate::context::Context;
-use crate::lane::Lane;
+use crate::keeper::{Feeds, Keeper};
+use crate::observing::Observing;
 use crate::options::{Options, Pauses};
-use crate::status::{Board, PartitionStatus, ReadModelStatus, Status};
+use crate::status::{PartitionStatus, ReadModelStatus, Status};
+use crate::wishes::Follower;
 
 /// Why the projector cannot begin: a setting or what is stored is wrong, and trying again will not help.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,7 @@ pub struct Projector {
     log: Arc<dyn EventStore>,
     broker: Arc<dyn Broker>,
     store: Arc<dyn ProjectionStore>,
+    operated: Option<Arc<dyn OperatedStore>>,
     models: Vec<ReadModel>,
     options: Options,
     status: watch::Sender<Status>,
@@ -48,9 +51,25 @@ impl Projector {
             log,
             broker,
             store,
+            operated: None,
             models,
             options,
             status: watch::Sender::default(),
+        }
+    }
+
+    /// The same, on a database whose read models are operated: what operators ask for in the log is done.
+    pub fn operated(
+        log: Arc<dyn EventStore>,
+        broker: Arc<dyn Broker>,
+        store: Arc<dyn OperatedStore>,
+        models: Vec<ReadModel>,
+        options: Options,
+    ) -> Self {
+        let operated = Some(Arc::clone(&store));
+        Self {
+            operated,
+            ..Self::new(log, broker, store, models, options)
         }
     }
 
@@ -61,12 +80,14 @@ impl Projector {
 
     /// Projects until `shutdown`, then finishes the batches in hand, acknowledges them, and returns. Databases and
     /// brokers that are down are waited for; only what waiting cannot mend is an error.
+    #[expect(clippy::too_many_lines, reason = "it starts everything, in order")]
     #[boxed]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self {
             log,
             broker,
             store,
+            operated,
             models,
             options,
             status,
@@ -75,6 +96,8 @@ impl Projector {
         let context = Arc::new(Context {
             log,
             store,
+            operated,
+            side_by_side: Arc::default(),
             options,
             shutdown,
         });
@@ -82,65 +105,55 @@ impl Projector {
             return Ok(());
         };
         let partitions = context.log.identity().partitions;
+        let (observed, prepared): (Vec<_>, Vec<_>) = prepared
+            .into_iter()
+            .partition(|prepared| prepared.model.observed);
         status.send_replace(first_status(&prepared, partitions));
+        let names = prepared.iter().map(|prepared| prepared.model.name.as_str());
+        let follower = Follower::new(Arc::clone(&context), names);
+        let Some(place) = begin(&context, &follower).await else {
+            return Ok(());
+        };
         let mut tasks = JoinSet::new();
-        let mut columns: Vec<Vec<Arc<Lane>>> = (0..partitions).map(|_| Vec::new()).collect();
-        for (
-            index,
-            Prepared {
-                model,
-                generation,
-                live,
-            },
-        ) in prepared.into_iter().enumerate()
+        for Prepared {
+            model, generation, ..
+        } in observed
         {
-            let fell_behind = Arc::new(Notify::new());
-            let lane = |partition: u16| {
-                let board = Board {
-                    status: status.clone(),
-                    model: index,
-                    partition: usize::from(partition),
-                };
-                Arc::new(Lane::new(
-                    Arc::clone(&context),
-                    Arc::clone(&model),
-                    Arc::clone(&generation),
-                    Partition(partition),
-                    board,
-                    Arc::clone(&fell_behind),
-                ))
+            let observing = Observing {
+                context: Arc::clone(&context),
+                model,
+                generation: Arc::new(generation),
+                live: false,
+                status: status.subscribe(),
             };
-            let lanes: Vec<_> = (0..partitions).map(lane).collect();
-            for (column, lane) in columns.iter_mut().zip(&lanes) {
-                column.push(Arc::clone(lane));
-            }
-            let (context, status) = (Arc::clone(&context), status.clone());
-            tasks.spawn(
-                CatchingUp {
-                    context,
-                    generation,
-                    lanes,
-                    fell_behind,
-                    model: index,
-                    live,
-                    status,
-                }
-                .run(),
-            );
+            tasks.spawn(observing.run());
         }
-        for (partition, lanes) in (0..).map(Partition).zip(columns) {
-            let (context, broker, status) =
-                (Arc::clone(&context), Arc::clone(&broker), status.clone());
-            tasks.spawn(
-                Consumer {
-                    context,
-                    broker,
-                    partition,
-                    lanes,
-                    status,
-                }
-                .run(),
-            );
+        let columns = Arc::new(Columns::new(partitions));
+        for (index, prepared) in prepared.into_iter().enumerate() {
+            let keeper = Keeper {
+                context: Arc::clone(&context),
+                columns: Arc::clone(&columns),
+                book: follower.book(&prepared.model.name),
+                model: prepared.model,
+                prepared: prepared.generation,
+                index,
+                status: status.clone(),
+                feeds: Feeds::default(),
+            };
+            tasks.spawn(keeper.run());
+        }
+        if context.operated.is_some() {
+            tasks.spawn(follower.run(place));
+        }
+        for partition in (0..partitions).map(Partition) {
+            let consumer = Consumer {
+                context: Arc::clone(&context),
+                broker: Arc::clone(&broker),
+                partition,
+                columns: Arc::clone(&columns),
+                status: status.clone(),
+            };
+            tasks.spawn(consumer.run());
         }
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
@@ -153,8 +166,16 @@ impl Projector {
 
 struct Prepared {
     model: Arc<ReadModel>,
-    generation: Arc<Generation>,
+    generation: Generation,
     live: bool,
+}
+
+/// What operators asked for so far, where that is done here. `None` at shutdown.
+async fn begin(context: &Context, follower: &Follower) -> Option<Position> {
+    match context.operated {
+        Some(_) => follower.begin().await,
+        None => Some(Position::ZERO),
+    }
 }
 
 /// Finds or makes the generation of every read model. `None` at shutdown.
@@ -179,7 +200,7 @@ async fn prepare(
         };
         prepared.push(Prepared {
             model: Arc::new(model),
-            generation: Arc::new(generation),
+            generation,
             live,
         });
     }
@@ -217,5 +238,6 @@ fn first_status(prepared: &[Prepared], partitions: u16) -> Status {
     Status {
         read_models: read_models.collect(),
         subscribed: vec![false; usize::from(partitions)],
+        consuming: vec![false; usize::from(partitions)],
     }
 }

@@ -12,6 +12,9 @@ pub(crate) const READ_SESSIONS: &str = "read:sessions";
 /// Opens everybody's personal values. A wildcard does not hold it: reading all rows is not reading all people.
 const READ_PERSONAL: &str = "read:personal";
 
+/// What operators look at.
+pub(crate) const OPERATOR: &str = "operator";
+
 /// Who may use a route; everybody else gets 401, 403, or the answer to what does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowed {
@@ -21,6 +24,8 @@ pub enum Allowed {
     Owner,
     /// The account itself, and whoever holds the scope.
     OwnerOr(&'static str),
+    /// Whoever holds the scope.
+    Holder(&'static str),
 }
 
 /// The rows of a read model that a caller may see.
@@ -111,6 +116,17 @@ pub(crate) fn sessions_of(account: Uuid, caller: &Caller) -> Result<(), Problem>
         Err(Problem::not_found(
             "There is no account with this id whose sessions you may see.",
         ))
+    }
+}
+
+/// Lets an operator pass.
+pub(crate) fn operator(caller: &Caller) -> Result<(), Problem> {
+    if caller.has_scope(OPERATOR) {
+        Ok(())
+    } else {
+        Err(Problem::forbidden(format!(
+            "This needs the scope {OPERATOR}."
+        )))
     }
 }
 

@@ -8,7 +8,7 @@ use web::openapi::{
     Answer, FAULTS, JSON, Method, NOT_KNOWN, Operation, Parameter, Place, Refusal, Security, after,
 };
 
-use crate::access::READ_SESSIONS;
+use crate::access::{OPERATOR, READ_SESSIONS};
 use crate::grammar::{CURSOR, DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
 use crate::negotiation::Form;
 use crate::routes::ACCOUNTS;
@@ -24,6 +24,7 @@ pub fn describe(state: &QueryState) -> Vec<Operation> {
         }
     }
     operations.push(sessions());
+    operations.extend(of_operators());
     operations
 }
 
@@ -346,6 +347,40 @@ fn me(model: &ReadModel) -> Operation {
     operation.description = String::from("An API key needs the scope `self:read`.");
     operation.problems.push((404, codes::NOT_FOUND));
     operation
+}
+
+fn of_operators() -> [Operation; 2] {
+    [
+        (
+            "rebuilds",
+            "List builds of read models",
+            "Those that were asked for, or that a changed definition needed; the latest first, at most 200.",
+            crate::operations::rebuilds_schema(),
+        ),
+        (
+            "parked",
+            "List parked streams",
+            "Those of the tables that are read, by read model and position; at most 1,000.",
+            crate::operations::parked_schema(),
+        ),
+    ]
+    .map(|(name, summary, meaning, schema)| {
+        let mut problems = [&FAULTS[..], &NOT_KNOWN[..]].concat();
+        problems.extend([(400, codes::MALFORMED), (403, codes::FORBIDDEN)]);
+        Operation {
+            method: Method::Get,
+            path: format!("/v1/operator/{name}"),
+            tag: "operator".to_owned(),
+            id: format!("operator.{name}"),
+            summary: summary.to_owned(),
+            description: format!("With the scope `{OPERATOR}`."),
+            security: Security::SessionOrKey,
+            parameters: vec![after()],
+            body: None,
+            answers: vec![Answer::json(200, meaning, schema)],
+            problems,
+        }
+    })
 }
 
 fn sessions() -> Operation {

@@ -114,7 +114,8 @@ pub(crate) fn heartbeat(place: &Place) -> Events {
     }
 }
 
-/// `{number}-{definition}-{epoch}:{position}.{position}…`, a position for each partition.
+/// `{number}-{definition}-{epoch}:{position}.{position}…`, a position for each partition; the epoch with `-{times}` where
+/// rows were amended.
 fn id(place: &Place) -> String {
     let positions: Vec<String> = place
         .positions
@@ -127,12 +128,17 @@ fn id(place: &Place) -> String {
 fn table(place: &Place) -> String {
     let epoch = place.log.epoch.simple().to_string();
     let definition = &place.generation.definition_hash;
-    format!(
+    let table = format!(
         "{}-{}-{}",
         place.generation.number,
         definition.get(..EPOCH_CHARS).unwrap_or(definition),
         &epoch[..EPOCH_CHARS]
-    )
+    );
+    // Positions say nothing of rows that were amended behind them.
+    match place.amended {
+        0 => table,
+        amended => format!("{table}-{amended}"),
+    }
 }
 
 /// The place that an id names, if it is one of the same table as `now`.

@@ -236,7 +236,7 @@ impl Shared {
 
     /// The place as it is now, whatever was known before.
     async fn begin(&self, at: Instant) -> Result<(), Error> {
-        let status = self.store.status(&self.model.name).await?;
+        let status = self.store.status(&self.model).await?;
         let place = status.map(|status| status.place());
         let mut told = self.told();
         told.era += 1;

@@ -18,7 +18,7 @@ use crate::lists::Listing;
 use crate::negotiation::Form;
 use crate::state::{Hosted, QueryState};
 use crate::subject::Subject;
-use crate::{grammar, key, live, negotiation, rows, sessions};
+use crate::{grammar, key, live, negotiation, operations, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
 pub(crate) const ACCOUNTS: &str = "accounts";
@@ -30,13 +30,16 @@ const VERSION: &str = "version";
 const LITERAL: [&str; 2] = [ACCOUNTS, "sessions"];
 
 /// Every route, by its path after `/v1`, and who may use it.
-fn table() -> [(&'static str, Allowed, MethodRouter<QueryState>); 4] {
+fn table() -> [(&'static str, Allowed, MethodRouter<QueryState>); 6] {
     let sessions = Allowed::OwnerOr(access::READ_SESSIONS);
+    let operator = Allowed::Holder(access::OPERATOR);
     [
         ("/{collection}", Allowed::AsDefined, get(list)),
         ("/{collection}/{id}", Allowed::AsDefined, get(one)),
         ("/accounts/me", Allowed::Owner, get(me)),
         ("/accounts/{id}/sessions", sessions, get(sessions::list)),
+        ("/operator/rebuilds", operator, get(operations::rebuilds)),
+        ("/operator/parked", operator, get(operations::parked)),
     ]
 }
 
@@ -72,6 +75,7 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hosted = state.hosted(&name, &caller)?;
+    let after = hosted.awaited(after);
     let reach = access::reach(&hosted.model, &caller)?;
     let offered = [Form::Json, Form::Object, Form::Csv, Form::Events];
     let form = negotiation::form(&headers, &offered)?;
@@ -127,6 +131,7 @@ async fn row(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
+    let after = hosted.awaited(after);
     let model = &*hosted.model;
     let reach = access::reach(model, &caller)?;
     let form = negotiation::form(headers, &[Form::Json, Form::Object, Form::Events])?;

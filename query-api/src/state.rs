@@ -65,6 +65,11 @@ pub(crate) struct Hosted {
 }
 
 impl Hosted {
+    /// What a question of this read model waits for: nothing, where no event makes its rows.
+    pub(crate) fn awaited(&self, token: Option<PositionToken>) -> Option<PositionToken> {
+        token.filter(|_| !self.model.observed)
+    }
+
     fn new(store: &Arc<dyn ReadStore>, model: ReadModel, cache: &Cache) -> Self {
         let (model, name) = (Arc::new(model.clone()), Arc::<str>::from(model.name));
         let (cache, forgotten) = (cache.clone(), Arc::clone(&name));
@@ -72,7 +77,7 @@ impl Hosted {
             cache.forget(&forgotten, changed.rows.keys());
         });
         Self {
-            watcher: Watcher::new(Arc::clone(store), model.name.clone()),
+            watcher: Watcher::new(Arc::clone(store), Arc::clone(&model)),
             model,
             name,
             hub,
@@ -110,6 +115,14 @@ impl QueryState {
     /// What is served here, in the order of names.
     pub(crate) fn models(&self) -> impl Iterator<Item = &ReadModel> {
         self.0.hosted.values().map(|hosted| &*hosted.model)
+    }
+
+    /// Every read model has a table of the definition served here that has caught up with the log; else which has not.
+    pub async fn is_built(&self) -> Result<(), read_models::Error> {
+        for model in self.models() {
+            self.0.store.is_built(model).await?;
+        }
+        Ok(())
     }
 
     /// How often the cache knew the answer since the process began.

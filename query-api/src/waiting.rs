@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use read_models::{ReadStore, Status};
+use read_models::{ReadModel, ReadStore, Status};
 use tokio::time::Instant;
-use web::{PositionToken, Problem, codes};
+use web::{PositionToken, Problem, codes, set_aside};
 
+use crate::metrics;
 use crate::routes::store_problem;
 
 /// How long a query waits at most.
@@ -23,7 +24,7 @@ const RETRY_AFTER_S: u32 = 1;
 /// Watches one read model's live table.
 pub(crate) struct Watcher {
     store: Arc<dyn ReadStore>,
-    model: String,
+    model: Arc<ReadModel>,
     last: Mutex<Option<Look>>,
     /// Held by whoever looks.
     looking: tokio::sync::Mutex<()>,
@@ -47,7 +48,7 @@ enum Verdict {
 }
 
 impl Watcher {
-    pub(crate) fn new(store: Arc<dyn ReadStore>, model: String) -> Self {
+    pub(crate) fn new(store: Arc<dyn ReadStore>, model: Arc<ReadModel>) -> Self {
         Self {
             store,
             model,
@@ -63,7 +64,14 @@ impl Watcher {
         if known.is_some_and(|look| look.says(token) == Verdict::Reached) {
             return Ok(());
         }
-        let deadline = Instant::now() + PATIENCE;
+        let began = Instant::now();
+        let reached = set_aside(self.wait(token, began + PATIENCE)).await;
+        metrics::WAITED.took(began.elapsed());
+        metrics::WAITS.add(&[reached.as_ref().map_or_else(Problem::code, |()| "reached")]);
+        reached
+    }
+
+    async fn wait(&self, token: &PositionToken, deadline: Instant) -> Result<(), Problem> {
         // Taken before the look, so that no commit falls between the two.
         let mut changes = self.store.changes();
         loop {

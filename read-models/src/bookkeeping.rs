@@ -9,17 +9,17 @@ use crate::sql::Layout;
 use crate::{Error, Generation};
 
 /// The stored format that this version reads and writes.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 /// The version of Showcaller that first wrote each format, by its number from 1.
-const WRITTEN_BY: [&str; 2] = ["0.1.0", "0.1.0"];
+const WRITTEN_BY: [&str; 3] = ["0.1.0", "0.1.0", "0.1.0"];
 
-pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions FROM generations WHERE ";
+pub(crate) const GENERATION: &str = "SELECT model, number, definition_hash, definition, table_name, log, epoch, partitions, live, serves FROM generations WHERE ";
 
 /// One statement, so one snapshot: `kind` 0 is a checkpoint, 1 a parked stream.
-pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.\"partition\", c.position, c.digest, NULL AS stream, NULL AS error \
-     FROM generations g JOIN checkpoints c ON c.generation = g.table_name WHERE g.table_name = $1 AND g.live \
-     UNION ALL SELECT 1, p.\"partition\", p.position, NULL, p.stream, p.error \
-     FROM generations g JOIN parked p ON p.generation = g.table_name WHERE g.table_name = $1 AND g.live \
+pub(crate) const STATUS: &str = "SELECT 0 AS kind, c.\"partition\", c.position, c.digest, NULL AS stream, NULL AS error, c.amended \
+     FROM generations g JOIN checkpoints c ON c.generation = g.table_name WHERE g.table_name = $1 AND (g.live OR g.serves) \
+     UNION ALL SELECT 1, p.\"partition\", p.position, NULL, p.stream, p.error, 0 \
+     FROM generations g JOIN parked p ON p.generation = g.table_name WHERE g.table_name = $1 AND (g.live OR g.serves) \
      ORDER BY 1, 2, 3";
 
 /// Says whether this version can use a stored format.
@@ -51,6 +51,8 @@ pub(crate) struct Raw {
     pub(crate) log: String,
     pub(crate) epoch: String,
     pub(crate) partitions: i64,
+    pub(crate) live: bool,
+    pub(crate) serves: bool,
 }
 
 impl Raw {
@@ -60,6 +62,8 @@ impl Raw {
         Ok(Stored {
             log: identity(&self.log, &self.epoch, self.partitions)?,
             layout,
+            live: self.live,
+            serves: self.serves,
             generation: Generation {
                 model: self.model,
                 definition_hash: self.definition_hash,
@@ -93,11 +97,11 @@ macro_rules! bookkeeping {
             use crate::bookkeeping::{GENERATION, Raw, STATUS, damaged, identity};
             use crate::live::Stored;
             use crate::sql::{self, Layout, built};
-            use crate::{Checkpoint, Error, Generation, Parked, ReadModel, Status, checks};
+            use crate::{Checkpoint, Error, Generation, Parked, ReadModel, RowWrites, Status, checks};
 
             type Connection = $connection;
 
-            fn stored(row: &$row) -> Result<Stored, Error> {
+            pub(crate) fn stored(row: &$row) -> Result<Stored, Error> {
                 let raw = Raw {
                     model: row.try_get(0)?,
                     number: row.try_get(1)?,
@@ -107,6 +111,8 @@ macro_rules! bookkeeping {
                     log: row.try_get(5)?,
                     epoch: row.try_get(6)?,
                     partitions: row.try_get(7)?,
+                    live: row.try_get(8)?,
+                    serves: row.try_get(9)?,
                 };
                 raw.parse()
             }
@@ -120,7 +126,7 @@ macro_rules! bookkeeping {
                 }
             }
 
-            async fn find(connection: &mut Connection, table: &str) -> Result<Stored, Error> {
+            pub(crate) async fn find(connection: &mut Connection, table: &str) -> Result<Stored, Error> {
                 let sql = statement(&format!("{GENERATION} table_name = $1"));
                 let found = sqlx::query(sql).bind(table).fetch_optional(connection).await?;
                 stored(&found.ok_or_else(|| gone(table))?)
@@ -139,7 +145,7 @@ macro_rules! bookkeeping {
             ) -> Result<Option<Stored>, Error> {
                 let sql = statement(&format!(
                     "{GENERATION} model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND partitions = $5 \
-                     ORDER BY number DESC LIMIT 1"
+                     AND NOT refused ORDER BY number DESC LIMIT 1"
                 ));
                 let found = sqlx::query(sql)
                     .bind(&model.name)
@@ -161,7 +167,7 @@ macro_rules! bookkeeping {
                 let hash = model.definition_hash();
                 let generation = match newest(connection, model, &hash, log).await? {
                     Some(stored) => stored.generation,
-                    None => create(connection, model, hash, log).await?,
+                    None => create(connection, model, log, 0, false).await?,
                 };
                 crate::$adapter::index(connection, model, &generation).await?;
                 // Another log's rows say nothing of this one: they are not shown as if they did.
@@ -171,17 +177,32 @@ macro_rules! bookkeeping {
                 Ok(generation)
             }
 
-            async fn create(
+            /// Makes another generation of a definition, for the event at version `asked` of the operators' stream.
+            pub(crate) async fn create(
                 connection: &mut Connection,
                 model: &ReadModel,
-                definition_hash: String,
                 log: LogIdentity,
+                asked: i64,
+                compare: bool,
             ) -> Result<Generation, Error> {
+                let definition_hash = model.definition_hash();
                 let number: i64 =
                     sqlx::query_scalar(statement("SELECT COALESCE(MAX(number), 0) + 1 FROM generations WHERE model = $1"))
                         .bind(&model.name)
                         .fetch_one(&mut *connection)
                         .await?;
+                // Which of two definitions is the newer one is told by the first that was built of each.
+                let defined: i64 = sqlx::query_scalar(statement(
+                    "SELECT COALESCE(MIN(defined), $1) FROM generations \
+                     WHERE model = $2 AND definition_hash = $3 AND log = $4 AND epoch = $5",
+                ))
+                .bind(number)
+                .bind(&model.name)
+                .bind(&definition_hash)
+                .bind(log.log.to_string())
+                .bind(log.epoch.to_string())
+                .fetch_one(&mut *connection)
+                .await?;
                 let number = u32::try_from(number).map_err(|_| damaged("a generation's number"))?;
                 let table = sql::table_name(model, &definition_hash, number);
                 for sql in crate::$adapter::create_table(model, &table) {
@@ -190,8 +211,8 @@ macro_rules! bookkeeping {
                 let layout = serde_json::to_string(&Layout::of(model)).map_err(|e| Error::Invalid(e.to_string()))?;
                 sqlx::query(statement(
                     "INSERT INTO generations \
-                     (table_name, model, number, definition_hash, definition, live, log, epoch, partitions) \
-                     VALUES ($1, $2, $3, $4, $5, false, $6, $7, $8)",
+                     (table_name, model, number, definition_hash, definition, live, log, epoch, partitions, defined, asked, \
+                     compared) VALUES ($1, $2, $3, $4, $5, false, $6, $7, $8, $9, $10, $11)",
                 ))
                 .bind(&table)
                 .bind(&model.name)
@@ -201,6 +222,9 @@ macro_rules! bookkeeping {
                 .bind(log.log.to_string())
                 .bind(log.epoch.to_string())
                 .bind(i64::from(log.partitions))
+                .bind(defined)
+                .bind(asked)
+                .bind(compare)
                 .execute(&mut *connection)
                 .await?;
                 for partition in 0..log.partitions {
@@ -216,7 +240,7 @@ macro_rules! bookkeeping {
                 Ok(Generation { model: model.name.clone(), definition_hash, number, table })
             }
 
-            async fn make_live(
+            pub(crate) async fn make_live(
                 connection: &mut Connection,
                 generation: &Generation,
                 layout: &Layout,
@@ -232,29 +256,88 @@ macro_rules! bookkeeping {
                 crate::$adapter::show(connection, generation, layout).await
             }
 
-            /// See `ReadStore::swap`; the caller holds the lock, and the live generation's checkpoints stand still.
+            /// See `ProjectionStore::swap`; the caller holds the lock, and the checkpoints of what readers see stand still.
             pub(crate) async fn swap(connection: &mut Connection, generation: &Generation) -> Result<bool, Error> {
                 let new = find(connection, &generation.table).await?;
-                let old = live(connection, &generation.model).await?;
-                if let Some(old) = old {
-                    if old.generation.table == new.generation.table {
-                        return Ok(true);
-                    }
-                    let behind: i64 = sqlx::query_scalar(statement(
-                        "SELECT COUNT(*) FROM checkpoints old JOIN checkpoints new ON new.\"partition\" = old.\"partition\" \
-                         WHERE old.generation = $1 AND new.generation = $2 AND new.position < old.position",
-                    ))
-                    .bind(&old.generation.table)
-                    .bind(&new.generation.table)
-                    .fetch_one(&mut *connection)
-                    .await?;
-                    // Positions of another log cannot be compared.
-                    if old.log != new.log || behind > 0 {
-                        return Ok(false);
-                    }
+                let live = live(connection, &generation.model).await?;
+                // Positions of another log cannot be compared.
+                if live.as_ref().is_some_and(|live| live.log != new.log) {
+                    return Ok(false);
                 }
-                make_live(connection, &new.generation, &new.layout).await?;
+                if new.serves {
+                    return Ok(true);
+                }
+                let before = match serving(connection, &new).await? {
+                    Some(serving) => Some(serving),
+                    None => live.clone(),
+                };
+                if let Some(before) = before
+                    && is_behind(connection, &new.generation, &before.generation).await?
+                {
+                    return Ok(false);
+                }
+                serve(connection, &new).await?;
+                match live {
+                    Some(live) if defined(connection, &live).await? > defined(connection, &new).await? => {}
+                    _ => make_live(connection, &new.generation, &new.layout).await?,
+                }
                 Ok(true)
+            }
+
+            /// What readers of this one's definition see.
+            async fn serving(connection: &mut Connection, new: &Stored) -> Result<Option<Stored>, Error> {
+                let sql = statement(&format!(
+                    "{GENERATION} model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND serves"
+                ));
+                let found = sqlx::query(sql)
+                    .bind(&new.generation.model)
+                    .bind(&new.generation.definition_hash)
+                    .bind(new.log.log.to_string())
+                    .bind(new.log.epoch.to_string())
+                    .fetch_optional(connection)
+                    .await?;
+                found.as_ref().map(stored).transpose()
+            }
+
+            /// Whether one generation is behind another in any partition.
+            pub(crate) async fn is_behind(
+                connection: &mut Connection,
+                new: &Generation,
+                old: &Generation,
+            ) -> Result<bool, Error> {
+                let behind: i64 = sqlx::query_scalar(statement(
+                    "SELECT COUNT(*) FROM checkpoints old JOIN checkpoints new ON new.\"partition\" = old.\"partition\" \
+                     WHERE old.generation = $1 AND new.generation = $2 AND new.position < old.position",
+                ))
+                .bind(&old.table)
+                .bind(&new.table)
+                .fetch_one(connection)
+                .await?;
+                Ok(behind > 0)
+            }
+
+            /// Readers of its definition see this generation from now on.
+            pub(crate) async fn serve(connection: &mut Connection, new: &Stored) -> Result<(), Error> {
+                sqlx::query(statement(
+                    "UPDATE generations SET serves = false \
+                     WHERE model = $1 AND definition_hash = $2 AND log = $3 AND epoch = $4 AND serves",
+                ))
+                .bind(&new.generation.model)
+                .bind(&new.generation.definition_hash)
+                .bind(new.log.log.to_string())
+                .bind(new.log.epoch.to_string())
+                .execute(&mut *connection)
+                .await?;
+                sqlx::query(statement("UPDATE generations SET serves = true, served = true WHERE table_name = $1"))
+                    .bind(&new.generation.table)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            }
+
+            async fn defined(connection: &mut Connection, of: &Stored) -> Result<i64, Error> {
+                let sql = statement("SELECT defined FROM generations WHERE table_name = $1");
+                Ok(sqlx::query_scalar(sql).bind(&of.generation.table).fetch_one(connection).await?)
             }
 
             pub(crate) async fn checkpoints(
@@ -262,7 +345,7 @@ macro_rules! bookkeeping {
                 table: &str,
             ) -> Result<(LogIdentity, Vec<Checkpoint>), Error> {
                 let rows = sqlx::query(statement(
-                    "SELECT c.position, c.digest, g.log, g.epoch, g.partitions \
+                    "SELECT c.position, c.digest, c.amended, g.log, g.epoch, g.partitions \
                      FROM generations g JOIN checkpoints c ON c.generation = g.table_name \
                      WHERE g.table_name = $1 ORDER BY c.\"partition\"",
                 ))
@@ -270,19 +353,21 @@ macro_rules! bookkeeping {
                 .fetch_all(connection)
                 .await?;
                 let first = rows.first().ok_or_else(|| gone(table))?;
-                let log = identity(first.try_get(2)?, first.try_get(3)?, first.try_get(4)?)?;
-                let checkpoints = rows.iter().map(|row| checkpoint(row, 0)).collect::<Result<Vec<_>, _>>()?;
+                let log = identity(first.try_get(3)?, first.try_get(4)?, first.try_get(5)?)?;
+                let checkpoints = rows.iter().map(|row| checkpoint(row, 0, 2)).collect::<Result<Vec<_>, _>>()?;
                 if checkpoints.len() != usize::from(log.partitions) {
                     return Err(damaged("a generation without all its checkpoints"));
                 }
                 Ok((log, checkpoints))
             }
 
-            fn checkpoint(row: &$row, at: usize) -> Result<Checkpoint, Error> {
+            fn checkpoint(row: &$row, at: usize, amended: usize) -> Result<Checkpoint, Error> {
                 let digest: Vec<u8> = row.try_get(at + 1)?;
+                let amended: i64 = row.try_get(amended)?;
                 Ok(Checkpoint {
                     position: Position::from_i64(row.try_get(at)?),
                     digest: Digest::from_bytes(&digest).map_err(|_| damaged("a digest"))?,
+                    amended: amended.cast_unsigned(),
                 })
             }
 
@@ -291,16 +376,18 @@ macro_rules! bookkeeping {
                 table: &str,
                 partition: Partition,
             ) -> Result<Checkpoint, Error> {
-                let sql = statement("SELECT position, digest FROM checkpoints WHERE generation = $1 AND \"partition\" = $2");
+                let sql = statement(
+                    "SELECT position, digest, amended FROM checkpoints WHERE generation = $1 AND \"partition\" = $2",
+                );
                 let row = sqlx::query(sql)
                     .bind(table)
                     .bind(i64::from(partition.0))
                     .fetch_optional(connection)
                     .await?;
-                checkpoint(&row.ok_or_else(|| gone(table))?, 0)
+                checkpoint(&row.ok_or_else(|| gone(table))?, 0, 2)
             }
 
-            fn parked_row(row: &$row, at: usize) -> Result<Parked, Error> {
+            pub(crate) fn parked_row(row: &$row, at: usize) -> Result<Parked, Error> {
                 let partition: i64 = row.try_get("partition")?;
                 let stream: String = row.try_get(at)?;
                 Ok(Parked {
@@ -329,7 +416,7 @@ macro_rules! bookkeeping {
                 let (mut checkpoints, mut parked) = (Vec::new(), Vec::new());
                 for row in &rows {
                     match row.try_get::<Option<String>, _>(4)? {
-                        None => checkpoints.push(checkpoint(row, 2)?),
+                        None => checkpoints.push(checkpoint(row, 2, 6)?),
                         Some(_) => parked.push(parked_row(row, 4)?),
                     }
                 }
@@ -341,8 +428,54 @@ macro_rules! bookkeeping {
                 }))
             }
 
+            /// Writes what a commit says of parked streams.
+            pub(crate) async fn note_parking(
+                connection: &mut Connection,
+                table: &str,
+                writes: &RowWrites,
+            ) -> Result<(), sqlx::Error> {
+                park(connection, table, &writes.park).await?;
+                for (stream, parked) in &writes.retried {
+                    let Some(parked) = parked else {
+                        sqlx::query(statement("DELETE FROM parked WHERE generation = $1 AND stream = $2"))
+                            .bind(table)
+                            .bind(stream.as_str())
+                            .execute(&mut *connection)
+                            .await?;
+                        continue;
+                    };
+                    sqlx::query(statement(
+                        "UPDATE parked SET position = $1, error = $2, events = 0, retries = retries + 1, retry = 0 \
+                         WHERE generation = $3 AND stream = $4",
+                    ))
+                    .bind(parked.position.as_i64())
+                    .bind(checks::parked_error(&parked.error))
+                    .bind(table)
+                    .bind(stream.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                }
+                for (stream, events) in &writes.wait {
+                    sqlx::query(statement("UPDATE parked SET events = events + $1 WHERE generation = $2 AND stream = $3"))
+                        .bind(events.cast_signed())
+                        .bind(table)
+                        .bind(stream.as_str())
+                        .execute(&mut *connection)
+                        .await?;
+                }
+                for (stream, position) in &writes.discarded {
+                    sqlx::query(statement("INSERT INTO discarded (generation, stream, position) VALUES ($1, $2, $3)"))
+                        .bind(table)
+                        .bind(stream.as_str())
+                        .bind(position.as_i64())
+                        .execute(&mut *connection)
+                        .await?;
+                }
+                Ok(())
+            }
+
             /// Parks streams; one that is parked already keeps its first reason.
-            pub(crate) async fn park(
+            async fn park(
                 connection: &mut Connection,
                 table: &str,
                 streams: &[Parked],

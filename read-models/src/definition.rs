@@ -141,6 +141,9 @@ pub struct ReadModel {
     /// the key as it declares (`merged`). A column then takes the operation of its merge and no other, and rows
     /// are only upserted.
     pub shared: bool,
+    /// Rows are not made of events: the projector writes them about itself. Checkpoints then count writes and say nothing of the
+    /// log, so position tokens are not waited for, and there is nothing to rebuild or to verify.
+    pub observed: bool,
     /// Indexes beside the key's and the owner's, each on these columns in order. They can be added at any time; one that
     /// is taken away stays until the read model is built anew.
     pub indexes: Vec<Vec<String>>,
@@ -161,6 +164,7 @@ impl ReadModel {
             columns: Vec::new(),
             categories: Vec::new(),
             shared: false,
+            observed: false,
             indexes: Vec::new(),
             access: Access::Scope,
             project: Arc::new(|_, _| Ok(())),
@@ -229,6 +233,13 @@ impl ReadModel {
     #[must_use]
     pub fn summed(mut self) -> Self {
         self.shared = true;
+        self
+    }
+
+    /// Says that no event makes these rows: see [`ReadModel::observed`].
+    #[must_use]
+    pub fn observed(mut self) -> Self {
+        self.observed = true;
         self
     }
 

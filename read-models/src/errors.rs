@@ -95,6 +95,17 @@ pub(crate) fn is_absent(error: &sqlx::Error) -> bool {
         && (code & 0xff == 14 || (code == 1 && database.message().starts_with("no such table")))
 }
 
+/// A table lacks a column: the format is older than this version, and no writer has migrated it yet.
+pub(crate) fn is_older(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else {
+        return false;
+    };
+    match database.try_downcast_ref::<PgDatabaseError>() {
+        Some(postgres) => postgres.code() == "42703",
+        None => database.message().starts_with("no such column"),
+    }
+}
+
 /// The database gave up on a statement that took too long: PostgreSQL's `query_canceled`, SQLite's INTERRUPT.
 pub(crate) fn is_too_slow(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use events::{LogIdentity, Position};
 use uuid::Uuid;
 
-use crate::{Access, Error, Generation, ReadModel, RowKey, RowWrites, Status};
+use crate::{Access, Commit, Error, Generation, ReadModel, RowKey, Status};
 
 mod form;
 
@@ -37,6 +37,8 @@ pub struct Place {
     pub log: LogIdentity,
     /// The last event taken in of each partition.
     pub positions: Vec<Position>,
+    /// How often rows behind these positions were amended.
+    pub amended: u64,
 }
 
 impl Place {
@@ -51,9 +53,10 @@ impl Place {
                 .all(|(a, b)| a >= b)
     }
 
-    /// Whether it is of the same table.
+    /// Whether it is of the same table, as often amended.
     pub fn is_of(&self, other: &Self) -> bool {
-        (&self.generation.table, self.log) == (&other.generation.table, other.log)
+        (&self.generation.table, self.log, self.amended)
+            == (&other.generation.table, other.log, other.amended)
     }
 }
 
@@ -64,6 +67,7 @@ impl Status {
             generation: self.generation.clone(),
             log: self.log,
             positions: self.checkpoints.iter().map(|c| c.position).collect(),
+            amended: self.checkpoints.iter().map(|c| c.amended).sum(),
         }
     }
 }
@@ -78,8 +82,15 @@ pub struct Changed {
     pub rows: HashMap<RowKey, Vec<Uuid>>,
 }
 
-/// The keys that a commit leaves in the journal; nothing for a commit of too many rows.
-pub(crate) fn entry(writes: &RowWrites) -> Option<Vec<u8>> {
+/// The keys that a commit leaves in the journal; nothing for a commit of too many rows, or of one that amends rows behind
+/// its checkpoint: readers begin anew after that.
+pub(crate) fn entry(commit: &Commit<'_>) -> Option<Vec<u8>> {
+    let Commit {
+        from, to, writes, ..
+    } = *commit;
+    if to.amended != from.amended {
+        return None;
+    }
     let rows = writes.upserts.len() + writes.deletes.len();
     let upserts = writes.upserts.iter().map(|(key, _)| key);
     (rows <= ROWS_AN_ENTRY).then(|| form::write(upserts, &writes.deletes))
@@ -108,6 +119,7 @@ pub(crate) fn owners_text(deletes: &[RowKey], owners: &[(RowKey, Uuid)]) -> Opti
 pub(crate) struct Line {
     pub(crate) partition: i64,
     pub(crate) reached: i64,
+    pub(crate) amended: i64,
     pub(crate) entry: Option<Stored>,
 }
 
@@ -123,6 +135,8 @@ pub(crate) struct Stored {
 pub(crate) struct Reading<'p> {
     from: &'p Place,
     to: Vec<Position>,
+    /// How often rows were amended, in all partitions.
+    amended: u64,
     /// How far the entries of each partition lead.
     led: Vec<i64>,
     rows: HashMap<RowKey, Vec<Uuid>>,
@@ -133,6 +147,7 @@ impl<'p> Reading<'p> {
         Self {
             from,
             to: Vec::with_capacity(from.positions.len()),
+            amended: 0,
             led: from.positions.iter().map(|p| p.as_i64()).collect(),
             rows: HashMap::new(),
         }
@@ -143,6 +158,7 @@ impl<'p> Reading<'p> {
         let partition = usize::try_from(line.partition).ok()?;
         if partition >= self.to.len() {
             self.to.push(Position::from_i64(line.reached));
+            self.amended += line.amended.cast_unsigned();
         }
         let led = self.led.get_mut(partition)?;
         let Some(entry) = line.entry else {
@@ -172,6 +188,7 @@ impl<'p> Reading<'p> {
     /// database may undo) is none of this table's.
     pub(crate) fn end(self) -> Option<Changed> {
         let whole = self.to.len() == self.from.positions.len()
+            && self.amended == self.from.amended
             && self
                 .led
                 .iter()
@@ -194,7 +211,7 @@ fn owners(text: &str) -> HashMap<usize, Uuid> {
         .collect()
 }
 
-/// Reads the checkpoints of the table `$1`, if it is live, and beside each the entries after `$2, …`, one for each
+/// Reads the checkpoints of the table `$1`, if readers see it, and beside each the entries after `$2, …`, one for each
 /// partition; at most `$n` lines. One statement, so one snapshot.
 pub(crate) fn since(partitions: usize) -> String {
     let places: Vec<String> = (0..partitions)
@@ -202,10 +219,10 @@ pub(crate) fn since(partitions: usize) -> String {
         .collect();
     format!(
         "WITH a (partition, position) AS (VALUES {}) \
-         SELECT c.partition, c.position, j.position, j.since, j.keys, j.owners \
+         SELECT c.partition, c.position, c.amended, j.position, j.since, j.keys, j.owners \
          FROM generations g JOIN checkpoints c ON c.generation = g.table_name JOIN a ON a.partition = c.partition \
          LEFT JOIN changes j ON j.generation = c.generation AND j.partition = c.partition AND j.position > a.position \
-         WHERE g.table_name = $1 AND g.live ORDER BY c.partition, j.position LIMIT ${}",
+         WHERE g.table_name = $1 AND (g.live OR g.serves) ORDER BY c.partition, j.position LIMIT ${}",
         places.join(", "),
         partitions + 2
     )
@@ -231,6 +248,7 @@ pub(crate) fn prune(now: &str) -> [String; 2] {
 pub(crate) type LineValues = (
     i64,
     i64,
+    i64,
     Option<i64>,
     Option<i64>,
     Option<Vec<u8>>,
@@ -238,11 +256,12 @@ pub(crate) type LineValues = (
 );
 
 impl From<LineValues> for Line {
-    fn from((partition, reached, position, since, keys, owners): LineValues) -> Self {
+    fn from((partition, reached, amended, position, since, keys, owners): LineValues) -> Self {
         let entry = position.zip(since).zip(keys);
         Self {
             partition,
             reached,
+            amended,
             entry: entry.map(|((position, since), keys)| Stored {
                 position,
                 since,

@@ -10,9 +10,12 @@ mod errors;
 mod feed;
 mod journal;
 mod live;
+#[cfg(feature = "mongodb")]
 mod mongodb;
 mod mysql;
 mod open;
+mod operated;
+mod operations;
 mod patience;
 mod port;
 mod postgres;
@@ -32,6 +35,7 @@ pub use definition::{Access, Column, ColumnType, InvalidDefinition, Merge, Proje
 pub use feed::ChangeFeed;
 pub use journal::{Changed, Place};
 pub use open::{Options, open, open_mirror};
+pub use operated::{Acted, Build, OperatedStore, Pair, Phase, Progress, Rebuild, Waiting, Wish};
 pub use port::{
     Checkpoint, Commit, CommitError, Error, Generation, Parked, ProjectionStore, ReadStore,
     RowWrites, Status,

@@ -1,17 +1,21 @@
-//! Which table of a read model is live, remembered between reads. It never decides that a remembered table still is:
-//! every read asks in its own statement ([`crate::sql::get`]) and looks again when it is not.
+//! Which table of a read model readers see, remembered between reads. It never decides that a remembered table still is it:
+//! every read asks in its own statement ([`crate::sql::page`]) and looks again when it is not.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use events::LogIdentity;
+use events::{LogIdentity, Position};
 
-use crate::sql::Layout;
+use crate::sql::{Layout, Seen};
 use crate::{Error, Generation, ReadModel, errors};
 
 /// How often a read starts over because the live table was switched under it.
 pub(crate) const ATTEMPTS: usize = 4;
+
+/// A table that serves an older or newer definition than the live one is fed as long as it is, this much later, where the
+/// live one was.
+const KEEPS_UP: Duration = Duration::from_secs(1);
 
 /// A generation as stored.
 #[derive(Debug, Clone)]
@@ -19,36 +23,144 @@ pub(crate) struct Stored {
     pub(crate) generation: Generation,
     pub(crate) log: LogIdentity,
     pub(crate) layout: Layout,
+    /// SQL dashboards, and readers of its definition, see it.
+    pub(crate) live: bool,
+    /// Readers of its definition see it.
+    pub(crate) serves: bool,
 }
 
+/// What readers of a definition may see.
+pub(crate) struct Candidates {
+    pub(crate) live: Option<Stored>,
+    /// The table that serves the definition, where another one is live.
+    pub(crate) own: Option<Own>,
+}
+
+/// A table that serves its definition and is not live.
+pub(crate) struct Own {
+    pub(crate) stored: Stored,
+    /// How far it has come.
+    pub(crate) positions: Vec<Position>,
+    /// How far the live one has come; looked at later.
+    pub(crate) live: Vec<Position>,
+}
+
+/// What readers of a definition see.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    pub(crate) stored: Arc<Stored>,
+    pub(crate) seen: Seen,
+}
+
+/// What was seen of a definition's tables.
+#[derive(Debug)]
+struct Known {
+    choice: Choice,
+    /// The choice is looked at again after that: its statements do not tell that there is a better one.
+    until: Option<Instant>,
+    /// Where the live table stood when its own was judged last.
+    judged: Option<(Instant, Vec<Position>)>,
+    /// Its own table is as far as the live one was a moment ago.
+    is_fed: Option<bool>,
+}
+
+/// A read model's name and its definition's hash.
+type Key = (String, String);
+
 #[derive(Debug, Default)]
-pub(crate) struct LiveTables(Mutex<HashMap<String, Arc<Stored>>>);
+pub(crate) struct LiveTables(Mutex<HashMap<Key, Known>>);
 
 impl LiveTables {
-    pub(crate) fn find(&self, model: &str) -> Option<Arc<Stored>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(model)
-            .cloned()
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn remember(&self, stored: Stored) -> Arc<Stored> {
-        let stored = Arc::new(stored);
-        let name = stored.generation.model.clone();
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, Arc::clone(&stored));
-        stored
+    pub(crate) fn find(&self, key: &Key) -> Option<Choice> {
+        let known = self.known();
+        let known = known.get(key)?;
+        let good = known.until.is_none_or(|until| Instant::now() < until);
+        good.then(|| known.choice.clone())
     }
 
-    pub(crate) fn forget(&self, model: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(model);
+    /// The table is not what it was taken for: the next reader looks anew.
+    pub(crate) fn forget(&self, key: &Key) {
+        if let Some(known) = self.known().get_mut(key) {
+            known.until = Some(Instant::now());
+        }
     }
+
+    /// Chooses what readers of a definition see: the live table if it is theirs; their own for as long as it keeps up with
+    /// the live one; else the live one.
+    pub(crate) fn choose(&self, model: &ReadModel, key: Key, found: Candidates) -> Option<Choice> {
+        let Some(live) = found.live else {
+            self.known().remove(&key);
+            return None;
+        };
+        let mut tables = self.known();
+        let (mut judged, mut is_fed) = tables
+            .remove(&key)
+            .map_or((None, None), |known| (known.judged, known.is_fed));
+        let now = Instant::now();
+        let live_is_own = live.generation.definition_hash == key.1;
+        let (stored, seen, until) = match found.own.filter(|own| own.stored.log == live.log) {
+            _ if live_is_own => (live, Seen::Live, None),
+            Some(own) => {
+                match &judged {
+                    Some((at, _)) if now.duration_since(*at) < KEEPS_UP => {}
+                    earlier => {
+                        let kept_up = |(_, live): &(Instant, Vec<Position>)| {
+                            own.positions
+                                .iter()
+                                .zip(live)
+                                .all(|(own, live)| own >= live)
+                        };
+                        is_fed = earlier.as_ref().map(kept_up);
+                        judged = Some((now, own.live));
+                    }
+                }
+                // Where the live table cannot be read, old rows are better than none.
+                if is_fed != Some(false) || live.layout.mismatch(model).is_some() {
+                    (own.stored, Seen::Serves, Some(now + KEEPS_UP))
+                } else {
+                    (live, Seen::Live, Some(now + KEEPS_UP))
+                }
+            }
+            None => (live, Seen::Live, Some(now + KEEPS_UP)),
+        };
+        let choice = Choice {
+            stored: Arc::new(stored),
+            seen,
+        };
+        let known = Known {
+            choice: choice.clone(),
+            until,
+            judged,
+            is_fed,
+        };
+        tables.insert(key, known);
+        Some(choice)
+    }
+
+    /// See `ReadStore::is_built`, after a choice was made.
+    pub(crate) fn is_built(&self, model: &ReadModel, key: &Key) -> Result<(), Error> {
+        let tables = self.known();
+        let name = &model.name;
+        let known = tables.get(key).ok_or_else(|| not_built(name))?;
+        let Choice { stored, seen } = &known.choice;
+        let of_this = stored.generation.definition_hash == key.1 && stored.serves;
+        match seen {
+            Seen::Live if of_this => Ok(()),
+            Seen::Serves if of_this && known.is_fed == Some(true) => Ok(()),
+            _ => Err(Error::Unavailable(format!(
+                "the read model {name} is being built for this definition"
+            ))),
+        }
+    }
+}
+
+/// By what a definition's tables are remembered.
+pub(crate) fn key(model: &ReadModel) -> Key {
+    (model.name.clone(), model.definition_hash())
 }
 
 /// The table has the columns that the definition wants to read.

@@ -181,7 +181,7 @@ impl MySql {
                 .execute(&mut *transaction)
                 .await?;
         }
-        books::park(&mut transaction, &generation.table, &writes.park).await?;
+        books::note_parking(&mut transaction, &generation.table, writes).await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 
-use crate::mongodb::MongoDb;
 use crate::mysql::MySql;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{Error, ProjectionStore, ReadStore};
+use crate::{Error, OperatedStore, ProjectionStore};
 
 /// How long one query may take unless said otherwise: longer than any that has an index, shorter than clients wait.
 const QUERY: Duration = Duration::from_secs(5);
@@ -49,8 +48,8 @@ impl Options {
 /// [`Error::Invalid`] for an unknown URL, for a format of a newer version, and for wrong settings; [`Error::Unavailable`]
 /// when the database can't be reached (a read-only PostgreSQL store opens all the same).
 #[boxed]
-pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Error> {
-    let opened: Arc<dyn ReadStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
+pub async fn open(url: &str, options: Options) -> Result<Arc<dyn OperatedStore>, Error> {
+    let opened: Arc<dyn OperatedStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Arc::new(Sqlite::open(url, options).await?),
         Some("postgres" | "postgresql") => Arc::new(Postgres::open(url, options).await?),
         // The URL may hold a password, so it is not repeated.
@@ -71,10 +70,22 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn ReadStore>, Err
 pub async fn open_mirror(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
     let opened: Arc<dyn ProjectionStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("mysql" | "mariadb") => Arc::new(MySql::open(url, options).await?),
-        Some("mongodb" | "mongodb+srv") => Arc::new(MongoDb::open(url, options).await?),
+        Some("mongodb" | "mongodb+srv") => open_mongodb(url, options).await?,
         _ => return Err(Error::Invalid(
             "the mirror's URL is of an unknown kind; write mysql://USER:PASSWORD@HOST:3306/DATABASE or mongodb://USER:PASSWORD@HOST:27017/DATABASE".into(),
         )),
     };
     Ok(opened)
+}
+
+#[cfg(feature = "mongodb")]
+async fn open_mongodb(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
+    Ok(Arc::new(crate::mongodb::MongoDb::open(url, options).await?))
+}
+
+#[cfg(not(feature = "mongodb"))]
+async fn open_mongodb(_: &str, _: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
+    Err(Error::Invalid(
+        "this binary was built without MongoDB; build it with the feature mongodb, which is on by default".into(),
+    ))
 }

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
 use crate::{
-    ChangeFeed, Changed, Page, Place, Query, ReadModel, Row, RowKey, Search, Value, checks,
+    ChangeFeed, Changed, Page, Place, Query, ReadModel, Rebuild, Row, RowKey, Search, Value,
+    Waiting, checks,
 };
 
 /// A table of a read model: the definition it was built for, and which build of it.
@@ -29,6 +30,8 @@ pub struct Checkpoint {
     pub position: Position,
     /// The partition's running digest after it.
     pub digest: Digest,
+    /// How often rows behind it were amended, by streams that were parked and tried again.
+    pub amended: u64,
 }
 
 /// A stream whose events wait behind one that could not be projected.
@@ -53,6 +56,22 @@ pub struct RowWrites {
     pub deletes: Vec<RowKey>,
     /// Streams to park from now on.
     pub park: Vec<Parked>,
+    /// How many more events wait in parked streams.
+    pub wait: Vec<(StreamId, u64)>,
+    /// Parked streams that were tried again: `None` waits no more, the others wait from another place on, or still.
+    pub retried: Vec<(StreamId, Option<Parked>)>,
+    /// Events that are left out for good, since they cannot be projected and an operator discarded them.
+    pub discarded: Vec<(StreamId, Position)>,
+}
+
+impl RowWrites {
+    /// Nothing beside rows is written.
+    pub(crate) fn is_rows_alone(&self) -> bool {
+        self.park.is_empty()
+            && self.wait.is_empty()
+            && self.retried.is_empty()
+            && self.discarded.is_empty()
+    }
 }
 
 /// What one read model has to commit of one partition.
@@ -75,7 +94,7 @@ pub struct Commit<'a> {
 /// How a read model stands.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// The live generation.
+    /// The generation that readers of the definition see.
     pub generation: Generation,
     /// The log its checkpoints speak of.
     pub log: LogIdentity,
@@ -131,7 +150,9 @@ pub trait ProjectionStore: Send + Sync + 'static {
         generation: &Generation,
     ) -> Result<(LogIdentity, Vec<Checkpoint>), Error>;
 
-    /// Makes this generation live, if it is at or past the live one in every partition.
+    /// Makes this generation the one that readers of its definition see, if it is at or past the one before it in every
+    /// partition; and live, unless a newer definition is. Where there is none of its definition, the live one is the one
+    /// before it.
     async fn swap(&self, generation: &Generation) -> Result<bool, Error>;
 
     /// The rows with these keys in one partition; keys without a row are left out.
@@ -168,6 +189,14 @@ pub trait ProjectionStore: Send + Sync + 'static {
         answers
     }
 
+    /// The events of a generation that were left out for good.
+    async fn discarded(
+        &self,
+        _generation: &Generation,
+    ) -> Result<Vec<(StreamId, Position)>, Error> {
+        Ok(Vec::new())
+    }
+
     /// The parked streams of a generation.
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error>;
 
@@ -193,30 +222,43 @@ pub trait ProjectionStore: Send + Sync + 'static {
 }
 
 /// A database that the query API serves from: rows as readers see them, and how fresh they are.
+///
+/// Readers see the live generation where it was built for their definition. Otherwise, as while an older and a newer
+/// version run side by side, they see the one of their own definition for as long as somebody feeds it, and after that the
+/// live one if it has the columns.
 #[async_trait]
 pub trait ReadStore: ProjectionStore {
-    /// The row of the live generation with this key, as readers see it (sums summed): the key columns first, then the
-    /// others, then `_position` and `_updated_at`.
+    /// The row with this key, as readers see it (sums summed): the key columns first, then the others, then `_position`
+    /// and `_updated_at`.
     async fn get(&self, model: &ReadModel, key: &RowKey) -> Result<Option<Vec<Value>>, Error> {
         checks::key(model, key)?;
         let query = Query::new(model, model.with_key(key), 1);
         Ok(self.list(model, &query).await?.rows.pop())
     }
 
-    /// Rows of the live generation as readers see them: one statement, so one snapshot. [`Error::TooSlow`] where the
-    /// database worked on it for longer than [`Options::query_timeout`](crate::Options::query_timeout).
+    /// Rows as readers see them: one statement, so one snapshot. [`Error::TooSlow`] where the database worked on it for
+    /// longer than [`Options::query_timeout`](crate::Options::query_timeout).
     async fn list(&self, model: &ReadModel, query: &Query) -> Result<Page, Error>;
 
-    /// Which rows changed from a place of the live table until now, in one snapshot. `None`: the journal does not lead
-    /// here from there, since another table is live, the place is too long ago, or too much has changed.
+    /// Which rows changed from a place of the table until now, in one snapshot. `None`: the journal does not lead here
+    /// from there, since readers see another table, the place is too long ago, or too much has changed.
     async fn changes_since(
         &self,
         model: &ReadModel,
         place: &Place,
     ) -> Result<Option<Changed>, Error>;
 
-    /// How a read model stands, in one snapshot.
-    async fn status(&self, model: &str) -> Result<Option<Status>, Error>;
+    /// How what readers see stands, in one snapshot.
+    async fn status(&self, model: &ReadModel) -> Result<Option<Status>, Error>;
+
+    /// A table of this definition has caught up with the log, and is fed: `Ok` says so, the error what is missing.
+    async fn is_built(&self, model: &ReadModel) -> Result<(), Error>;
+
+    /// Builds that were asked for, or that a changed definition needed; the latest first, at most 200.
+    async fn rebuilds(&self) -> Result<Vec<Rebuild>, Error>;
+
+    /// The parked streams of what readers see, in the order of read models, partitions and positions; at most `limit`.
+    async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, Error>;
 
     /// Returns when checkpoints may have moved, or after `patience`. It may return early, and it may miss a change that
     /// comes between a look at the checkpoints and this call, so it never waits for more than a fraction of a second;

@@ -5,19 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{LogIdentity, Partition};
+use events::{LogIdentity, Partition, Position, StreamId, Version};
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::bookkeeping;
 use crate::journal::{self, journal};
-use crate::live::{self, LiveTables, Stored};
+use crate::live::{self, Choice, LiveTables};
+use crate::operations::operations;
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
-    Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status, checks,
+    Acted, Build, ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation,
+    OperatedStore, Options, Page, Pair, Parked, Place, Progress, ProjectionStore, Query, ReadModel,
+    ReadStore, Rebuild, Row, RowKey, Search, Status, Waiting, Wish, checks,
 };
 
 mod codec;
@@ -40,6 +42,8 @@ bookkeeping!(
 );
 
 journal!(entries, sqlx::postgres::PgConnection);
+
+operations!(ops, books, sqlx::postgres::PgConnection, postgres);
 
 /// The database's time in seconds, as the journal has it.
 const NOW: &str = "extract(epoch FROM now())::bigint";
@@ -89,36 +93,42 @@ impl Postgres {
         }
     }
 
-    /// The live table, from memory where it is known.
-    async fn find_live(&self, model: &str) -> Result<Option<Arc<Stored>>, Error> {
-        if let Some(live) = self.live.find(model) {
-            return Ok(Some(live));
+    /// What readers of the definition see, from memory where it is known.
+    async fn find_seen(&self, model: &ReadModel) -> Result<Option<Choice>, Error> {
+        match self.live.find(&live::key(model)) {
+            Some(choice) => Ok(Some(choice)),
+            None => self.look(model).await,
         }
-        let found = books::live(&mut *self.pool.acquire().await?, model).await?;
-        if found.is_some() {
+    }
+
+    /// The same, whatever is known.
+    async fn look(&self, model: &ReadModel) -> Result<Option<Choice>, Error> {
+        let key = live::key(model);
+        let found = ops::candidates(&mut *self.pool.acquire().await?, model, &key.1).await?;
+        if found.live.is_some() {
             // A reader that started before the first migration checks what it could not check then.
             schema::check(&self.pool).await?;
         }
-        Ok(found.map(|stored| self.live.remember(stored)))
+        Ok(self.live.choose(model, key, found))
     }
 
-    /// Reads from whichever table is live when the statement runs.
+    /// Reads from whichever table readers see when the statement runs.
     async fn page(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         query.check(model)?;
         for _ in 0..live::ATTEMPTS {
-            let stored = self
-                .find_live(&model.name)
+            let Choice { stored, seen } = self
+                .find_seen(model)
                 .await?
                 .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
-            let table = &stored.generation.table;
+            let table = (stored.generation.table.as_str(), seen);
             let statement = sql::page(Dialect::Postgres, model, table, query);
             let bound = sqlx::query(built(statement.sql));
             let bound = statement.values.iter().fold(bound, codec::bind);
             let rows = bound.fetch_all(&self.queries).await;
             match live::answer(rows, self.query_timeout)? {
                 Some(rows) => return rows::page(&stored, query, &statement.fetched, &rows),
-                None => self.live.forget(&model.name),
+                None => self.live.forget(&live::key(model)),
             }
         }
         Err(live::keeps_switching(&model.name))
@@ -126,14 +136,7 @@ impl Postgres {
 
     async fn swap_in(&self, generation: &Generation) -> Result<bool, Error> {
         let mut transaction = schema::locked(&self.pool).await?;
-        // The live generation's commits wait until this one is compared and live, so readers never go back.
-        sqlx::query(
-            "SELECT 1 FROM checkpoints WHERE generation IN (SELECT table_name FROM generations WHERE model = $1 AND live) \
-             ORDER BY partition FOR UPDATE",
-        )
-        .bind(&generation.model)
-        .execute(&mut *transaction)
-        .await?;
+        hold(&mut transaction, &generation.model).await?;
         let swapped = books::swap(&mut transaction, generation).await?;
         transaction.commit().await?;
         Ok(swapped)
@@ -147,38 +150,80 @@ impl Postgres {
         after: Option<&RowKey>,
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
-        if let Some(key) = after {
-            checks::key(model, key)?;
-        }
         let mut transaction = self
             .pool
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .await?;
-        let checkpoint =
-            books::one_checkpoint(&mut transaction, &generation.table, partition).await?;
-        let sql = sql::scan(model.into(), &generation.table, after.is_some());
-        let mut query = sqlx::query(built(sql))
-            .bind(codec::small(partition)?)
-            .bind(i64::from(limit));
-        for value in after.into_iter().flatten() {
-            query = codec::bind(query, value);
-        }
-        let rows = query.fetch_all(&mut *transaction).await?;
-        Ok((checkpoint, rows::stored(model, &rows)?))
+        scan_in(&mut transaction, model, generation, partition, after, limit).await
     }
 
-    async fn live_status(&self, model: &str) -> Result<Option<Status>, Error> {
+    async fn seen_status(&self, model: &ReadModel) -> Result<Option<Status>, Error> {
         for _ in 0..live::ATTEMPTS {
-            let Some(stored) = self.find_live(model).await? else {
+            let Some(Choice { stored, .. }) = self.find_seen(model).await? else {
                 return Ok(None);
             };
             if let Some(status) = books::status(&mut *self.pool.acquire().await?, &stored).await? {
                 return Ok(Some(status));
             }
-            self.live.forget(model);
+            self.live.forget(&live::key(model));
         }
-        Err(live::keeps_switching(model))
+        Err(live::keeps_switching(&model.name))
     }
+
+    async fn scan_both(
+        &self,
+        model: &ReadModel,
+        pair: [&Generation; 2],
+        partition: Partition,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<Pair, Error> {
+        let mut transaction = self
+            .pool
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .await?;
+        let [one, other] = pair;
+        Ok([
+            scan_in(&mut transaction, model, one, partition, after, limit).await?,
+            scan_in(&mut transaction, model, other, partition, after, limit).await?,
+        ])
+    }
+}
+
+/// Commits to what readers see, or saw, wait until the transaction ends, so readers never go back.
+async fn hold(connection: &mut PgConnection, model: &str) -> Result<(), Error> {
+    sqlx::query(
+        "SELECT 1 FROM checkpoints WHERE generation IN \
+         (SELECT table_name FROM generations WHERE model = $1 AND (live OR served)) ORDER BY generation, partition FOR UPDATE",
+    )
+    .bind(model)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A page of stored rows with the checkpoint, in the connection's snapshot.
+async fn scan_in(
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: &Generation,
+    partition: Partition,
+    after: Option<&RowKey>,
+    limit: u32,
+) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
+    if let Some(key) = after {
+        checks::key(model, key)?;
+    }
+    let checkpoint = books::one_checkpoint(connection, &generation.table, partition).await?;
+    let sql = sql::scan(model.into(), &generation.table, after.is_some());
+    let mut query = sqlx::query(built(sql))
+        .bind(codec::small(partition)?)
+        .bind(i64::from(limit));
+    for value in after.into_iter().flatten() {
+        query = codec::bind(query, value);
+    }
+    let rows = query.fetch_all(connection).await?;
+    Ok((checkpoint, rows::stored(model, &rows)?))
 }
 
 fn create_table(model: &ReadModel, table: &str) -> Vec<String> {
@@ -247,10 +292,8 @@ impl ProjectionStore for Postgres {
     }
 
     async fn live(&self, model: &str) -> Result<Option<Generation>, Error> {
-        self.live.forget(model);
-        Ok(within(self.find_live(model))
-            .await?
-            .map(|stored| stored.generation.clone()))
+        let found = within(async { books::live(&mut *self.pool.acquire().await?, model).await });
+        Ok(found.await?.map(|stored| stored.generation))
     }
 
     async fn checkpoints(
@@ -320,6 +363,11 @@ impl ProjectionStore for Postgres {
             .await
     }
 
+    async fn discarded(&self, generation: &Generation) -> Result<Vec<(StreamId, Position)>, Error> {
+        within(async { ops::discarded(&mut *self.pool.acquire().await?, &generation.table).await })
+            .await
+    }
+
     async fn scan(
         &self,
         model: &ReadModel,
@@ -359,11 +407,28 @@ impl ReadStore for Postgres {
         place: &Place,
     ) -> Result<Option<Changed>, Error> {
         journal::check(model, place)?;
+        let seen = within(self.find_seen(model)).await?;
+        if seen.is_none_or(|seen| seen.stored.generation.table != place.generation.table) {
+            return Ok(None);
+        }
         within(async { entries::since(&mut *self.queries.acquire().await?, place).await }).await
     }
 
-    async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
-        within(self.live_status(model)).await
+    async fn status(&self, model: &ReadModel) -> Result<Option<Status>, Error> {
+        within(self.seen_status(model)).await
+    }
+
+    async fn is_built(&self, model: &ReadModel) -> Result<(), Error> {
+        within(self.look(model)).await?;
+        self.live.is_built(model, &live::key(model))
+    }
+
+    async fn rebuilds(&self) -> Result<Vec<Rebuild>, Error> {
+        within(async { ops::rebuilds(&mut *self.queries.acquire().await?).await }).await
+    }
+
+    async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, Error> {
+        within(async { ops::waiting(&mut *self.queries.acquire().await?, limit).await }).await
     }
 
     async fn wait_for_change(&self, patience: Duration) {
@@ -379,5 +444,63 @@ impl ReadStore for Postgres {
             )
         });
         ChangeFeed::new(&self.commits, FALLBACK)
+    }
+}
+
+#[async_trait]
+impl OperatedStore for Postgres {
+    async fn builds(&self, model: &str, log: LogIdentity) -> Result<Vec<Build>, Error> {
+        within(async { ops::builds(&mut *self.pool.acquire().await?, model, log).await }).await
+    }
+
+    async fn acted(&self, model: &str, log: LogIdentity, first: Version) -> Result<Version, Error> {
+        within(async {
+            let mut transaction = schema::locked(&self.pool).await?;
+            let version = ops::acted(&mut transaction, model, log, first).await?;
+            transaction.commit().await?;
+            Ok(version)
+        })
+        .await
+    }
+
+    async fn act(
+        &self,
+        model: &ReadModel,
+        log: LogIdentity,
+        version: Version,
+        wish: &Wish,
+    ) -> Result<Acted, Error> {
+        checks::definition(model, log)?;
+        within(async {
+            let mut transaction = schema::locked(&self.pool).await?;
+            if *wish == Wish::RollBack {
+                hold(&mut transaction, &model.name).await?;
+            }
+            let acted = ops::act(&mut transaction, model, log, version, wish).await?;
+            transaction.commit().await?;
+            Ok(acted)
+        })
+        .await
+    }
+
+    async fn to_retry(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
+        within(async { ops::to_retry(&mut *self.pool.acquire().await?, &generation.table).await })
+            .await
+    }
+
+    async fn note(&self, generation: &Generation, progress: &Progress) -> Result<(), Error> {
+        within(async { ops::note(&mut *self.pool.acquire().await?, generation, progress).await })
+            .await
+    }
+
+    async fn scan_pair(
+        &self,
+        model: &ReadModel,
+        pair: [&Generation; 2],
+        partition: Partition,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<Pair, Error> {
+        within(self.scan_both(model, pair, partition, after, limit)).await
     }
 }

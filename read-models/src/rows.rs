@@ -96,10 +96,11 @@ pub(crate) fn page(
             generation: stored.generation.clone(),
             log: stored.log,
             positions: Vec::new(),
+            amended: 0,
         },
     };
     if let Some(first) = rows.first() {
-        page.place.positions = positions(first, fetched.len())?;
+        (page.place.amended, page.place.positions) = positions(first, fetched.len())?;
         if query.count {
             page.total = match first.value(fetched.len() + 1, ColumnType::Integer)? {
                 Value::Integer(total) => u64::try_from(total).ok(),
@@ -128,12 +129,14 @@ pub(crate) fn page(
     Ok(page)
 }
 
-fn positions(row: &impl Cells, index: usize) -> Result<Vec<Position>, Error> {
+/// How often the table was amended, and how far it has come in each partition.
+fn positions(row: &impl Cells, index: usize) -> Result<(u64, Vec<Position>), Error> {
     let Value::Text(text) = row.value(index, ColumnType::Text)? else {
-        return Ok(Vec::new());
+        return Ok((0, Vec::new()));
     };
-    text.split(',')
-        .map(|number| number.parse().map(Position::from_i64))
-        .collect::<Result<_, _>>()
-        .map_err(|_| bookkeeping::damaged("a position"))
+    let numbers: Result<Vec<i64>, _> = text.split(',').map(str::parse).collect();
+    let numbers = numbers.map_err(|_| bookkeeping::damaged("a position"))?;
+    let (amended, positions) = numbers.split_first().unwrap_or((&0, &[]));
+    let positions = positions.iter().copied().map(Position::from_i64);
+    Ok((amended.cast_unsigned(), positions.collect()))
 }

@@ -16,7 +16,7 @@ mod query;
 mod rows;
 mod views;
 
-pub(crate) use query::page;
+pub(crate) use query::{Seen, page};
 pub(crate) use rows::*;
 pub(crate) use views::*;
 

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{LogIdentity, Partition};
+use events::{LogIdentity, Partition, Position, StreamId, Version};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
 use crate::bookkeeping::{self, bookkeeping};
 use crate::journal::{self, journal};
-use crate::live::{self, LiveTables, Stored};
+use crate::live::{self, Choice, LiveTables};
+use crate::operations::operations;
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
-    Place, ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status, checks,
+    Acted, Build, ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation,
+    OperatedStore, Options, Page, Pair, Parked, Place, Progress, ProjectionStore, Query, ReadModel,
+    ReadStore, Rebuild, Row, RowKey, Search, Status, Waiting, Wish, checks,
 };
 
 mod codec;
@@ -32,6 +34,8 @@ bookkeeping!(
 );
 
 journal!(entries, sqlx::sqlite::SqliteConnection);
+
+operations!(ops, books, sqlx::sqlite::SqliteConnection, sqlite);
 
 /// The database's time in seconds, as the journal has it.
 const NOW: &str = "unixepoch()";
@@ -100,34 +104,40 @@ impl Sqlite {
         Ok(self.readers.acquire().await?)
     }
 
-    /// The live table, from memory where it is known.
-    async fn find_live(&self, model: &str) -> Result<Option<Arc<Stored>>, Error> {
-        if let Some(live) = self.live.find(model) {
-            return Ok(Some(live));
+    /// What readers of the definition see, from memory where it is known.
+    async fn find_seen(&self, model: &ReadModel) -> Result<Option<Choice>, Error> {
+        match self.live.find(&live::key(model)) {
+            Some(choice) => Ok(Some(choice)),
+            None => self.look(model).await,
         }
+    }
+
+    /// The same, whatever is known.
+    async fn look(&self, model: &ReadModel) -> Result<Option<Choice>, Error> {
         let mut connection = match self.readers.acquire().await {
             Err(error) if crate::errors::is_absent(&error) => return Ok(None),
             connection => connection?,
         };
-        let found = books::live(&mut connection, model).await?;
-        if found.is_some() {
+        let key = live::key(model);
+        let found = ops::candidates(&mut connection, model, &key.1).await?;
+        if found.live.is_some() {
             drop(connection);
             // A reader that started before the first migration checks what it could not check then.
             self.check_format().await?;
         }
-        Ok(found.map(|stored| self.live.remember(stored)))
+        Ok(self.live.choose(model, key, found))
     }
 
-    /// Reads from whichever table is live when the statement runs.
+    /// Reads from whichever table readers see when the statement runs.
     async fn page(&self, model: &ReadModel, query: &Query) -> Result<Page, Error> {
         query.check(model)?;
         for _ in 0..live::ATTEMPTS {
-            let stored = self
-                .find_live(&model.name)
+            let Choice { stored, seen } = self
+                .find_seen(model)
                 .await?
                 .ok_or_else(|| live::not_built(&model.name))?;
             live::readable(&stored, model)?;
-            let table = &stored.generation.table;
+            let table = (stored.generation.table.as_str(), seen);
             let statement = sql::page(Dialect::Sqlite, model, table, query);
             let bound = sqlx::query(built(statement.sql));
             let bound = statement.values.iter().fold(bound, codec::bind);
@@ -136,11 +146,35 @@ impl Sqlite {
             let rows = bound.fetch_all(&mut *connection).await;
             match live::answer(rows, self.query_timeout)? {
                 Some(rows) => return rows::page(&stored, query, &statement.fetched, &rows),
-                None => self.live.forget(&model.name),
+                None => self.live.forget(&live::key(model)),
             }
         }
         Err(live::keeps_switching(&model.name))
     }
+}
+
+/// A page of stored rows with the checkpoint, in the connection's snapshot.
+async fn scan_in(
+    connection: &mut SqliteConnection,
+    model: &ReadModel,
+    generation: &Generation,
+    partition: Partition,
+    after: Option<&RowKey>,
+    limit: u32,
+) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
+    if let Some(key) = after {
+        checks::key(model, key)?;
+    }
+    let checkpoint = books::one_checkpoint(connection, &generation.table, partition).await?;
+    let sql = sql::scan(model.into(), &generation.table, after.is_some());
+    let mut query = sqlx::query(built(sql))
+        .bind(i64::from(partition.0))
+        .bind(i64::from(limit));
+    for value in after.into_iter().flatten() {
+        query = codec::bind(query, value);
+    }
+    let rows = query.fetch_all(connection).await?;
+    Ok((checkpoint, rows::stored(model, &rows)?))
 }
 
 /// Notes in the journal which rows change, before those that are removed are gone.
@@ -152,7 +186,7 @@ async fn note(connection: &mut SqliteConnection, commit: Commit<'_>) -> Result<(
         writes,
         ..
     } = commit;
-    let Some(entry) = journal::entry(writes) else {
+    let Some(entry) = journal::entry(&commit) else {
         return Ok(());
     };
     let mut owners = Vec::new();
@@ -229,11 +263,12 @@ impl ProjectionStore for Sqlite {
     }
 
     async fn live(&self, model: &str) -> Result<Option<Generation>, Error> {
-        self.live.forget(model);
-        Ok(self
-            .find_live(model)
-            .await?
-            .map(|stored| stored.generation.clone()))
+        let mut connection = match self.readers.acquire().await {
+            Err(error) if crate::errors::is_absent(&error) => return Ok(None),
+            connection => connection?,
+        };
+        let found = books::live(&mut connection, model).await?;
+        Ok(found.map(|stored| stored.generation))
     }
 
     async fn checkpoints(
@@ -300,8 +335,8 @@ impl ProjectionStore for Sqlite {
         checks::writes(model, writes)?;
         let mut transaction = self.write().await?;
         let moved = sqlx::query(
-            "UPDATE checkpoints SET position = $1, digest = $2 \
-             WHERE generation = $3 AND partition = $4 AND position = $5 AND digest = $6",
+            "UPDATE checkpoints SET position = $1, digest = $2, amended = $7 \
+             WHERE generation = $3 AND partition = $4 AND position = $5 AND digest = $6 AND amended = $8",
         )
         .bind(to.position.as_i64())
         .bind(to.digest.as_bytes())
@@ -309,6 +344,8 @@ impl ProjectionStore for Sqlite {
         .bind(i64::from(partition.0))
         .bind(from.position.as_i64())
         .bind(from.digest.as_bytes())
+        .bind(to.amended.cast_signed())
+        .bind(from.amended.cast_signed())
         .execute(&mut *transaction)
         .await?;
         if moved.rows_affected() == 0 {
@@ -328,7 +365,7 @@ impl ProjectionStore for Sqlite {
                 .execute(&mut *transaction)
                 .await?;
         }
-        books::park(&mut transaction, &generation.table, &writes.park).await?;
+        books::note_parking(&mut transaction, &generation.table, writes).await?;
         transaction.commit().await?;
         self.committed();
         Ok(())
@@ -336,6 +373,10 @@ impl ProjectionStore for Sqlite {
 
     async fn parked(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
         books::parked(&mut *self.reader().await?, &generation.table).await
+    }
+
+    async fn discarded(&self, generation: &Generation) -> Result<Vec<(StreamId, Position)>, Error> {
+        ops::discarded(&mut *self.reader().await?, &generation.table).await
     }
 
     async fn scan(
@@ -346,21 +387,8 @@ impl ProjectionStore for Sqlite {
         after: Option<&RowKey>,
         limit: u32,
     ) -> Result<(Checkpoint, Vec<(RowKey, Row)>), Error> {
-        if let Some(key) = after {
-            checks::key(model, key)?;
-        }
         let mut transaction = self.readers.begin().await?;
-        let checkpoint =
-            books::one_checkpoint(&mut transaction, &generation.table, partition).await?;
-        let sql = sql::scan(model.into(), &generation.table, after.is_some());
-        let mut query = sqlx::query(built(sql))
-            .bind(i64::from(partition.0))
-            .bind(i64::from(limit));
-        for value in after.into_iter().flatten() {
-            query = codec::bind(query, value);
-        }
-        let rows = query.fetch_all(&mut *transaction).await?;
-        Ok((checkpoint, rows::stored(model, &rows)?))
+        scan_in(&mut transaction, model, generation, partition, after, limit).await
     }
 
     async fn prune_changes(&self, generation: &Generation) -> Result<(), Error> {
@@ -387,22 +415,45 @@ impl ReadStore for Sqlite {
         place: &Place,
     ) -> Result<Option<Changed>, Error> {
         journal::check(model, place)?;
+        let seen = self.find_seen(model).await?;
+        if seen.is_none_or(|seen| seen.stored.generation.table != place.generation.table) {
+            return Ok(None);
+        }
         let mut connection = self.queries.acquire().await?;
         pool::interrupt_after(&mut connection, self.query_timeout).await?;
         entries::since(&mut connection, place).await
     }
 
-    async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
+    async fn status(&self, model: &ReadModel) -> Result<Option<Status>, Error> {
         for _ in 0..live::ATTEMPTS {
-            let Some(stored) = self.find_live(model).await? else {
+            let Some(Choice { stored, .. }) = self.find_seen(model).await? else {
                 return Ok(None);
             };
             if let Some(status) = books::status(&mut *self.reader().await?, &stored).await? {
                 return Ok(Some(status));
             }
-            self.live.forget(model);
+            self.live.forget(&live::key(model));
         }
-        Err(live::keeps_switching(model))
+        Err(live::keeps_switching(&model.name))
+    }
+
+    async fn is_built(&self, model: &ReadModel) -> Result<(), Error> {
+        self.look(model).await?;
+        self.live.is_built(model, &live::key(model))
+    }
+
+    async fn rebuilds(&self) -> Result<Vec<Rebuild>, Error> {
+        match self.readers.acquire().await {
+            Err(error) if crate::errors::is_absent(&error) => Ok(Vec::new()),
+            connection => ops::rebuilds(&mut *connection?).await,
+        }
+    }
+
+    async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, Error> {
+        match self.readers.acquire().await {
+            Err(error) if crate::errors::is_absent(&error) => Ok(Vec::new()),
+            connection => ops::waiting(&mut *connection?, limit).await,
+        }
     }
 
     async fn wait_for_change(&self, patience: Duration) {
@@ -411,5 +462,60 @@ impl ReadStore for Sqlite {
 
     fn changes(&self) -> ChangeFeed {
         ChangeFeed::new(&self.commits, POLL)
+    }
+}
+
+#[async_trait]
+impl OperatedStore for Sqlite {
+    async fn builds(&self, model: &str, log: LogIdentity) -> Result<Vec<Build>, Error> {
+        ops::builds(&mut *self.reader().await?, model, log).await
+    }
+
+    async fn acted(&self, model: &str, log: LogIdentity, first: Version) -> Result<Version, Error> {
+        let mut transaction = self.write().await?;
+        let version = ops::acted(&mut transaction, model, log, first).await?;
+        transaction.commit().await?;
+        Ok(version)
+    }
+
+    async fn act(
+        &self,
+        model: &ReadModel,
+        log: LogIdentity,
+        version: Version,
+        wish: &Wish,
+    ) -> Result<Acted, Error> {
+        checks::definition(model, log)?;
+        let mut transaction = self.write().await?;
+        let acted = ops::act(&mut transaction, model, log, version, wish).await?;
+        transaction.commit().await?;
+        self.committed();
+        Ok(acted)
+    }
+
+    async fn to_retry(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
+        ops::to_retry(&mut *self.reader().await?, &generation.table).await
+    }
+
+    async fn note(&self, generation: &Generation, progress: &Progress) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        ops::note(&mut transaction, generation, progress).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn scan_pair(
+        &self,
+        model: &ReadModel,
+        pair: [&Generation; 2],
+        partition: Partition,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<Pair, Error> {
+        let mut transaction = self.readers.begin().await?;
+        let [one, other] = pair;
+        Ok([
+            scan_in(&mut transaction, model, one, partition, after, limit).await?,
+            scan_in(&mut transaction, model, other, partition, after, limit).await?,
+        ])
     }
 }

@@ -1,9 +1,11 @@
 //! The flags themselves: what can be written on the command line, or in variables. It refuses to judge what was written.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::watching::Watching;
 use super::{APP_NAME, MAIL_FROM, QUERY_CACHE_MB};
 
 /// One of the roles a process can play.
@@ -19,6 +21,13 @@ pub enum Role {
     QueryApi,
     /// Serves the log over EventStoreDB's gRPC protocol; never without being named.
     EventStore,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value();
+        f.write_str(name.as_ref().map_or("", |name| name.get_name()))
+    }
 }
 
 /// How log lines look.
@@ -137,6 +146,24 @@ pub(super) struct Flags {
         value_name = "ADDRESS:PORT"
     )]
     pub(super) listen: Option<String>,
+    /// With which certificate (PEM, the server's own first) HTTP is served; without one, in plain text
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_TLS_CERTIFICATE",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub(super) tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM); both are read again when they change
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_certificate"
+    )]
+    pub(super) tls_key: Option<PathBuf>,
     /// Serves one role only; without it, all of them in one process
     #[arg(long, global = true, env = "SHOWCALLER_ROLE", value_enum)]
     pub(super) role: Option<Role>,
@@ -184,6 +211,18 @@ pub(super) struct Flags {
     /// How a verb prints its data: a table for people, or one JSON object a line
     #[arg(long, global = true, env = "SHOWCALLER_OUTPUT", value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
+    /// How long to go on serving after SIGTERM while /health/ready says 503: as long as routers take to notice
+    #[arg(
+        long,
+        global = true,
+        env = "SHOWCALLER_DRAIN_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(0..=300)
+    )]
+    pub(super) drain_seconds: u16,
+    #[command(flatten)]
+    pub(super) watching: Watching,
     /// What to log, like info or projector=debug
     #[arg(
         long,

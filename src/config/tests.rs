@@ -39,6 +39,9 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
         (["--listen", "8080"], "127.0.0.1:8080"),
         (["--role", "projector"], "leave --role out"),
         (["--log", "projector=loud"], "info,projector=debug"),
+        (["--metrics-listen", "9464"], "--metrics-listen 127.0.0.1"),
+        (["--otlp", "collector:4317"], "--otlp http://127.0.0.1:4317"),
+        (["--trace-sample", "2"], "--trace-sample 0.01"),
     ] {
         let message = settings(&arguments).unwrap_err().to_string();
         assert!(message.contains(advice), "{arguments:?} said: {message}");

@@ -28,6 +28,13 @@ impl Out {
         }
     }
 
+    /// Shows each record at once, whoever reads: for what goes on for ever.
+    #[must_use]
+    pub fn live(mut self) -> Self {
+        self.each = true;
+        self
+    }
+
     /// Is it JSON that is wanted?
     pub fn is_json(&self) -> bool {
         self.output == Output::Json
@@ -77,6 +84,14 @@ impl Out {
                 .map(|(cell, width)| format!("{cell:width$}"))
                 .collect();
             writeln!(self.stdout, "{}", line.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// An empty line between two tables; nothing in JSON.
+    pub fn gap(&mut self) -> Result<()> {
+        if !self.is_json() {
+            writeln!(self.stdout)?;
         }
         Ok(())
     }

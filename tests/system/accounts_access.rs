@@ -148,6 +148,15 @@ async fn the_first_operator_is_made_where_the_system_runs_and_makes_the_next_one
     let granted = grant(&op.access).expect(200).await;
     assert_eq!(granted.body["events"], json!(["RoleGranted"]));
 
+    // How the projector stands is for operators; no token waits for it.
+    let standing = "/v1/projection-status?read_model=eq.accounts&lag=eq.0&state=eq.following";
+    let partitions = || async {
+        let rows = client.read(standing, &op, granted.token()).await.body;
+        (rows.as_array()?.len() == 8).then_some(())
+    };
+    eventually(CAUGHT_UP_WITHIN, partitions).await;
+    client.get(standing).bearer(&early.access).expect(403).await;
+
     let (mut bobs, _) = enroll(&client, &bob).await;
     let code = bobs.code().await;
     let bob = log_in(&client, "bob@example.org", PASSWORD, Some(&code)).await;

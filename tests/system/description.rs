@@ -59,6 +59,8 @@ async fn schemathesis_finds_nothing_undocumented_as_an_operator_and_as_nobody() 
     let embedded = Embedded::start().await;
     let url = embedded.server.url();
     let walker = operator(&embedded).await;
+    let access = walker.body["access_token"].as_str().expect("a token");
+    crate::rebuild::over_http(&embedded, access).await;
     assert_passed(&walk(&url, walker.body["refresh_token"].as_str()).await);
     // The walk has not locked itself out on its way: what it met was more than refusals.
     let session = walker.body["session_id"].as_str().expect("an id");

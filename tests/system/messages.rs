@@ -207,7 +207,8 @@ fn drain(tapped: &mut Consumer) -> Vec<Value> {
 }
 
 async fn publish(channel: &Channel, message: &Value, body: &Value) {
-    let (key, body) = (message["key"].as_str().expect("a key"), body.to_string());
+    let key = message["key"].as_str().expect("a key");
+    let body = body.to_string();
     let sent = channel.basic_publish(
         EXCHANGE.into(),
         key.into(),

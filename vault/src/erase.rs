@@ -19,9 +19,9 @@ pub const ERASED_AGAIN: &str = "erased-again";
 /// How many rows of a table one call of [`Vault::forget_expired`] deletes at most.
 const FORGOTTEN_ROWS: i64 = 1_000;
 /// How long an expired API key is still told to its account.
-const API_KEYS_STAY: TimeDelta = TimeDelta::days(30);
+pub(crate) const API_KEYS_STAY: TimeDelta = TimeDelta::days(30);
 /// How long an expired session stays: no access token, no clock that is off, asks for it any more.
-const SESSIONS_STAY: TimeDelta = TimeDelta::days(1);
+pub(crate) const SESSIONS_STAY: TimeDelta = TimeDelta::days(1);
 /// How many entries of the ledger are read at once.
 const LEDGER_PAGE: u32 = 1_000;
 

@@ -189,6 +189,16 @@ impl Keys {
         same(&self.token_mac(bytes), tag)
     }
 
+    /// The authenticator of a backup's manifest: keyed by what no rotation replaces, since backups are kept for long.
+    pub fn manifest_mac(&self, bytes: &[u8]) -> [u8; 32] {
+        mac(&self.command, b"backup manifest", &[bytes])
+    }
+
+    /// Whether `tag` is the authenticator of a manifest.
+    pub fn verify_manifest_mac(&self, bytes: &[u8], tag: &[u8]) -> bool {
+        same(&self.manifest_mac(bytes), tag)
+    }
+
     pub(crate) fn session_mac(&self, bytes: &[u8]) -> [u8; 32] {
         mac(&self.session, b"refresh token", &[bytes])
     }

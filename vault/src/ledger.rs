@@ -139,8 +139,8 @@ impl ErasureLedger {
         Ok(count == 1)
     }
 
-    /// The newest entry's number.
-    pub(crate) async fn head(&self) -> Result<i64, Error> {
+    /// The newest entry's number; 0: there is none.
+    pub async fn head(&self) -> Result<i64, Error> {
         on!(&*self.store, pools => within(
             sqlx::query_scalar("SELECT head FROM ledger WHERE one = 1").fetch_one(&pools.read)
         )

@@ -292,6 +292,7 @@ impl Worker {
         }
         for persons in absent.chunks(KEYS_A_QUERY) {
             self.queries.fetch_add(1, Ordering::Relaxed);
+            crate::metrics::KEY_QUERIES.add(1);
             for (person, master, wrapped) in within(select(&self.store, persons)).await? {
                 let (Some(master), Some(bytes)) = (master, wrapped) else {
                     found.insert(person, Err(KeyError::Erased));

@@ -22,7 +22,7 @@ const FIRST_PAUSE_MS: i64 = 10_000;
 /// The longest pause, in milliseconds.
 const LONGEST_PAUSE_MS: i64 = 10 * 60 * 1_000;
 /// How long sending is tried.
-const LIFETIME: TimeDelta = TimeDelta::days(1);
+pub(crate) const LIFETIME: TimeDelta = TimeDelta::days(1);
 /// How many are handed out, or given up, at once at most.
 const PAGE: u32 = 1_000;
 /// The table, as it is named within what is sealed.

@@ -9,10 +9,12 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::metrics;
 use crate::random::random_bytes;
 
 /// The shortest password allowed, in Unicode scalar values after NFC.
@@ -133,9 +135,11 @@ impl Hasher {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let place = Arc::clone(&self.line)
-            .try_acquire_owned()
-            .map_err(|_| Error::Busy)?;
+        let place = Arc::clone(&self.line).try_acquire_owned().map_err(|_| {
+            metrics::REFUSED.add(1);
+            Error::Busy
+        })?;
+        let (began, _waiting) = (Instant::now(), metrics::HASHING.hold());
         let core = Arc::clone(&self.cores)
             .acquire_owned()
             .await
@@ -145,8 +149,9 @@ impl Hasher {
             let _permits = (place, core);
             work()
         });
-        task.await
-            .map_err(|_| Error::Unavailable("a password's hashing was cut off".into()))?
+        let done = task.await;
+        metrics::HASH.took(began.elapsed());
+        done.map_err(|_| Error::Unavailable("a password's hashing was cut off".into()))?
     }
 }
 

@@ -4,6 +4,7 @@ mod contract {
     pub mod api_keys;
     pub mod challenges;
     pub mod claims;
+    pub mod copying;
     pub mod credentials;
     pub mod data_keys;
     pub mod erasures;

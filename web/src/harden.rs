@@ -16,10 +16,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tower_http::limit::RequestBodyLimitLayer;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use crate::admission::Admission;
+use crate::metrics;
 use crate::problem::{About, MEDIA_TYPE};
 use crate::{Problem, TraceContext, codes};
 
@@ -52,7 +55,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// How long a request may take until its answer begins; after that it is 503.
     pub request_time: Duration,
-    /// How many requests may be under way at once; the next one is 503. Bodies of answers do not count.
+    /// How many requests may be under way at once; the next one is 503. Bodies of answers do not count. Fewer may while they
+    /// take longer than they do when there is little to do.
     pub concurrent_requests: usize,
 }
 
@@ -69,6 +73,8 @@ impl Default for Limits {
 struct Guard {
     request_time: Duration,
     permits: Semaphore,
+    commands: Arc<Admission>,
+    queries: Arc<Admission>,
 }
 
 /// Puts the limits, headers, tracing and the form of errors around all routes added so far, and answers for paths and
@@ -77,6 +83,8 @@ pub fn harden(router: Router, limits: Limits) -> Router {
     let guard = Guard {
         request_time: limits.request_time,
         permits: Semaphore::new(limits.concurrent_requests),
+        commands: Admission::new(limits.concurrent_requests, &metrics::LIMITS[0]),
+        queries: Admission::new(limits.concurrent_requests, &metrics::LIMITS[1]),
     };
     router
         // Counts the bytes as they come, whoever reads them and whatever Content-Length says.
@@ -112,23 +120,25 @@ async fn take_in_what_is_too_large(
 }
 
 async fn around(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let (began, _in_flight) = (Instant::now(), metrics::IN_FLIGHT.hold());
     let trace = TraceContext::of(request.headers());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("(none)", MatchedPath::as_str);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("(none)", MatchedPath::as_str);
+    let method = request.method().clone();
+    let traced = trace.span(&method, route);
     let span = tracing::info_span!(
         "request",
-        method = %request.method(),
+        %method,
         route,
         trace_id = %trace.trace_id,
+        span_id = %format_args!("{:016x}", trace.place.span),
         status = Empty,
     );
     let path = request.uri().path().to_owned();
-    let query = matches!(*request.method(), Method::GET | Method::HEAD);
+    let query = matches!(method, Method::GET | Method::HEAD);
     request.extensions_mut().insert(trace.clone());
     let mut response = guard
-        .admit(request, next, &path)
+        .admit(request, next, &path, route)
         .instrument(span.clone())
         .await;
 
@@ -144,7 +154,14 @@ async fn around(State(guard): State<Arc<Guard>>, mut request: Request, next: Nex
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
+    metrics::answered(&method, route, response.status(), began.elapsed());
     let status = response.status().as_u16();
+    if let Some(mut traced) = traced {
+        traced.say("http.response.status_code", u64::from(status));
+        if response.status().is_server_error() {
+            traced.fail();
+        }
+    }
     span.record("status", status);
     span.in_scope(|| tracing::debug!(status, "answered"));
     response
@@ -152,21 +169,26 @@ async fn around(State(guard): State<Arc<Guard>>, mut request: Request, next: Nex
 
 impl Guard {
     /// Runs the request if there is room, within its time; panics become faults.
-    async fn admit(&self, request: Request, next: Next, path: &str) -> Response {
-        let _permit = match self.permits.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) if path.starts_with(HEALTH) => None,
-            Err(_) => {
-                let detail = "As many requests as this process takes are under way: try again.";
-                return busy(codes::OVERLOADED, detail);
-            }
+    async fn admit(&self, request: Request, next: Next, path: &str, route: &str) -> Response {
+        if path.starts_with(HEALTH) {
+            return self.run(request, next).await;
+        }
+        let (admission, kind) = match *request.method() {
+            Method::GET | Method::HEAD => (&self.queries, "query"),
+            _ => (&self.commands, "command"),
         };
-        match tokio::time::timeout(
-            self.request_time,
-            AssertUnwindSafe(next.run(request)).catch_unwind(),
-        )
-        .await
-        {
+        let (Ok(_permit), Some(admitted)) = (self.permits.try_acquire(), admission.enter(route))
+        else {
+            metrics::SHED.add(&[kind]);
+            let detail = "As many requests as this process takes are under way: try again.";
+            return busy(codes::OVERLOADED, detail);
+        };
+        admitted.run(self.run(request, next)).await
+    }
+
+    async fn run(&self, request: Request, next: Next) -> Response {
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        match tokio::time::timeout(self.request_time, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
                 let text = panic

@@ -11,11 +11,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::future::{BoxFuture, FutureExt, join_all};
+use instruments::metrics::Observations;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::codes;
+use crate::metrics::DEPENDENCY;
 use crate::openapi::{Answer, Method, Operation, Security};
 
 const LIVE: &str = "/health/live";
@@ -32,11 +35,13 @@ type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Syn
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Vec<(&'static str, Check)>,
+    leaving: CancellationToken,
 }
 
 #[derive(Clone)]
 struct Ready {
     checks: Arc<[(&'static str, Check)]>,
+    leaving: CancellationToken,
     last: Arc<Mutex<Option<(Instant, Value, bool)>>>,
 }
 
@@ -63,10 +68,27 @@ impl Health {
         self
     }
 
+    /// Not ready any more from when `leaving` is cancelled, whatever is up.
+    #[must_use]
+    pub fn until(mut self, leaving: CancellationToken) -> Self {
+        self.leaving = leaving;
+        self
+    }
+
+    /// Whether each dependency is up, for Prometheus.
+    pub async fn observe(&self) -> Observations {
+        let mut observations = Observations::default();
+        for (name, up) in look(&self.checks).await {
+            observations.note(&DEPENDENCY, &[name], f64::from(u8::from(up)));
+        }
+        observations
+    }
+
     /// `GET /health/live` and `GET /health/ready`, open to anybody.
     pub fn routes(self) -> Router {
         let ready = Ready {
             checks: self.checks.into(),
+            leaving: self.leaving,
             last: Arc::default(),
         };
         Router::new()
@@ -77,6 +99,10 @@ impl Health {
 }
 
 async fn readiness(State(ready): State<Ready>) -> Response {
+    if ready.leaving.is_cancelled() {
+        let body = json!({ "status": "stopping", "dependencies": {} });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
     // The lock makes one round of checks serve all who ask meanwhile.
     let mut last = ready.last.lock().await;
     let (body, up) = match &*last {
@@ -95,8 +121,8 @@ async fn readiness(State(ready): State<Ready>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
-    let results = join_all(checks.iter().map(async |(name, check)| {
+async fn look(checks: &[(&'static str, Check)]) -> Vec<(&'static str, bool)> {
+    join_all(checks.iter().map(async |(name, check)| {
         let result = timeout(CHECK_TIME, check())
             .await
             .unwrap_or_else(|_| Err("no answer in time".into()));
@@ -105,7 +131,11 @@ async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
         }
         (*name, result.is_ok())
     }))
-    .await;
+    .await
+}
+
+async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
+    let results = look(checks).await;
     let word = |up: bool| if up { "up" } else { "down" };
     let up = results.iter().all(|(_, up)| *up);
     let dependencies: Map<String, Value> = results
@@ -122,11 +152,11 @@ async fn run(checks: &[(&'static str, Check)]) -> (Value, bool) {
 pub fn operations() -> Vec<Operation> {
     let states = |states: &[&str]| json!({ "enum": states });
     let dependency = json!({ "type": "object", "properties": { "status": states(&["up", "down"]) }, "required": ["status"] });
-    let readiness = |state: &str| {
+    let readiness = |possible: &[&str]| {
         json!({
             "type": "object",
             "properties": {
-                "status": states(&[state]),
+                "status": states(possible),
                 "dependencies": { "type": "object", "additionalProperties": dependency },
             },
             "required": ["status", "dependencies"],
@@ -158,8 +188,12 @@ pub fn operations() -> Vec<Operation> {
             "ready",
             "Whether the process can serve.",
             vec![
-                Answer::json(200, "It can.", readiness("up")),
-                Answer::json(503, "A dependency is down.", readiness("down")),
+                Answer::json(200, "It can.", readiness(&["up"])),
+                Answer::json(
+                    503,
+                    "A dependency is down, or the process is about to stop.",
+                    readiness(&["down", "stopping"]),
+                ),
             ],
         ),
     ]

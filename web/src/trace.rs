@@ -4,13 +4,12 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use instruments::trace::{self, Context, Kind, Span};
 use uuid::Uuid;
 
 const TRACEPARENT: &str = "traceparent";
-/// `00-{32}-{16}-{2}`.
-const TRACEPARENT_CHARS: usize = 55;
 
 /// Which trace a request belongs to. An extractor within [`harden`](crate::harden); a new trace elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +20,10 @@ pub struct TraceContext {
     pub trace_id: String,
     /// The trace id as a UUID, for the metadata of events.
     pub correlation_id: Uuid,
+    /// Its place among spans.
+    pub(crate) place: Context,
+    /// The caller's span, if the caller has a trace.
+    pub(crate) parent: Option<u64>,
 }
 
 impl TraceContext {
@@ -28,54 +31,40 @@ impl TraceContext {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let given = match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().ok().and_then(read),
+            (Some(value), None) => value.to_str().ok().and_then(Context::parse),
             _ => None,
         };
         let random = vault::random_uuid();
-        let (trace, flags) = given.unwrap_or((random.as_u128(), "00"));
         // The low half of a random UUID holds 62 random bits, and is never zero: its variant bits are set.
-        let span = if given.is_some() {
-            random
-        } else {
-            vault::random_uuid()
-        }
-        .as_u128() as u64;
-        let trace_id = format!("{trace:032x}");
+        let place = match given {
+            Some(given) => Context {
+                span: random.as_u128() as u64,
+                ..given
+            },
+            None => Context {
+                trace: random.as_u128(),
+                span: vault::random_uuid().as_u128() as u64,
+                sampled: trace::is_chosen(random.as_u128()),
+            },
+        };
         Self {
-            traceparent: format!("00-{trace_id}-{span:016x}-{flags}"),
-            trace_id,
-            correlation_id: Uuid::from_u128(trace),
+            traceparent: place.to_string(),
+            trace_id: format!("{:032x}", place.trace),
+            correlation_id: Uuid::from_u128(place.trace),
+            place,
+            parent: given.map(|given| given.span),
         }
     }
-}
 
-/// The trace id and flags of a `traceparent` (W3C Trace Context, section 3.2.2).
-fn read(text: &str) -> Option<(u128, &str)> {
-    let hex = |part: &str, chars: usize| {
-        part.len() == chars
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let whole =
-        hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff";
-    // A later version may append fields; version 00 may not.
-    if !whole || (version == "00" && text.len() != TRACEPARENT_CHARS) {
-        return None;
+    /// The span of the request, where its trace is sampled and somebody collects.
+    pub(crate) fn span(&self, method: &Method, route: &str) -> Option<Span> {
+        Context::collected(Some(&self.traceparent))?;
+        let name = format!("{method} {route}");
+        let span = Span::at(self.place, self.parent, name, Kind::Server)
+            .with("http.request.method", method.as_str())
+            .with("http.route", route);
+        Some(span)
     }
-    let trace = u128::from_str_radix(trace, 16).ok().filter(|&id| id != 0)?;
-    u64::from_str_radix(parent, 16).ok().filter(|&id| id != 0)?;
-    Some((
-        trace,
-        if u8::from_str_radix(flags, 16).ok()? & 1 == 1 {
-            "01"
-        } else {
-            "00"
-        },
-    ))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for TraceContext {
@@ -134,7 +123,7 @@ mod tests {
                 trace.trace_id, "0af7651916cd43dd8448eb211c80319c",
                 "{value:?}"
             );
-            assert!(read(&trace.traceparent).is_some(), "{}", trace.traceparent);
+            assert_eq!(Context::parse(&trace.traceparent), Some(trace.place));
         }
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_ne!(

@@ -113,7 +113,7 @@ impl Parts {
         });
         let address = format!("{{partition}}.{category}.{{type}}");
         let meaning = format!("The events of {category} streams.");
-        self.channel(category, &address, &meaning, parameters, &names);
+        self.channel(category, &address, &meaning, &parameters, &names);
     }
 
     /// One whose data are anybody's.
@@ -142,7 +142,7 @@ impl Parts {
         });
         self.messages.insert(key.to_owned(), message);
         let address = format!("{{partition}}.{category}.{{type}}");
-        self.channel(key, &address, &meaning, parameters, &[key.to_owned()]);
+        self.channel(key, &address, &meaning, &parameters, &[key.to_owned()]);
     }
 
     fn heartbeats(&mut self) {
@@ -163,7 +163,7 @@ impl Parts {
             HEARTBEATS,
             "{partition}.heartbeat",
             meaning,
-            parameters,
+            &parameters,
             &names,
         );
     }
@@ -197,7 +197,7 @@ impl Parts {
         key: &str,
         address: &str,
         meaning: &str,
-        parameters: Value,
+        parameters: &Value,
         messages: &[String],
     ) {
         let listed: Map<String, Value> = messages

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::page::{Outgoing, heartbeats};
+use super::traces::Publishing;
 use super::{LEASE, Relay, STORE_TIMEOUT};
+use crate::metrics;
 use crate::port::{Error as BrokerError, Publisher};
 
 /// Why a relay no longer leads.
@@ -156,6 +158,8 @@ impl<'a> Leader<'a> {
         outgoing: Outgoing,
     ) -> Result<Result<Outgoing, StoreError>, Interrupted> {
         let Outgoing { mut batch, after } = outgoing;
+        let events = batch.len();
+        let traces = Publishing::begin(&mut batch);
         let sent_at = Instant::now();
         let heartbeat = self
             .heartbeat_at
@@ -163,6 +167,9 @@ impl<'a> Leader<'a> {
         if heartbeat {
             batch.extend(heartbeats(&after));
         }
+        let messages = batch.len();
+        metrics::BATCH.size(messages);
+        metrics::UNCONFIRMED.set(messages as i64);
         let saving = self.saved_at.elapsed() >= self.relay.options.save_interval;
         let to_save = self.confirmed.clone();
         let save = async {
@@ -172,9 +179,16 @@ impl<'a> Leader<'a> {
                 Ok(false)
             }
         };
-        let (sent, read_ahead, saved) =
-            tokio::join!(publisher.publish(batch), self.read(after.clone()), save);
+        let publish = async {
+            let sent = publisher.publish(batch).await;
+            metrics::PUBLISH.took(sent_at.elapsed());
+            metrics::UNCONFIRMED.set(0);
+            traces.end(sent.is_ok());
+            sent
+        };
+        let (sent, read_ahead, saved) = tokio::join!(publish, self.read(after.clone()), save);
         sent?;
+        metrics::PUBLISHED.add(events as u64);
         if heartbeat {
             self.heartbeat_at = Some(sent_at);
         }

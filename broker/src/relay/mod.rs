@@ -5,6 +5,7 @@
 mod backoff;
 mod leader;
 mod page;
+mod traces;
 
 use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::metrics;
 use crate::port::Broker;
 use backoff::Backoff;
 use leader::{Ended, Leader};
@@ -120,7 +122,9 @@ impl Relay {
                 Ok(Some(fence)) => {
                     backoff.reset();
                     self.status.send_modify(|status| status.leading = true);
+                    metrics::LEADING.set(1);
                     let ended = self.lead(fence, &shutdown).await;
+                    metrics::LEADING.set(0);
                     self.status.send_modify(|status| status.leading = false);
                     match ended {
                         Ended::Shutdown => Duration::ZERO,
@@ -200,6 +204,7 @@ impl Relay {
     }
 
     fn note(&self, fault: &str) {
+        metrics::FAULTS.add(1);
         tracing::warn!(fault, "the relay goes on after a fault");
         self.status
             .send_modify(|status| status.last_error = Some(fault.to_owned()));

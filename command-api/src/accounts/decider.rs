@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use events::Personal;
 use events::account::{CATEGORY, Event, PasswordProof, Profile, ProfileChange, Settings};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Decider;
@@ -24,6 +25,21 @@ pub struct Account {
     /// What it was granted.
     pub roles: BTreeSet<String>,
     settings: Settings,
+}
+
+impl Account {
+    /// What operators see of it: what is personal as the log holds it.
+    pub(super) fn as_json(&self) -> Value {
+        json!({
+            "status": format!("{:?}", self.status).to_lowercase(),
+            "credential_id": self.credential_id,
+            "email": self.email.as_ref().and_then(Personal::sealed),
+            "requested_email": self.requested_email.as_ref().and_then(Personal::sealed),
+            "second_factor": self.second_factor,
+            "roles": self.roles,
+            "settings": self.settings,
+        })
+    }
 }
 
 /// How far an account's life has come.

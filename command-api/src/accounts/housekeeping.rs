@@ -17,6 +17,7 @@ use super::people::system_origin;
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::drill::crash_point;
+use crate::metrics;
 
 /// How often is looked for mail and for unfinished errands.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ const TAKEN: u32 = 20;
 /// How many mails are sent at once: as many as the mailer has connections, so that none outlives its lease of a minute.
 const MAILS: u32 = 4;
 /// How long somebody may take to prove their address.
-const UNVERIFIED_DAYS: i64 = 7;
+pub const UNVERIFIED: TimeDelta = TimeDelta::days(7);
 
 /// The background work of one process.
 pub struct Housekeeping {
@@ -123,13 +124,16 @@ impl Housekeeping {
         match mailer.send(&letter, id, self.clock.now()).await {
             Ok(()) => {
                 crash_point("send", "mail");
+                metrics::mail("sent");
                 vault.mail_sent(id).await?;
             }
             Err(SendError::Refused(reason)) => {
+                metrics::mail("refused");
                 tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail was refused for good");
                 vault.mail_sent(id).await?;
             }
             Err(SendError::Unavailable(reason)) => {
+                metrics::mail("deferred");
                 tracing::warn!(mail = %id, kind = content.kind(), reason, "a mail waits for another try");
                 vault.mail_failed(id, self.clock.now()).await?;
             }
@@ -151,7 +155,7 @@ impl Housekeeping {
         let now = self.clock.now();
         self.people.vault().forget_expired(now).await?;
         self.people
-            .erase_unverified(now - TimeDelta::days(UNVERIFIED_DAYS), &system_origin(now))
+            .erase_unverified(now - UNVERIFIED, &system_origin(now))
             .await
     }
 }

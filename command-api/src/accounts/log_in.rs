@@ -21,12 +21,13 @@ use web::{Grant, JsonBody, POSITION_HEADER, Problem};
 
 use super::bodies;
 use super::decider::{Account, Command, Status};
+use super::hashing;
 use super::people::People;
 use crate::drill::crash_point;
 use crate::form::Form;
 use crate::request::CommandRequest;
 use crate::routes::CommandState;
-use crate::{CommandError, Loaded, Origin, session};
+use crate::{CommandError, Loaded, Origin, metrics, session};
 
 /// How many log-ins one network address may try in a minute.
 const LOG_INS_A_MINUTE: u32 = 100;
@@ -73,6 +74,7 @@ async fn limit(state: &CommandState, origin: &Origin) -> Result<(), CommandError
     if rate.count <= LOG_INS_A_MINUTE {
         return Ok(());
     }
+    metrics::log_in("rate_limited");
     let left = (rate.resets_at - origin.now).num_seconds().max(1);
     Err(CommandError::TooManyLogIns {
         limit: LOG_INS_A_MINUTE,
@@ -107,16 +109,21 @@ async fn prove(
     let claims = vault.claims(address).await?;
     let found = who(state, claims, password).await?;
     if blocked {
+        metrics::log_in("throttled");
         return Err(CommandError::InvalidCredentials);
     }
     let Some((account, credential)) = found else {
+        metrics::log_in("wrong");
         people.failed(origin, address, claims).await?;
         return Err(CommandError::InvalidCredentials);
     };
     let loaded = people.load(account).await?;
     let mut second_factor = false;
     if loaded.state.second_factor {
-        let code = code.ok_or(CommandError::SecondFactorRequired)?;
+        let Some(code) = code else {
+            metrics::log_in("code_required");
+            return Err(CommandError::SecondFactorRequired);
+        };
         match people.factor(account, code, now).await? {
             Factor::Totp => {}
             Factor::RecoveryCode { left } => {
@@ -124,6 +131,7 @@ async fn prove(
                 people.note(account, &used, origin).await?;
             }
             Factor::Wrong | Factor::NotEnrolled => {
+                metrics::log_in("wrong");
                 people.failed(origin, address, claims).await?;
                 return Err(CommandError::InvalidCredentials);
             }
@@ -191,6 +199,7 @@ async fn begin(
         .drive_session(&request.origin, session, account, &start)
         .await?;
     crash_point("log-in", "event");
+    metrics::log_in("ok");
     let grant = Grant {
         account,
         session,
@@ -313,7 +322,7 @@ async fn who(
         (claims.verified, verified),
     ] {
         let phc = found.as_ref().map(|(_, phc)| phc.as_str());
-        if vault.verify_password(phc, password.clone()).await? {
+        if hashing::verify(vault, phc, password.clone()).await? {
             opened = account.zip(found);
         }
     }
@@ -321,7 +330,7 @@ async fn who(
         return Ok(None);
     };
     if needs_rehash(&phc) {
-        let new = vault.hash_password(password).await?;
+        let new = hashing::hash(vault, password).await?;
         vault.replace_phc(id, &phc, &new).await?;
     }
     Ok(Some((account, id)))

@@ -27,6 +27,10 @@ const THEMES: [(&str, Theme); 3] = [
 const OLDEST_YEARS: u32 = 150;
 
 impl Aggregate for Account {
+    fn shown(&self) -> Value {
+        self.as_json()
+    }
+
     const COLLECTION: &'static str = "accounts";
     const COMMANDS: &'static [&'static str] = &[
         "update-profile",

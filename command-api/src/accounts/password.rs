@@ -12,6 +12,7 @@ use vault::{Purpose, Stored, normalise_email};
 
 use super::email::minutes;
 use super::errands::{Errand, intent};
+use super::hashing;
 use super::people::{Given, People};
 use super::{Account, Command, bodies};
 use crate::drill::crash_point;
@@ -41,10 +42,7 @@ impl People {
             Some(id) => self.vault().credential(id).await?.map(|found| found.phc),
             None => None,
         };
-        Ok(self
-            .vault()
-            .verify_password(phc.as_deref(), password)
-            .await?)
+        Ok(hashing::verify(self.vault(), phc.as_deref(), password).await?)
     }
 
     /// `…/change-password`.
@@ -61,16 +59,13 @@ impl People {
             return right(self.guarded(given, opens).await?).map(|()| outcome);
         }
         self.check_password(given, password).await?;
-        let phc = self.vault().hash_password(new.clone()).await?;
+        let phc = hashing::hash(self.vault(), new.clone()).await?;
         let stored = self
             .vault()
             .store_credential(credential_id, given.account, &phc)
             .await?;
         if let Stored::Already(credential) = stored
-            && !self
-                .vault()
-                .verify_password(Some(&credential.phc), new)
-                .await?
+            && !hashing::verify(self.vault(), Some(&credential.phc), new).await?
         {
             return Err(CommandError::KeyReused);
         }
@@ -179,7 +174,7 @@ impl People {
                 proof: PasswordProof::EmailLink,
             })
             .map_err(CommandError::refused::<Account>)?;
-        let phc = self.vault().hash_password(new).await?;
+        let phc = hashing::hash(self.vault(), new).await?;
         let intent = intent(errand.clone(), &given)?;
         let settled = self
             .vault()

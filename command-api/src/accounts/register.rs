@@ -9,6 +9,7 @@ use vault::{Stored, normalise_email};
 use web::{JsonBody, Problem};
 
 use super::errands::Errand;
+use super::hashing;
 use super::people::Given;
 use super::{Account, Command, bodies};
 use crate::drill::crash_point;
@@ -59,13 +60,11 @@ async fn carry_out(
             other => other.into(),
         })?;
     crash_point("register", "key");
-    let phc = vault.hash_password(password.clone()).await?;
+    let phc = hashing::hash(vault, password.clone()).await?;
     // A retry must bring the password that the first try brought, before it is given any stored answer.
     if let Stored::Already(credential) =
         vault.store_credential(credential_id, account, &phc).await?
-        && !vault
-            .verify_password(Some(&credential.phc), password)
-            .await?
+        && !hashing::verify(vault, Some(&credential.phc), password).await?
     {
         return Err(CommandError::InvalidCredentials);
     }

@@ -43,7 +43,12 @@ impl Lane {
         }
         let mut parked = store.parked(&self.generation).await?;
         parked.retain(|parked| parked.partition == self.partition);
-        Ok(Ahead::new(stored, parked, options.cached_rows))
+        Ok(Ahead::new(
+            stored,
+            parked,
+            options.cached_rows,
+            self.discards.clone(),
+        ))
     }
 
     /// Where the checkpoint lies among events that surround it, it must be one of them.

@@ -4,12 +4,13 @@
 //! Refuses: to take events that leave a gap, and to go on after a doubt without loading its checkpoint anew.
 
 mod loading;
+mod retrying;
 mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use events::{Heartbeat, Partition, Position, RecordedEvent};
+use events::{Heartbeat, Partition, Position, RecordedEvent, StreamId};
 use read_models::{CommitError, Error, Generation, ReadModel};
 use tokio::sync::{Mutex, Notify};
 
@@ -17,6 +18,7 @@ use crate::ahead::{Ahead, Table};
 use crate::context::Context;
 use crate::options::{Pauses, TRIES_IN_PLACE};
 use crate::status::{Board, State};
+use crate::wishes::Discards;
 
 pub(crate) use together::take_together;
 
@@ -45,6 +47,13 @@ pub(crate) enum Taken {
     Shutdown,
 }
 
+impl Taken {
+    /// Trying once more would change nothing.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self, Self::Done | Self::Stopped | Self::Shutdown)
+    }
+}
+
 /// Why an attempt went no further.
 enum Trouble {
     Behind,
@@ -65,6 +74,8 @@ enum Work<'a> {
         pace: Pace,
     },
     Flush,
+    /// Tries a parked stream again.
+    Retry(&'a StreamId),
 }
 
 pub(crate) struct Lane {
@@ -79,6 +90,7 @@ pub(crate) struct Lane {
     /// Something was taken in and not committed.
     waits: AtomicBool,
     held: Mutex<Held>,
+    discards: Discards,
 }
 
 #[derive(Default)]
@@ -101,6 +113,7 @@ impl Lane {
         partition: Partition,
         board: Board,
         fell_behind: Arc<Notify>,
+        discards: Discards,
     ) -> Self {
         let (mode, waits) = (AtomicU8::new(CATCHING_UP), AtomicBool::new(false));
         let held = Mutex::default();
@@ -114,6 +127,7 @@ impl Lane {
             mode,
             waits,
             held,
+            discards,
         }
     }
 
@@ -159,6 +173,11 @@ impl Lane {
             .is_ok()
     }
 
+    /// Takes nothing in from now on, since its generation is gone.
+    pub(crate) fn retire(&self) {
+        self.mode.store(STOPPED, Ordering::SeqCst);
+    }
+
     fn stop(&self, reason: &str) {
         let (model, partition) = (&self.model.name, self.partition);
         tracing::error!(model, %partition, reason, "projection stopped");
@@ -180,6 +199,9 @@ impl Lane {
         events: &[RecordedEvent],
         pace: Pace,
     ) -> Taken {
+        if let Some(last) = events.last() {
+            self.board.hear(last.position);
+        }
         self.work(Work::Take {
             after,
             through,
@@ -262,6 +284,10 @@ impl Lane {
         match *work {
             Work::Locate => {}
             Work::Flush => self.commit_waiting(&mut ahead, held).await?,
+            Work::Retry(stream) => {
+                self.commit_waiting(&mut ahead, held).await?;
+                self.try_again(&mut ahead, stream).await?;
+            }
             Work::Take { after, .. } if after > ahead.covered => {
                 held.ahead = Some(ahead);
                 return Err(Trouble::Behind);
@@ -288,7 +314,7 @@ impl Lane {
             }
         }
         let covered = ahead.covered;
-        self.report(&ahead);
+        self.report(&mut ahead);
         held.ahead = Some(ahead);
         Ok(covered)
     }
@@ -333,7 +359,9 @@ impl Lane {
             match slice {
                 [event] if ahead.is_parked(event) => return Err(Trouble::Fault(reason)),
                 [event] => {
-                    ahead.park(self.partition, event, &reason);
+                    if !ahead.leave_out(event) {
+                        ahead.park(self.partition, event, &reason);
+                    }
                     slices.push(slice);
                 }
                 _ => {
@@ -345,11 +373,11 @@ impl Lane {
         Ok(())
     }
 
-    fn report(&self, ahead: &Ahead) {
+    fn report(&self, ahead: &mut Ahead) {
         self.waits.store(ahead.is_ahead(), Ordering::SeqCst);
         let following = self.is_following();
+        self.board.reach(ahead.stored.position, ahead.take_count());
         self.board.write(|status| {
-            status.position = ahead.stored.position;
             status.parked = ahead.parked_streams();
             if matches!(status.state, State::Retrying(_)) {
                 status.state = if following {

@@ -105,7 +105,7 @@ impl Lane {
                 writes,
             }));
         }
-        self.report(&ahead);
+        self.report(&mut ahead);
         held.ahead = Some(ahead);
         Beginning::Done
     }
@@ -128,7 +128,7 @@ impl Begun<'_> {
         match answer {
             Ok(()) => {
                 self.ahead.committed(self.writes);
-                self.lane.report(&self.ahead);
+                self.lane.report(&mut self.ahead);
                 self.held.ahead = Some(self.ahead);
                 true
             }

@@ -12,6 +12,7 @@ mod active_sessions;
 mod api_keys;
 mod events_per_type;
 mod log_ins_per_hour;
+pub(crate) mod projection_status;
 mod sign_ups_per_day;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +26,7 @@ pub fn built_in() -> Vec<ReadModel> {
         api_keys::read_model(),
         events_per_type::read_model(),
         log_ins_per_hour::read_model(),
+        projection_status::read_model(),
         sign_ups_per_day::read_model(),
     ]
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::ahead::{Ahead, Table};
 use crate::options::REASON_CHARS;
+use crate::wishes::Discards;
 
 pub(crate) use read_models::testing::{recorded_at, sealed};
 
@@ -111,7 +112,12 @@ pub(crate) async fn through(
         };
         let ours = events.iter().filter(|(of, _)| *of == partition);
         let ours: Vec<RecordedEvent> = ours.map(|(_, event)| event.clone()).collect();
-        let mut ahead = Ahead::new(Checkpoint::default(), Vec::new(), CACHED_ROWS);
+        let mut ahead = Ahead::new(
+            Checkpoint::default(),
+            Vec::new(),
+            CACHED_ROWS,
+            Discards::default(),
+        );
         for events in ours.chunks(batch) {
             ahead.absorb(&table, events).await.expect("it is loaded");
             ahead.flush(&table).await.expect("it is written");

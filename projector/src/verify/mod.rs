@@ -16,6 +16,7 @@ use read_models::{ProjectionStore, ReadModel, Status};
 use digests::Digests;
 use log::LogCheck;
 pub use report::{LogReport, Problems, ReadModelReport, Report};
+pub(crate) use rows::{differing, shown};
 
 /// Events read at once.
 const PAGE: usize = 5_000;
@@ -83,19 +84,24 @@ pub async fn verify(
     })
 }
 
-/// How the live generation stands. What is parked between the two looks lies beyond the checkpoints, and is not judged.
-async fn standing(store: &dyn ProjectionStore, model: &ReadModel) -> Result<Option<Status>, Fault> {
+/// How the live generation stands, and how many events were left out of it. What is parked between the two looks lies beyond the checkpoints, and is not judged.
+async fn standing(
+    store: &dyn ProjectionStore,
+    model: &ReadModel,
+) -> Result<Option<(Status, u64)>, Fault> {
     let Some(generation) = store.live(&model.name).await? else {
         return Ok(None);
     };
     let (log, checkpoints) = store.checkpoints(&generation).await?;
     let parked = store.parked(&generation).await?;
-    Ok(Some(Status {
+    let discarded = store.discarded(&generation).await?.len() as u64;
+    let status = Status {
         generation,
         log,
         checkpoints,
         parked,
-    }))
+    };
+    Ok(Some((status, discarded)))
 }
 
 /// A read model that is looked at.
@@ -107,20 +113,26 @@ struct Subject<'m> {
 }
 
 impl<'m> Subject<'m> {
-    fn new(model: &'m ReadModel, status: Option<Status>, log: &dyn EventStore) -> Self {
+    fn new(model: &'m ReadModel, standing: Option<(Status, u64)>, log: &dyn EventStore) -> Self {
         let mut report = ReadModelReport::new(&model.name);
-        let status = match status {
+        let status = match standing.filter(|_| !model.observed) {
+            None if model.observed => {
+                let note = "not made of events: the projector writes it about itself";
+                report.notes.push(note.into());
+                None
+            }
             None => {
                 report.notes.push("not built yet".into());
                 None
             }
-            Some(status) if status.log != log.identity() => {
+            Some((status, _)) if status.log != log.identity() => {
                 report
                     .problems
                     .add("its checkpoints speak of another log: rebuild it");
                 None
             }
-            Some(status) => {
+            Some((status, discarded)) => {
+                report.discarded = discarded;
                 report.generation = Some(status.generation.number);
                 report.parked_streams = status.parked.len() as u64;
                 Some(status)

@@ -2,7 +2,7 @@
 //!
 //! Refuses: to compare with anything but the log up to the checkpoint of the rows' own snapshot, and to show values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use event_store::{EventStore, Filter};
 use events::{Partition, Position, StreamId};
@@ -49,18 +49,29 @@ async fn compare_partition(
     problems: &mut Problems,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<u64, Fault> {
-    let (checkpoint, stored) = store
-        .scan(model, &status.generation, partition, None, ALL)
-        .await?;
-    // Later than the rows: what was parked meanwhile lies beyond the checkpoint, and changes nothing here.
-    let parked = store.parked(&status.generation).await?;
-    let parked = parked.into_iter().map(|p| (p.stream, p.position)).collect();
+    let generation = &status.generation;
+    let (checkpoint, stored, parked, discarded) = loop {
+        let (checkpoint, stored) = store.scan(model, generation, partition, None, ALL).await?;
+        // Later than the rows: what was parked meanwhile lies beyond the checkpoint, and changes nothing here.
+        let parked = store.parked(generation).await?;
+        let discarded = store.discarded(generation).await?;
+        let (_, now) = store.checkpoints(generation).await?;
+        let now = now.get(usize::from(partition.0));
+        // What was parked before, and went in meanwhile, is another matter: then all of it is looked at again.
+        if now.is_none_or(|now| now.amended == checkpoint.amended) {
+            break (checkpoint, stored, parked, discarded);
+        }
+    };
     let folded = Folded {
         log,
         model,
         partition,
         checkpoint,
-        parked,
+        parked: parked.into_iter().map(|p| (p.stream, p.position)).collect(),
+        discarded: discarded
+            .into_iter()
+            .map(|(_, position)| position)
+            .collect(),
     };
     let mut expected = folded.rows(problems, progress).await?;
     let compared = stored.len() as u64;
@@ -95,6 +106,7 @@ struct Folded<'a> {
     partition: Partition,
     checkpoint: Checkpoint,
     parked: HashMap<StreamId, Position>,
+    discarded: HashSet<Position>,
 }
 
 impl Folded<'_> {
@@ -123,6 +135,9 @@ impl Folded<'_> {
                 .iter()
                 .take_while(|event| event.position <= checkpoint.position)
             {
+                if self.discarded.contains(&event.position) {
+                    continue;
+                }
                 if self
                     .parked
                     .get(&event.stream)
@@ -161,7 +176,7 @@ impl Folded<'_> {
 }
 
 /// The names of the columns that differ.
-fn differing<'m>(model: &'m ReadModel, right: &Row, found: &Row) -> Vec<&'m str> {
+pub(crate) fn differing<'m>(model: &'m ReadModel, right: &Row, found: &Row) -> Vec<&'m str> {
     let pairs = right.values.iter().zip(&found.values);
     let named = model
         .columns
@@ -185,6 +200,6 @@ fn differing<'m>(model: &'m ReadModel, right: &Row, found: &Row) -> Vec<&'m str>
 }
 
 /// A key as text: ids and days, never anything personal in the clear.
-fn shown(key: &RowKey) -> String {
+pub(crate) fn shown(key: &RowKey) -> String {
     serde_json::to_string(key).unwrap_or_default()
 }

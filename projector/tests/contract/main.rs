@@ -7,6 +7,8 @@ mod delivery;
 mod failures;
 mod generations;
 mod mirrors;
+mod observing;
+mod operations;
 mod samples;
 mod servers;
 mod unreliable;

@@ -10,7 +10,7 @@ use broker::{Broker, MemoryBroker, Relay, RelayOptions};
 use event_store::{EventStore, Filter};
 use events::{Partition, Position, partition_of};
 use projector::{Options, Projector, Report, Rows, Status, built_in, verify};
-use read_models::{Checkpoint, ProjectionStore, ReadModel, ReadStore, Row, RowKey, Value};
+use read_models::{Checkpoint, OperatedStore, ProjectionStore, ReadModel, Row, RowKey, Value};
 use serde_json::Value as Json;
 use test_support::{Postgres, RabbitMq, TempDir, eventually, temp_dir};
 use tokio::sync::watch;
@@ -26,7 +26,7 @@ pub const SOON: Duration = Duration::from_mins(1);
 pub struct World {
     pub log: Arc<dyn EventStore>,
     pub broker: Arc<dyn Broker>,
-    pub store: Arc<dyn ReadStore>,
+    pub store: Arc<dyn OperatedStore>,
     pub models: Vec<ReadModel>,
     pub events_url: String,
     pub database_url: String,
@@ -117,7 +117,10 @@ impl World {
             log,
             broker,
             store,
-            models: built_in(),
+            models: built_in()
+                .into_iter()
+                .filter(|model| !model.observed)
+                .collect(),
             events_url,
             database_url,
             _folder: folder,
@@ -125,7 +128,7 @@ impl World {
     }
 
     /// An empty database of read models of the same kind.
-    pub async fn fresh_store(&self) -> Arc<dyn ReadStore> {
+    pub async fn fresh_store(&self) -> Arc<dyn OperatedStore> {
         match self.database_url.strip_prefix("sqlite:") {
             Some(path) => read_store(&format!("sqlite:{path}-{}", Uuid::new_v4())).await,
             None => read_store(&Postgres::shared().await.fresh_database().await).await,
@@ -153,9 +156,10 @@ impl World {
     }
 
     pub fn projector(&self) -> Running<Status> {
-        self.projector_with(self.store.clone(), self.models.clone(), Options::default())
+        self.operated_with(self.store.clone(), self.models.clone(), Options::default())
     }
 
+    /// On a database that operators ask nothing of.
     pub fn projector_with(
         &self,
         store: Arc<dyn ProjectionStore>,
@@ -163,15 +167,17 @@ impl World {
         options: Options,
     ) -> Running<Status> {
         let (log, broker) = (Arc::clone(&self.log), Arc::clone(&self.broker));
-        let projector = Projector::new(log, broker, store, models, options);
-        let (status, token) = (projector.status(), CancellationToken::new());
-        let run = projector.run(token.clone());
-        let task = tokio::spawn(async move { run.await.expect("the projector begins") });
-        Running {
-            status,
-            token,
-            task: Some(task),
-        }
+        run(Projector::new(log, broker, store, models, options))
+    }
+
+    pub fn operated_with(
+        &self,
+        store: Arc<dyn OperatedStore>,
+        models: Vec<ReadModel>,
+        options: Options,
+    ) -> Running<Status> {
+        let (log, broker) = (Arc::clone(&self.log), Arc::clone(&self.broker));
+        run(Projector::operated(log, broker, store, models, options))
     }
 
     /// Appends one event to a stream.
@@ -224,6 +230,7 @@ impl World {
                 *mark = Checkpoint {
                     position: event.position,
                     digest: mark.digest.then(&event.hash),
+                    amended: 0,
                 };
             }
             if page.through <= after {
@@ -266,7 +273,7 @@ impl World {
             broker: Arc::new(MemoryBroker::new()),
             ..self.share()
         };
-        let projector = quiet.projector_with(store.clone(), self.models.clone(), options);
+        let projector = quiet.operated_with(store.clone(), self.models.clone(), options);
         self.caught_up_in(&*store, &self.models).await;
         projector.stop().await;
         self.tables_in(&*store).await
@@ -364,7 +371,18 @@ pub struct Table {
     pub rows: BTreeMap<(Partition, RowKey), Row>,
 }
 
-async fn read_store(url: &str) -> Arc<dyn ReadStore> {
+fn run(projector: Projector) -> Running<Status> {
+    let (status, token) = (projector.status(), CancellationToken::new());
+    let run = projector.run(token.clone());
+    let task = tokio::spawn(async move { run.await.expect("the projector begins") });
+    Running {
+        status,
+        token,
+        task: Some(task),
+    }
+}
+
+async fn read_store(url: &str) -> Arc<dyn OperatedStore> {
     read_models::open(url, read_models::Options::default())
         .await
         .expect("the database opens")

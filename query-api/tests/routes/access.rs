@@ -123,6 +123,8 @@ fn expected(rule: Allowed, model: &ReadModel, one: bool, asking: &Asking) -> u16
         (Allowed::OwnerOr(scope), _) if holds(scope) || holds("read:*") => 200,
         (Allowed::OwnerOr(_), _) if asking.owner => themselves(200),
         (Allowed::OwnerOr(_), _) => 404,
+        (Allowed::Holder(scope), _) if holds(scope) => 200,
+        (Allowed::Holder(_), _) => 403,
     }
 }
 
@@ -144,7 +146,7 @@ async fn each_route_answers_each_caller_as_the_definition_says() {
                 .replace("{collection}", &model.name)
                 .replace("{id}", key);
             let scope = match allowed {
-                Allowed::OwnerOr(scope) => scope.to_owned(),
+                Allowed::OwnerOr(scope) | Allowed::Holder(scope) => scope.to_owned(),
                 _ => format!("read:{}", model.name),
             };
             writeln!(matrix, "{path} ({allowed:?}, {:?})", model.access).unwrap();

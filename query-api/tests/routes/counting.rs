@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
     ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Row, RowKey, Search, Status,
+    ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search, Status, Waiting,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -133,7 +133,16 @@ impl ReadStore for Counting {
         }
         self.inner.changes_since(model, place).await
     }
-    async fn status(&self, model: &str) -> Result<Option<Status>, Error> {
+    async fn is_built(&self, model: &ReadModel) -> Result<(), Error> {
+        self.inner.is_built(model).await
+    }
+    async fn rebuilds(&self) -> Result<Vec<Rebuild>, Error> {
+        self.inner.rebuilds().await
+    }
+    async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, Error> {
+        self.inner.waiting(limit).await
+    }
+    async fn status(&self, model: &ReadModel) -> Result<Option<Status>, Error> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         self.inner.status(model).await
     }

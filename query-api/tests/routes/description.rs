@@ -19,7 +19,9 @@ async fn every_query_is_described_and_nothing_else() {
                     .iter()
                     .map(|model| format!("/v1{}", path.replace("{collection}", &model.name))),
             ),
-            Allowed::Owner | Allowed::OwnerOr(_) => _ = served.insert(format!("/v1{path}")),
+            Allowed::Owner | Allowed::OwnerOr(_) | Allowed::Holder(_) => {
+                served.insert(format!("/v1{path}"));
+            }
         }
     }
     let described: BTreeSet<String> = Description::new("Test", "1")

@@ -210,10 +210,13 @@ impl Fold<'_> {
         if !ops.is_empty() && !made {
             self.undo
                 .push((target(), Undo::Touch(row.position, row.updated_at)));
-            (row.position, row.updated_at) = (
-                self.at.position,
-                self.at.recorded_at.map(crate::value::to_micros),
-            );
+            // Only a stream that was parked and is tried again comes later than events after it.
+            if self.at.position >= row.position {
+                (row.position, row.updated_at) = (
+                    self.at.position,
+                    self.at.recorded_at.map(crate::value::to_micros),
+                );
+            }
         }
         for (column, op) in ops {
             check_op(model, column, &op)?;

@@ -48,6 +48,9 @@ fn stored(document: &Document) -> Result<Stored, Error> {
         log: text("log")?,
         epoch: text("epoch")?,
         partitions: count("partitions")?,
+        // Nobody reads from a mirror through this program.
+        live: false,
+        serves: false,
     };
     raw.parse()
 }
@@ -246,6 +249,7 @@ fn checkpoint(document: &Document) -> Result<Checkpoint, Error> {
     Ok(Checkpoint {
         position: Position::from_i64(position),
         digest: Digest::from_bytes(digest).map_err(|_| damaged("a digest"))?,
+        amended: 0,
     })
 }
 

@@ -19,15 +19,20 @@ macro_rules! binary {
 pub(super) const BINARY: &str = binary!();
 pub(super) const TABLE: &str = concat!("ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT ", binary!());
 
-const SCHEMA: [&str; 4] = [
+const SCHEMA: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS generations (table_name varchar(64) NOT NULL PRIMARY KEY, model varchar(64) NOT NULL, \
      number bigint NOT NULL, definition_hash varchar(64) NOT NULL, definition longtext NOT NULL, live boolean NOT NULL, \
      log varchar(36) NOT NULL, epoch varchar(36) NOT NULL, partitions bigint NOT NULL, \
+     serves boolean NOT NULL DEFAULT false, served boolean NOT NULL DEFAULT false, defined bigint NOT NULL DEFAULT 0, \
+     asked bigint NOT NULL DEFAULT 0, compared boolean NOT NULL DEFAULT false, refused boolean NOT NULL DEFAULT false, \
      created_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), UNIQUE (model, number))",
     "CREATE TABLE IF NOT EXISTS checkpoints (generation varchar(64) NOT NULL, \"partition\" bigint NOT NULL, \
-     position bigint NOT NULL, digest varbinary(32) NOT NULL, PRIMARY KEY (generation, \"partition\"))",
+     position bigint NOT NULL, digest varbinary(32) NOT NULL, amended bigint NOT NULL DEFAULT 0, PRIMARY KEY (generation, \"partition\"))",
     "CREATE TABLE IF NOT EXISTS parked (generation varchar(64) NOT NULL, stream varchar(250) NOT NULL, \
-     \"partition\" bigint NOT NULL, position bigint NOT NULL, error longtext NOT NULL, PRIMARY KEY (generation, stream))",
+     \"partition\" bigint NOT NULL, position bigint NOT NULL, error longtext NOT NULL, events bigint NOT NULL DEFAULT 0, \
+     retries bigint NOT NULL DEFAULT 0, retry bigint NOT NULL DEFAULT 0, PRIMARY KEY (generation, stream))",
+    "CREATE TABLE IF NOT EXISTS discarded (generation varchar(64) NOT NULL, stream varchar(250) NOT NULL, \
+     position bigint NOT NULL, PRIMARY KEY (generation, position))",
     // Last: its row says that all the others are there.
     "CREATE TABLE IF NOT EXISTS format (version bigint NOT NULL PRIMARY KEY)",
 ];

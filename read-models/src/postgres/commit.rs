@@ -15,19 +15,14 @@ const DIVISION_BY_ZERO: &str = "22012";
 /// One read model's commit, with the streams it parks.
 pub(super) async fn one(pool: &PgPool, commit: Commit<'_>) -> Result<(), CommitError> {
     checks::writes(commit.model, commit.writes)?;
-    if commit.writes.park.is_empty() {
+    if commit.writes.is_rows_alone() {
         return advance(&mut *pool.acquire().await?, &[commit])
             .await
             .and_then(only);
     }
     let mut transaction = pool.begin().await?;
     advance(&mut transaction, &[commit]).await.and_then(only)?;
-    books::park(
-        &mut transaction,
-        &commit.generation.table,
-        &commit.writes.park,
-    )
-    .await?;
+    books::note_parking(&mut transaction, &commit.generation.table, commit.writes).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -39,7 +34,7 @@ pub(super) async fn together(
     commits: &[Commit<'_>],
 ) -> Vec<Result<(), CommitError>> {
     let whole = |commit: &Commit<'_>| {
-        commit.writes.park.is_empty() && checks::writes(commit.model, commit.writes).is_ok()
+        commit.writes.is_rows_alone() && checks::writes(commit.model, commit.writes).is_ok()
     };
     if commits.len() > 1 && commits.iter().all(whole) {
         let answer = within(async { advance(&mut *pool.acquire().await?, commits).await }).await;
@@ -68,7 +63,7 @@ async fn advance(
 ) -> Result<Vec<bool>, CommitError> {
     let entries: Vec<_> = commits
         .iter()
-        .map(|commit| journal::entry(commit.writes))
+        .map(|commit| journal::entry(commit))
         .collect();
     let parts: Vec<sql::Part<'_>> = commits
         .iter()
@@ -98,7 +93,9 @@ async fn advance(
             .bind(codec::small(commit.partition)?)
             .bind(from.position.as_i64())
             .bind(from.digest.as_bytes())
-            .bind(writes.upserts.len() as i64);
+            .bind(writes.upserts.len() as i64)
+            .bind(to.amended.cast_signed())
+            .bind(from.amended.cast_signed());
         if let Some(entry) = entry {
             query = query.bind(entry);
         }

@@ -76,7 +76,7 @@ async fn pages_read_ranges_of_the_indexes_there_are() {
             .unwrap();
     }
     let plan = async |query: &Query| {
-        let statement = sql::page(Dialect::Postgres, &model, &table, query);
+        let statement = sql::page(Dialect::Postgres, &model, (&table, sql::Seen::Live), query);
         let explain = sqlx::query(built(format!("EXPLAIN {}", statement.sql)));
         let bound = statement.values.iter().fold(explain, codec::bind);
         let rows = bound.fetch_all(&store.pool).await.unwrap();

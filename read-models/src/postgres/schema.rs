@@ -36,6 +36,29 @@ const JOURNAL: [&str; 2] = [
     "ALTER TABLE changes ALTER COLUMN keys SET STORAGE EXTERNAL",
 ];
 
+/// What format 3 adds: several generations of a definition, what operators asked for, and the history of parked streams.
+const OPERATED: [&str; 9] = [
+    "ALTER TABLE generations ADD COLUMN serves boolean NOT NULL DEFAULT false, ADD COLUMN served boolean NOT NULL DEFAULT false, \
+     ADD COLUMN defined bigint NOT NULL DEFAULT 0, ADD COLUMN asked bigint NOT NULL DEFAULT 0, \
+     ADD COLUMN compared boolean NOT NULL DEFAULT false, ADD COLUMN refused boolean NOT NULL DEFAULT false",
+    "UPDATE generations SET serves = live, served = live, defined = number",
+    "CREATE UNIQUE INDEX one_generation_serves ON generations (model, definition_hash, log, epoch) WHERE serves",
+    "ALTER TABLE checkpoints ADD COLUMN amended bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE parked ADD COLUMN events bigint NOT NULL DEFAULT 0, \
+     ADD COLUMN parked_at bigint NOT NULL DEFAULT extract(epoch FROM now())::bigint, \
+     ADD COLUMN retries bigint NOT NULL DEFAULT 0, ADD COLUMN retried_at bigint, ADD COLUMN retried_by text, \
+     ADD COLUMN retry bigint NOT NULL DEFAULT 0",
+    "CREATE TABLE discarded (generation text NOT NULL REFERENCES generations (table_name) ON DELETE CASCADE, \
+     stream text NOT NULL, position bigint NOT NULL, PRIMARY KEY (generation, position))",
+    "CREATE TABLE operated (model text NOT NULL, log text NOT NULL, epoch text NOT NULL, version bigint NOT NULL, \
+     PRIMARY KEY (model, log, epoch))",
+    "INSERT INTO operated (model, log, epoch, version) SELECT DISTINCT model, log, epoch, 0 FROM generations",
+    // No foreign key: what was built is remembered when it is gone.
+    "CREATE TABLE rebuilds (generation text PRIMARY KEY, model text NOT NULL, number bigint NOT NULL, asked bigint NOT NULL, \
+     compared boolean NOT NULL, phase text NOT NULL, events bigint NOT NULL, position bigint NOT NULL, head bigint NOT NULL, \
+     rate bigint NOT NULL, left_s bigint, detail text, began_at bigint NOT NULL, updated_at bigint NOT NULL)",
+];
+
 /// A transaction that holds the lock. What it commits must outlast a crash: workers believe in the tables they prepared.
 pub(super) async fn locked(pool: &PgPool) -> Result<Transaction<'static, Db>, Error> {
     let mut transaction = pool.begin().await?;
@@ -66,7 +89,7 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), Error> {
         }
     }
     // What each format adds to the one before.
-    let formats: [&[&'static str]; 2] = [&SCHEMA, &JOURNAL];
+    let formats: [&[&'static str]; 3] = [&SCHEMA, &JOURNAL, &OPERATED];
     for format in formats.into_iter().skip(stored as usize) {
         for statement in format {
             sqlx::query(*statement).execute(&mut *transaction).await?;

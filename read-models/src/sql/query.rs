@@ -21,9 +21,23 @@ pub(crate) struct Statement {
     pub(crate) fetched: Vec<Field>,
 }
 
-/// The statement for a page of the live table, with one row more than the page has. No row at all says that the table is not
-/// live any more; a row without a key says that nothing was found.
-pub(crate) fn page(dialect: Dialect, model: &ReadModel, table: &str, query: &Query) -> Statement {
+/// Why readers see a table; it is asked for again in every statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is the live one.
+    Live,
+    /// It serves readers of its definition.
+    Serves,
+}
+
+/// The statement for a page of the table that readers see, with one row more than the page has. No row at all says that
+/// they do not see it any more; a row without a key says that nothing was found.
+pub(crate) fn page(
+    dialect: Dialect,
+    model: &ReadModel,
+    (table, seen): (&str, Seen),
+    query: &Query,
+) -> Statement {
     let mut writer = Writer {
         dialect,
         values: vec![Value::Text(table.to_owned())],
@@ -39,7 +53,11 @@ pub(crate) fn page(dialect: Dialect, model: &ReadModel, table: &str, query: &Que
     }
     _ = write!(
         sql,
-        " FROM generations g LEFT JOIN ({rows}) r ON true WHERE g.table_name = $1 AND g.live ORDER BY {}",
+        " FROM generations g LEFT JOIN ({rows}) r ON true WHERE g.table_name = $1 AND g.{} ORDER BY {}",
+        match seen {
+            Seen::Live => "live",
+            Seen::Serves => "serves",
+        },
         order_by(dialect, query.order(), "r.", None)
     );
     Statement {
@@ -60,15 +78,16 @@ fn fetched(query: &Query) -> Vec<Field> {
     fetched
 }
 
-/// How far the table has come in each partition.
+/// How far the table has come in each partition, and how often it was amended: the first number.
 fn positions(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => {
-            "(SELECT string_agg(position::text, ',' ORDER BY partition) FROM checkpoints WHERE generation = $1) AS _positions"
+            "(SELECT sum(amended)::text || ',' || string_agg(position::text, ',' ORDER BY partition) FROM checkpoints \
+             WHERE generation = $1) AS _positions"
         }
         Dialect::Sqlite => {
-            "(SELECT group_concat(position, ',') FROM (SELECT position FROM checkpoints WHERE generation = $1 \
-             ORDER BY partition)) AS _positions"
+            "(SELECT sum(amended) || ',' || group_concat(position, ',') FROM (SELECT position, amended FROM checkpoints \
+             WHERE generation = $1 ORDER BY partition)) AS _positions"
         }
     }
 }

@@ -138,8 +138,8 @@ struct Place {
 
 impl Place {
     /// Parameters that every part has: position and digest to move to, table, partition, position and digest to move from,
-    /// number of rows to write.
-    const OWN: usize = 7;
+    /// number of rows to write, times amended to move to and from.
+    const OWN: usize = 9;
 
     /// The parameter after so many others of this part.
     fn at(self, index: usize) -> usize {
@@ -187,9 +187,9 @@ pub(crate) fn commit(parts: &[Part<'_>]) -> String {
 fn commit_part(part: &Part<'_>, place: Place, steps: &mut Vec<String>) {
     let (number, at) = (place.number, |index| place.at(index));
     steps.push(format!(
-        "moved{number} AS (UPDATE checkpoints SET position = ${}, digest = ${} WHERE generation = ${} AND partition = ${} \
-         AND position = ${} AND digest = ${} RETURNING 1)",
-        at(0), at(1), at(2), place.partition(), at(4), at(5)
+        "moved{number} AS (UPDATE checkpoints SET position = ${}, digest = ${}, amended = ${} WHERE generation = ${} \
+         AND partition = ${} AND position = ${} AND digest = ${} AND amended = ${} RETURNING 1)",
+        at(0), at(1), at(7), at(2), place.partition(), at(4), at(5), at(8)
     ));
     let mut next = at(Place::OWN) + usize::from(part.journal);
     if part.upserts {

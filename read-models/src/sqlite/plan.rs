@@ -21,7 +21,7 @@ async fn pages_read_ranges_of_the_indexes_there_are() {
     };
     let table = store.prepare(&model, log).await.unwrap().table;
     let plan = async |query: &Query| {
-        let statement = sql::page(Dialect::Sqlite, &model, &table, query);
+        let statement = sql::page(Dialect::Sqlite, &model, (&table, sql::Seen::Live), query);
         let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
         let bound = statement
             .values

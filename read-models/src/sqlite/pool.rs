@@ -50,6 +50,36 @@ const JOURNAL: [&str; 1] = [
      PRIMARY KEY (generation, partition, position))",
 ];
 
+/// What format 3 adds: several generations of a definition, what operators asked for, and the history of parked streams.
+const OPERATED: [&str; 17] = [
+    "ALTER TABLE generations ADD COLUMN serves INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE generations ADD COLUMN served INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE generations ADD COLUMN defined INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE generations ADD COLUMN asked INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE generations ADD COLUMN compared INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE generations ADD COLUMN refused INTEGER NOT NULL DEFAULT 0",
+    "UPDATE generations SET serves = live, served = live, defined = number",
+    "CREATE UNIQUE INDEX one_generation_serves ON generations (model, definition_hash, log, epoch) WHERE serves",
+    "ALTER TABLE checkpoints ADD COLUMN amended INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE parked RENAME TO parked_before",
+    "CREATE TABLE parked (generation TEXT NOT NULL REFERENCES generations (table_name) ON DELETE CASCADE, \
+     stream TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, error TEXT NOT NULL, \
+     events INTEGER NOT NULL DEFAULT 0, parked_at INTEGER NOT NULL DEFAULT (unixepoch()), retries INTEGER NOT NULL DEFAULT 0, \
+     retried_at INTEGER, retried_by TEXT, retry INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (generation, stream))",
+    "INSERT INTO parked (generation, stream, partition, position, error) \
+     SELECT generation, stream, partition, position, error FROM parked_before",
+    "DROP TABLE parked_before",
+    "CREATE TABLE discarded (generation TEXT NOT NULL REFERENCES generations (table_name) ON DELETE CASCADE, \
+     stream TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (generation, position))",
+    "CREATE TABLE operated (model TEXT NOT NULL, log TEXT NOT NULL, epoch TEXT NOT NULL, version INTEGER NOT NULL, \
+     PRIMARY KEY (model, log, epoch))",
+    "INSERT INTO operated (model, log, epoch, version) SELECT DISTINCT model, log, epoch, 0 FROM generations",
+    // No foreign key: what was built is remembered when it is gone.
+    "CREATE TABLE rebuilds (generation TEXT PRIMARY KEY, model TEXT NOT NULL, number INTEGER NOT NULL, asked INTEGER NOT NULL, \
+     compared INTEGER NOT NULL, phase TEXT NOT NULL, events INTEGER NOT NULL, position INTEGER NOT NULL, \
+     head INTEGER NOT NULL, rate INTEGER NOT NULL, left_s INTEGER, detail TEXT, began_at INTEGER NOT NULL, \
+     updated_at INTEGER NOT NULL)",
+];
 /// What the stores of one file in this process share, so that a reader hears of a writer's commit at once.
 static COMMITS: LazyLock<Mutex<HashMap<PathBuf, Weak<watch::Sender<u64>>>>> =
     LazyLock::new(Mutex::default);
@@ -148,7 +178,7 @@ async fn migrate(writer: &SqlitePool) -> Result<(), Error> {
         }
     }
     // What each format adds to the one before.
-    let formats: [&[&'static str]; 2] = [&SCHEMA, &JOURNAL];
+    let formats: [&[&'static str]; 3] = [&SCHEMA, &JOURNAL, &OPERATED];
     for format in formats.into_iter().skip(stored as usize) {
         for statement in format {
             sqlx::query(*statement).execute(&mut *transaction).await?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::{Digest, LogIdentity, Partition, Position};
 use read_models::{
-    Access, Checkpoint, ColumnType, Commit, CommitError, Generation, Options, ProjectionStore,
-    ReadModel, ReadStore, Row, RowKey, RowWrites, Value,
+    Access, Checkpoint, ColumnType, Commit, CommitError, Generation, OperatedStore, Options,
+    ProjectionStore, ReadModel, Row, RowKey, RowWrites, Value,
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use test_support::{MariaDb, MongoDb, Postgres, TempDir, temp_dir};
@@ -119,13 +119,13 @@ impl Database {
     }
 
     /// To write to and to read from.
-    pub async fn open_to_read(&self) -> Arc<dyn ReadStore> {
+    pub async fn open_to_read(&self) -> Arc<dyn OperatedStore> {
         read_models::open(&self.url, Options::default())
             .await
             .unwrap()
     }
 
-    pub async fn open_read_only(&self) -> Arc<dyn ReadStore> {
+    pub async fn open_read_only(&self) -> Arc<dyn OperatedStore> {
         read_models::open(&self.url, Options::read_only())
             .await
             .unwrap()
@@ -240,6 +240,7 @@ pub fn at(position: u64) -> Checkpoint {
     Checkpoint {
         position: Position::new(position),
         digest,
+        amended: 0,
     }
 }
 
@@ -276,7 +277,7 @@ pub async fn prepared(database: Database, model: ReadModel) -> Prepared {
     }
 }
 
-pub async fn prepared_to_read(database: Database, model: ReadModel) -> Prepared<dyn ReadStore> {
+pub async fn prepared_to_read(database: Database, model: ReadModel) -> Prepared<dyn OperatedStore> {
     let store = database.open_to_read().await;
     let generation = store.prepare(&model, log(1)).await.unwrap();
     Prepared {
@@ -287,7 +288,7 @@ pub async fn prepared_to_read(database: Database, model: ReadModel) -> Prepared<
     }
 }
 
-impl Prepared<dyn ReadStore> {
+impl Prepared<dyn OperatedStore> {
     pub async fn get(&self, key: &RowKey) -> Option<Vec<Value>> {
         self.store.get(&self.model, key).await.unwrap()
     }

@@ -20,7 +20,7 @@ on_both!(
 async fn a_reader_may_start_before_anything_is_built(database: Database) {
     let reader = database.open_read_only().await;
     assert!(reader.live("accounts").await.unwrap().is_none());
-    assert!(reader.status("accounts").await.unwrap().is_none());
+    assert!(reader.status(&accounts()).await.unwrap().is_none());
     let not_built = |answer| matches!(answer, Err(Error::Unavailable(reason)) if reason == "the read model accounts is not built yet");
     assert!(not_built(reader.get(&accounts(), &id(1)).await.map(drop)));
     assert!(not_built(
@@ -82,7 +82,7 @@ async fn a_reader_notices_that_everything_was_dropped(database: Database) {
         reader.get(&p.model, &id(1)).await,
         Err(Error::Unavailable(_))
     ));
-    assert!(reader.status("accounts").await.unwrap().is_none());
+    assert!(reader.status(&accounts()).await.unwrap().is_none());
 }
 
 async fn a_newer_format_is_refused_by_writers_and_readers(database: Database) {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use events::{Position, StreamId};
 use read_models::{
-    Access, Changed, ColumnType, Commit, Filter, Parked, Place, Query, ReadModel, ReadStore, Row,
-    RowKey, RowWrites, Value,
+    Access, Changed, Checkpoint, ColumnType, Commit, CommitError, Filter, OperatedStore, Parked,
+    Place, Query, ReadModel, Row, RowKey, RowWrites, Value,
 };
 use uuid::Uuid;
 
@@ -27,9 +27,10 @@ on_both!(
     a_commit_of_an_older_version_breaks_the_journal,
     old_entries_are_let_go,
     a_database_of_the_first_format_is_migrated,
+    rows_amended_behind_a_checkpoint_fence_workers_and_begin_readers_anew,
 );
 
-type P = Prepared<dyn ReadStore>;
+type P = Prepared<dyn OperatedStore>;
 
 impl P {
     async fn place(&self) -> Place {
@@ -302,9 +303,35 @@ async fn a_database_of_the_first_format_is_migrated(database: Database) {
         .await
         .unwrap();
     let start = p.place().await;
-    p.database
-        .run("DROP TABLE changes; UPDATE format SET version = 1")
-        .await;
+    let mut older = String::from(
+        "DROP TABLE changes; DROP TABLE discarded; DROP TABLE operated; DROP TABLE rebuilds; \
+         DROP INDEX one_generation_serves; UPDATE format SET version = 1",
+    );
+    for (table, columns) in [
+        (
+            "generations",
+            &[
+                "serves", "served", "defined", "asked", "compared", "refused",
+            ][..],
+        ),
+        ("checkpoints", &["amended"]),
+        (
+            "parked",
+            &[
+                "events",
+                "parked_at",
+                "retries",
+                "retried_at",
+                "retried_by",
+                "retry",
+            ],
+        ),
+    ] {
+        for column in columns {
+            older.push_str(&format!("; ALTER TABLE {table} DROP COLUMN {column}"));
+        }
+    }
+    p.database.run(&older).await;
     let early = p.database.open_read_only().await;
     assert!(
         early
@@ -315,9 +342,72 @@ async fn a_database_of_the_first_format_is_migrated(database: Database) {
     );
     let opened = p.database.open_to_read().await;
     let p = Prepared { store: opened, ..p };
-    assert_eq!(p.database.number("SELECT version FROM format").await, 2);
+    assert_eq!(p.database.number("SELECT version FROM format").await, 3);
     p.commit(1, 2, &upserts([account(2, 2, "a")]))
         .await
         .unwrap();
     assert_eq!(p.keys_since(&start).await, [id(2)]);
+}
+
+async fn rows_amended_behind_a_checkpoint_fence_workers_and_begin_readers_anew(database: Database) {
+    let p = prepared_to_read(database, accounts()).await;
+    let stream = StreamId::parse("account-1").unwrap();
+    let parked = |position| Parked {
+        stream: stream.clone(),
+        partition: events::Partition(0),
+        position: Position::new(position),
+        error: "no".into(),
+    };
+    let park = RowWrites {
+        park: vec![parked(2)],
+        wait: vec![(stream.clone(), 3)],
+        ..RowWrites::default()
+    };
+    p.commit(0, 5, &park).await.unwrap();
+    let waiting = async || p.store.waiting(9).await.unwrap();
+    let found = waiting().await;
+    assert_eq!((found[0].events, found[0].retries), (3, 0), "{found:?}");
+    // Tried again: its first event goes in, and the second fails; then that is left out, and the third goes in.
+    let start = p.place().await;
+    let amended = |times| Checkpoint {
+        amended: times,
+        ..at(5)
+    };
+    let commit = async |from, to, writes: &RowWrites| {
+        let commit = Commit {
+            model: &p.model,
+            generation: &p.generation,
+            partition: events::Partition(0),
+            from,
+            to,
+            writes,
+        };
+        p.store.commit(commit).await
+    };
+    let mut again = upserts([account(1, 2, "a")]);
+    again.retried = vec![(stream.clone(), Some(parked(3)))];
+    again.wait = vec![(stream.clone(), 2)];
+    commit(amended(0), amended(1), &again).await.unwrap();
+    let found = waiting().await;
+    assert_eq!(
+        (found[0].parked.position, found[0].events, found[0].retries),
+        (Position::new(3), 2, 1)
+    );
+    let mut done = upserts([account(1, 4, "b")]);
+    done.retried = vec![(stream.clone(), None)];
+    done.discarded = vec![(stream.clone(), Position::new(3))];
+    let fenced = commit(amended(0), amended(1), &done).await;
+    assert!(matches!(fenced, Err(CommitError::Fenced)), "{fenced:?}");
+    commit(amended(1), amended(2), &done).await.unwrap();
+    assert_eq!(waiting().await, []);
+    let left_out = p.store.discarded(&p.generation).await.unwrap();
+    assert_eq!(left_out, [(stream, Position::new(3))]);
+    assert_eq!(p.checkpoint(0).await, amended(2));
+    // Whoever believes in the checkpoint as it was before writes nothing, and whoever read before reads anew.
+    let late = p.commit(5, 6, &upserts([account(2, 6, "c")])).await;
+    assert!(matches!(late, Err(CommitError::Fenced)), "{late:?}");
+    assert!(p.since(&start).await.is_none());
+    let now = p.place().await;
+    assert!(!now.covers(&start) && !start.covers(&now));
+    assert_eq!(p.get(&id(1)).await.unwrap()[1], "b".into());
 }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use events::{LogIdentity, Partition, Position, StreamId};
+use events::{LogIdentity, Partition, Position, StreamId, Version};
 use read_models::{
-    ColumnType, Commit, CommitError, Error, Filter, Parked, Query, ReadModel, RowWrites,
+    Acted, ColumnType, Commit, CommitError, Error, Filter, OperatedStore, Parked, Query, ReadModel,
+    RowWrites, Wish,
 };
 use test_support::eventually;
 use uuid::Uuid;
 
 use crate::database::{
-    Database, account, accounts, at, id, log, on_both, prepared_to_read, row, upserts,
+    Database, Prepared, account, accounts, at, id, log, on_both, prepared_to_read, row, upserts,
 };
 
 on_both!(
@@ -57,30 +58,55 @@ async fn rows_of_another_log_are_not_shown(database: Database) {
 async fn a_switch_is_seen_by_readers_at_once_and_can_be_taken_back(database: Database) {
     let old = prepared_to_read(database, accounts()).await;
     let reader = old.database.open_read_only().await;
-    let new = prepared_to_read(old.database.share(), accounts().revision(2)).await;
+    assert!(old.store.swap(&old.generation).await.unwrap());
+    let new = another(&old, 1).await;
     old.commit(0, 1, &upserts([account(1, 1, "old")]))
         .await
         .unwrap();
     new.commit(0, 1, &upserts([account(1, 1, "new")]))
         .await
         .unwrap();
-    for (generation, shown) in [
-        (&old.generation, "old"),
-        (&new.generation, "new"),
-        (&old.generation, "old"),
+    let back = async |version| {
+        let version = Version::new(version);
+        let acted = old.store.act(&old.model, log(1), version, &Wish::RollBack);
+        acted.await.unwrap() == Acted::Done
+    };
+    for (step, generation, shown) in [
+        (1, &old.generation, "old"),
+        (2, &new.generation, "new"),
+        (3, &old.generation, "old"),
+        (4, &new.generation, "new"),
     ] {
-        assert!(old.store.swap(generation).await.unwrap());
+        assert!(match step {
+            1 => true,
+            2 => old.store.swap(generation).await.unwrap(),
+            version => back(version).await,
+        });
         assert_eq!(
             reader.get(&accounts(), &id(1)).await.unwrap().unwrap()[1],
             shown.into()
         );
-        let status = reader.status("accounts").await.unwrap().unwrap();
+        let status = reader.status(&accounts()).await.unwrap().unwrap();
         assert_eq!(status.generation, *generation);
         let query = Query::new(&accounts(), Filter::ALL, 9);
         let list = reader.list(&accounts(), &query).await.unwrap().rows;
         assert_eq!(list[0][1], shown.into());
     }
     assert_eq!(reader.get(&accounts(), &id(2)).await.unwrap(), None);
+}
+
+/// Another build of the same definition, asked for by the event at this version.
+async fn another(old: &Prepared<dyn OperatedStore>, version: u64) -> Prepared<dyn OperatedStore> {
+    let (version, wish) = (Version::new(version), Wish::Build { compare: false });
+    let acted = old.store.act(&old.model, log(1), version, &wish).await;
+    assert_eq!(acted.unwrap(), Acted::Done);
+    let builds = old.store.builds(&old.model.name, log(1)).await.unwrap();
+    Prepared {
+        database: old.database.share(),
+        store: old.store.clone(),
+        model: old.model.clone(),
+        generation: builds.last().unwrap().generation.clone(),
+    }
 }
 
 async fn a_view_follows_the_live_table_whatever_its_columns(database: Database) {
@@ -97,6 +123,7 @@ async fn a_view_follows_the_live_table_whatever_its_columns(database: Database) 
     let changed = ReadModel::new("accounts")
         .key("account_id", ColumnType::Uuid)
         .column("visits", ColumnType::Integer);
+    assert!(p.store.swap(&p.generation).await.unwrap());
     let generation = p.store.prepare(&changed, log(1)).await.unwrap();
     p.store
         .commit(Commit {
@@ -116,7 +143,10 @@ async fn a_view_follows_the_live_table_whatever_its_columns(database: Database) 
             .await,
         42
     );
-    assert!(p.store.swap(&p.generation).await.unwrap());
+    let back = p
+        .store
+        .act(&p.model, log(1), Version::new(1), &Wish::RollBack);
+    assert_eq!(back.await.unwrap(), Acted::Done);
     assert_eq!(
         p.database.number("SELECT logins FROM {view}accounts").await,
         1
@@ -136,7 +166,7 @@ async fn status_tells_everything_of_the_live_generation(database: Database) {
         ..RowWrites::default()
     };
     p.commit_to(2, 0, 5, &park).await.unwrap();
-    let status = p.store.status("accounts").await.unwrap().unwrap();
+    let status = p.store.status(&accounts()).await.unwrap().unwrap();
     assert_eq!(
         (status.generation, status.log),
         (p.generation.clone(), log(1))
@@ -145,7 +175,13 @@ async fn status_tells_everything_of_the_live_generation(database: Database) {
         (status.checkpoints, status.parked),
         (vec![at(0), at(0), at(5), at(0)], vec![parked])
     );
-    assert!(p.store.status("nothing").await.unwrap().is_none());
+    assert!(
+        p.store
+            .status(&ReadModel::new("nothing"))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 async fn an_index_is_made_when_it_is_declared_and_no_row_is_built_anew(database: Database) {
@@ -195,7 +231,7 @@ async fn waiters_hear_of_a_commit(database: Database) {
             .await
             .unwrap();
         let position = || async {
-            let status = reader.status("accounts").await.unwrap().unwrap();
+            let status = reader.status(&accounts()).await.unwrap().unwrap();
             status.checkpoints[0].position.get()
         };
         while position().await <= seen {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use events::{Partition, Position};
 use read_models::{
-    Comparison, Direction, Error, Filter, Is, Nulls, Options, Order, Page, Pattern, Query,
-    ReadModel, ReadStore, Row, RowKey, Value, open,
+    Comparison, Direction, Error, Filter, Is, Nulls, OperatedStore, Options, Order, Page, Pattern,
+    Query, ReadModel, Row, RowKey, Value, open,
 };
 
 use crate::database::{
@@ -49,18 +49,18 @@ fn meaning(query: &Query, rows: &[Vec<Value>]) -> (Vec<Vec<Value>>, u64) {
     (page.collect(), total)
 }
 
-async fn asked(p: &Prepared<dyn ReadStore>, query: &Query) -> Page {
+async fn asked(p: &Prepared<dyn OperatedStore>, query: &Query) -> Page {
     let answer = p.store.list(&p.model, query).await;
     answer.unwrap_or_else(|error| panic!("{error}\n{query:?}"))
 }
 
-async fn whole(p: &Prepared<dyn ReadStore>) -> Vec<Vec<Value>> {
+async fn whole(p: &Prepared<dyn OperatedStore>) -> Vec<Vec<Value>> {
     asked(p, &Query::new(&p.model, Filter::ALL, 100_000))
         .await
         .rows
 }
 
-async fn hold_to_meaning(p: &Prepared<dyn ReadStore>, seed: u64) {
+async fn hold_to_meaning(p: &Prepared<dyn OperatedStore>, seed: u64) {
     let rows = whole(p).await;
     assert!(rows.len() > 50, "{}", rows.len());
     let mut questions = Questions::new(&p.model, seed);

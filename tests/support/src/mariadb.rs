@@ -4,6 +4,7 @@
 //! Refuses: to run without the real server, to listen beyond loopback, and to share a database between tests.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +20,8 @@ const USER: &str = "showcaller";
 /// Also what tests look for where no password may be.
 const PASSWORD: &str = "mariadb-secret";
 const INSTALL: &str = "MariaDB is not installed, and the tests need it: apt-get install -y --no-install-recommends mariadb-server";
+/// Small, so that a data directory is quickly copied.
+const REDO_LOG: &str = "--innodb-log-file-size=32M";
 const START_WITHIN: Duration = Duration::from_mins(2);
 const STOP_WITHIN: Duration = Duration::from_mins(1);
 
@@ -149,6 +152,7 @@ impl Server {
             command.args([
                 &format!("--port={port}"),
                 "--bind-address=127.0.0.1",
+                REDO_LOG,
                 "--skip-name-resolve",
                 "--max-connections=400",
                 "--innodb-buffer-pool-size=64M",
@@ -165,13 +169,7 @@ impl Server {
         );
         fs::write(guard.folder().join("init.sql"), init).expect("the folder is ours");
         owner.take(guard.folder());
-        let mut install = owner.command(&program("mariadb-install-db"), guard.folder());
-        install.args(["--no-defaults", "--skip-test-db", "--skip-name-resolve"]);
-        install.arg(format!(
-            "--datadir={}",
-            guard.folder().join("data").display()
-        ));
-        succeeds(install);
+        make_data(&owner, guard.folder());
         let server = Self {
             guard,
             port,
@@ -202,6 +200,41 @@ impl Server {
             .output()
             .is_ok_and(|answer| answer.status.success())
     }
+}
+
+/// Fills the data directory of a new server. Making one takes seconds, and copying one does not: the first test process that
+/// needs one leaves a copy to all others, also to those of the next run.
+fn make_data(owner: &Owner, folder: &Path) {
+    let (data, prepared) = (folder.join("data"), prepared());
+    if prepared.exists() {
+        copy(&prepared, &data);
+        owner.take_all(&data);
+        return;
+    }
+    let mut install = owner.command(&program("mariadb-install-db"), folder);
+    install.args(["--no-defaults", "--skip-test-db", "--skip-name-resolve"]);
+    install.args([REDO_LOG, &format!("--datadir={}", data.display())]);
+    succeeds(install);
+    // Whoever comes second keeps what is there.
+    let ours = prepared.with_extension(std::process::id().to_string());
+    copy(&data, &ours);
+    if fs::rename(&ours, &prepared).is_err() {
+        fs::remove_dir_all(&ours).expect("the copy is ours");
+    }
+}
+
+/// Where the copy of a new data directory is, made by the very program that is installed.
+fn prepared() -> PathBuf {
+    let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers");
+    fs::create_dir_all(&servers).expect("target can be written");
+    let built = fs::metadata(program("mariadbd")).map_or(0, |found| found.mtime());
+    servers.join(format!("mariadb-{built}"))
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.arg("-r").arg(from).arg(to);
+    succeeds(command);
 }
 
 fn program(name: &str) -> PathBuf {

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
+use crate::wait::succeeds;
+
 /// An account for a server: `None` is whoever runs the tests.
 pub(crate) struct Owner(Option<(u32, u32)>);
 
@@ -36,6 +38,15 @@ impl Owner {
             chown(folder, Some(user), Some(group)).expect("root may hand a folder over");
         }
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+    }
+
+    /// Hands the folder with everything in it to the account.
+    pub(crate) fn take_all(&self, folder: &Path) {
+        if let Some((user, group)) = self.0 {
+            let mut command = Command::new("chown");
+            command.args(["-R", &format!("{user}:{group}")]).arg(folder);
+            succeeds(command);
+        }
     }
 
     /// The program, run by the account in the folder.

@@ -1,0 +1,119 @@
+//! Opening personal data at a terminal. It goes on the record first: `PersonalDataRevealed`, in the stream
+//! `operator-{user}`. Not in the account's own stream: one look may concern many people, and only that stream's decider
+//! appends to it. It refuses to open anything that it could not write down.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use command_api::{Clock, SystemClock};
+use event_store::{Append, Expected};
+use events::operator::{CATEGORY, Event};
+use events::{Actor, CommandId, DomainEvent, Metadata, NewEvent, StreamId};
+use vault::{Keys, Vault, VaultOptions};
+
+use super::exit::refused;
+use super::shown::Eyes;
+use crate::config::Settings;
+use crate::open;
+
+/// What the kernel writes where nobody logged in.
+const NO_LOGIN: u32 = u32::MAX;
+
+/// Personal data stays masked, or is opened on the record.
+pub async fn eyes(settings: &Settings, reveal: bool, verb: &str, subject: &str) -> Result<Eyes> {
+    if !reveal {
+        return Ok(Eyes::Masked);
+    }
+    if !settings.keys.exists() {
+        return Err(refused(format!(
+            "there is no keys file {}: name it with --keys, on a machine that may open personal data",
+            settings.keys.display()
+        )));
+    }
+    if let Some(path) = settings.vault.sqlite_path().filter(|path| !path.exists()) {
+        return Err(refused(format!("there is no vault {}", path.display())));
+    }
+    let keys = Arc::new(Keys::load(&settings.keys)?);
+    let vault = Vault::open(settings.vault.as_str(), keys, VaultOptions::default()).await?;
+    record(settings, verb, subject)
+        .await
+        .context("nothing was opened, since it could not be written down")?;
+    Ok(Eyes::Open(Box::new(vault)))
+}
+
+async fn record(settings: &Settings, verb: &str, subject: &str) -> Result<()> {
+    let user = User::current()?;
+    let event = Event::PersonalDataRevealed {
+        os_user: user.name.clone(),
+        uid: user.uid,
+        login_uid: user.login_uid,
+        verb: verb.to_owned(),
+        subject: subject.to_owned(),
+    };
+    let (type_name, data) = event.encode()?;
+    let command_id = CommandId(vault::random_uuid());
+    let metadata = Metadata {
+        command_id,
+        correlation_id: command_id.0,
+        causation_id: command_id.0,
+        actor: Actor::System(format!("operator {}", user.name)),
+        session: None,
+        address: None,
+        recorded_at: SystemClock.now(),
+        fingerprint: None,
+        traceparent: None,
+    };
+    let log = open::events(settings).await?;
+    let appended = log
+        .append(Append {
+            stream: StreamId::new(CATEGORY, &user.name)?,
+            expected: Expected::Any,
+            command_id,
+            events: vec![NewEvent {
+                id: command_id.event_id(0),
+                type_name,
+                schema_version: 1,
+                data: data.to_string(),
+                metadata: serde_json::to_string(&metadata)?,
+            }],
+        })
+        .await;
+    log.close().await;
+    let position = appended?.position;
+    eprintln!(
+        "personal data is opened for {}; this is on record at position {position}",
+        user.name
+    );
+    Ok(())
+}
+
+/// Who runs this process, by what the system says, not the environment.
+struct User {
+    name: String,
+    uid: u32,
+    login_uid: Option<u32>,
+}
+
+impl User {
+    fn current() -> Result<Self> {
+        let uid = std::fs::metadata("/proc/self")
+            .context("the system does not say who runs this (/proc is missing)")?
+            .uid();
+        let login_uid = std::fs::read_to_string("/proc/self/loginuid")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .filter(|login| *login != NO_LOGIN && *login != uid);
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = passwd
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.get(2).is_some_and(|id| id.parse() == Ok(uid)))
+            .and_then(|fields| fields.first().map(|&name| name.to_owned()));
+        Ok(Self {
+            name: name.unwrap_or_else(|| format!("uid {uid}")),
+            uid,
+            login_uid,
+        })
+    }
+}

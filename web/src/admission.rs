@@ -1,0 +1,279 @@
+//! How many requests may be under way at once: as many as can be answered about as quickly as when there is little to do.
+//! Those beyond are refused at once, so that under more load than the process can carry the others do not get slow too.
+//!
+//! For each route it is remembered how long its requests take while hardly any other is under way; twice that, for the
+//! slowest of a hundred, is the route's budget. By Little's law as many requests may then be under way as leave in a
+//! second, times their budget. The limit follows that while requests take longer than their budget, and grows while they
+//! do not.
+//!
+//! Refuses: to judge a request by the time that it was set aside (waiting for a projection, or for a core to hash a
+//! password on): that has bounds of its own.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use instruments::metrics::Gauge;
+use tokio::time::Instant;
+
+/// The least number of requests that may be under way.
+const LEAST: usize = 16;
+/// How many may be under way before anything is known.
+const FIRST: usize = 256;
+/// How often the limit is set, and how many answers that takes, unless they do not come for so long.
+const WINDOW: Duration = Duration::from_millis(50);
+const ANSWERS: u32 = 10;
+const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// A request that finds no more than this many others under way shows how long its route takes.
+const CALM: usize = 2;
+/// How many of these must have been seen, and how many are remembered about.
+const KNOWN: u32 = 200;
+const REMEMBERED: u32 = 4_096;
+/// Up to 2^24 microseconds.
+const PLACES: usize = 48;
+/// The bounds of a budget; before a route is known, it has the longest.
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Lets in requests of one kind.
+pub(crate) struct Admission {
+    most: usize,
+    shown: &'static Gauge,
+    state: Mutex<State>,
+}
+
+struct State {
+    active: usize,
+    limit: usize,
+    began: Instant,
+    peak: usize,
+    answers: u32,
+    took: Duration,
+    budgets: Duration,
+    routes: HashMap<String, Route>,
+}
+
+/// How long requests of a route take while there is little to do, by powers of the square root of two.
+struct Route {
+    seen: u32,
+    counts: [u32; PLACES],
+}
+
+/// A request that was let in; it leaves when it is dropped.
+pub(crate) struct Admitted {
+    admission: Arc<Admission>,
+    route: String,
+    entered: Instant,
+    calm: bool,
+    /// How long it was set aside; since when it is.
+    aside: Mutex<(Duration, Option<Instant>)>,
+}
+
+tokio::task_local! {
+    static ADMITTED: Arc<Admitted>;
+}
+
+/// Awaits what has a bound of its own: meanwhile the request does not count as one that is under way, and this time is not
+/// held against it.
+pub async fn set_aside<F: Future>(waiting: F) -> F::Output {
+    let _back = ADMITTED
+        .try_with(|admitted| Aside::begin(Arc::clone(admitted)))
+        .ok();
+    waiting.await
+}
+
+struct Aside(Arc<Admitted>);
+
+impl Aside {
+    fn begin(admitted: Arc<Admitted>) -> Self {
+        admitted.admission.lock().active -= 1;
+        lock(&admitted.aside).1 = Some(Instant::now());
+        Self(admitted)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let mut aside = lock(&self.0.aside);
+        if let Some(since) = aside.1.take() {
+            aside.0 += since.elapsed();
+        }
+        drop(aside);
+        self.0.admission.lock().active += 1;
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(most: usize, shown: &'static Gauge) -> Arc<Self> {
+        let limit = FIRST.min(most);
+        shown.set(limit as i64);
+        Arc::new(Self {
+            most,
+            shown,
+            state: Mutex::new(State::new(limit, Instant::now())),
+        })
+    }
+
+    /// Lets a request in, if there is room.
+    pub(crate) fn enter(self: &Arc<Self>, route: &str) -> Option<Arc<Admitted>> {
+        let calm = self.lock().enter()?;
+        Some(Arc::new(Admitted {
+            admission: Arc::clone(self),
+            route: route.to_owned(),
+            entered: Instant::now(),
+            calm,
+            aside: Mutex::default(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Admitted {
+    /// Runs what the request asks for.
+    pub(crate) async fn run<F: Future>(self: Arc<Self>, request: F) -> F::Output {
+        ADMITTED.scope(self, request).await
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let took = self.entered.elapsed().saturating_sub(lock(&self.aside).0);
+        let admission = &self.admission;
+        let mut state = admission.lock();
+        if state.leave(&self.route, took, self.calm, Instant::now(), admission.most) {
+            admission.shown.set(state.limit as i64);
+        }
+    }
+}
+
+impl State {
+    fn new(limit: usize, now: Instant) -> Self {
+        Self {
+            active: 0,
+            limit,
+            began: now,
+            peak: 0,
+            answers: 0,
+            took: Duration::ZERO,
+            budgets: Duration::ZERO,
+            routes: HashMap::new(),
+        }
+    }
+
+    /// Lets a request in if there is room, and tells whether hardly any other is under way.
+    fn enter(&mut self) -> Option<bool> {
+        if self.active >= self.limit {
+            return None;
+        }
+        let calm = self.active <= CALM;
+        self.active += 1;
+        self.peak = self.peak.max(self.active);
+        Some(calm)
+    }
+
+    /// A request that took so long is answered. True if the limit was looked at.
+    fn leave(
+        &mut self,
+        route: &str,
+        took: Duration,
+        calm: bool,
+        now: Instant,
+        most: usize,
+    ) -> bool {
+        self.active -= 1;
+        self.note(route, took, calm);
+        let window = now.saturating_duration_since(self.began);
+        let due = (window >= WINDOW && self.answers >= ANSWERS) || window >= LONGEST_WINDOW;
+        if due {
+            self.judge(window, most);
+            self.began = now;
+        }
+        due
+    }
+
+    fn note(&mut self, route: &str, took: Duration, calm: bool) {
+        if !self.routes.contains_key(route) {
+            self.routes.insert(route.to_owned(), Route::new());
+        }
+        let Some(route) = self.routes.get_mut(route) else {
+            return;
+        };
+        if calm {
+            route.note(took);
+        }
+        self.answers += 1;
+        self.took += took;
+        self.budgets += route.budget();
+    }
+
+    fn judge(&mut self, window: Duration, most: usize) {
+        if self.took > self.budgets {
+            // Little's law: what may be under way is what leaves in a second, times how long it may take.
+            let fitting = (self.budgets.as_secs_f64() / window.as_secs_f64()) as usize;
+            self.limit = fitting.clamp(LEAST.min(most), self.limit.max(LEAST).min(most));
+        } else if self.peak * 10 >= self.limit * 9 || self.limit < FIRST {
+            // Room is made where it is asked for, or was taken away in a time that is over.
+            self.limit = (self.limit + self.limit / 4 + 1).min(most);
+        }
+        self.peak = self.active;
+        self.answers = 0;
+        self.took = Duration::ZERO;
+        self.budgets = Duration::ZERO;
+    }
+}
+
+impl Route {
+    fn new() -> Self {
+        Self {
+            seen: 0,
+            counts: [0; PLACES],
+        }
+    }
+
+    fn note(&mut self, took: Duration) {
+        let place = (took.as_micros().max(1) as f64).log2() * 2.0;
+        let place = (place as usize).min(self.counts.len() - 1);
+        self.counts[place] += 1;
+        self.seen += 1;
+        if self.seen >= REMEMBERED {
+            // What was seen long ago counts for less.
+            self.seen = 0;
+            for count in &mut self.counts {
+                *count /= 2;
+                self.seen += *count;
+            }
+        }
+    }
+
+    /// Twice as long as the slowest of a hundred takes while there is little to do.
+    fn budget(&self) -> Duration {
+        if self.seen < KNOWN {
+            return LONGEST;
+        }
+        let (mut beyond, allowed) = (0, self.seen / 100);
+        let slow = self
+            .counts
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(place, count)| {
+                beyond += count;
+                (beyond > allowed).then_some(place)
+            });
+        let upper = 2_f64.powf((slow.unwrap_or_default() + 1) as f64 / 2.0);
+        Duration::from_micros(2 * upper as u64).clamp(SHORTEST, LONGEST)
+    }
+}
+
+// What is guarded is whole after every statement, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;
