@@ -8,15 +8,16 @@ use std::time::Duration;
 use events::Position;
 use tokio::time::Instant;
 
-/// What is heard within this time counts as heard at once.
+/// What is heard within this time counts as heard at once, at first.
 const GRAIN: Duration = Duration::from_millis(100);
-/// Most marks kept; beyond that, two become one.
+/// Most marks kept; beyond that, two become one, and the time doubles.
 const MARKS: usize = 64;
 
 /// What is known of and not taken in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Heads {
     reached: Position,
+    grain: Duration,
     marks: VecDeque<Mark>,
 }
 
@@ -27,6 +28,16 @@ struct Mark {
     since: Instant,
 }
 
+impl Default for Heads {
+    fn default() -> Self {
+        Self {
+            reached: Position::ZERO,
+            grain: GRAIN,
+            marks: VecDeque::new(),
+        }
+    }
+}
+
 impl Heads {
     /// There is an event at this position.
     pub(crate) fn hear(&mut self, position: Position, now: Instant) {
@@ -34,7 +45,7 @@ impl Heads {
             return;
         }
         match self.marks.back_mut() {
-            Some(last) if now.duration_since(last.since) < GRAIN => last.up_to = position,
+            Some(last) if now.duration_since(last.since) < self.grain => last.up_to = position,
             _ => self.marks.push_back(Mark {
                 up_to: position,
                 since: now,
@@ -54,6 +65,9 @@ impl Heads {
             .is_some_and(|mark| mark.up_to <= position)
         {
             self.marks.pop_front();
+        }
+        if self.marks.is_empty() {
+            self.grain = GRAIN;
         }
     }
 
@@ -78,6 +92,7 @@ impl Heads {
             })
         });
         self.marks = pairs.collect();
+        self.grain *= 2;
     }
 }
 

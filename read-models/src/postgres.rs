@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{LogIdentity, Partition, Position, StreamId, Version};
+use events::{LogIdentity, Partition, Position, StreamId};
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::watch;
@@ -17,15 +17,16 @@ use crate::operations::operations;
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    Acted, Build, ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation,
-    OperatedStore, Options, Page, Pair, Parked, Place, Progress, ProjectionStore, Query, ReadModel,
-    ReadStore, Rebuild, Row, RowKey, Search, Status, Waiting, Wish, checks,
+    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
+    Place, ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search, Status,
+    Waiting, checks,
 };
 
 mod codec;
 mod commit;
 mod listen;
 mod numeric;
+mod operated;
 #[cfg(test)]
 pub(crate) mod plan;
 mod pool;
@@ -168,25 +169,6 @@ impl Postgres {
             self.live.forget(&live::key(model));
         }
         Err(live::keeps_switching(&model.name))
-    }
-
-    async fn scan_both(
-        &self,
-        model: &ReadModel,
-        pair: [&Generation; 2],
-        partition: Partition,
-        after: Option<&RowKey>,
-        limit: u32,
-    ) -> Result<Pair, Error> {
-        let mut transaction = self
-            .pool
-            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .await?;
-        let [one, other] = pair;
-        Ok([
-            scan_in(&mut transaction, model, one, partition, after, limit).await?,
-            scan_in(&mut transaction, model, other, partition, after, limit).await?,
-        ])
     }
 }
 
@@ -444,63 +426,5 @@ impl ReadStore for Postgres {
             )
         });
         ChangeFeed::new(&self.commits, FALLBACK)
-    }
-}
-
-#[async_trait]
-impl OperatedStore for Postgres {
-    async fn builds(&self, model: &str, log: LogIdentity) -> Result<Vec<Build>, Error> {
-        within(async { ops::builds(&mut *self.pool.acquire().await?, model, log).await }).await
-    }
-
-    async fn acted(&self, model: &str, log: LogIdentity, first: Version) -> Result<Version, Error> {
-        within(async {
-            let mut transaction = schema::locked(&self.pool).await?;
-            let version = ops::acted(&mut transaction, model, log, first).await?;
-            transaction.commit().await?;
-            Ok(version)
-        })
-        .await
-    }
-
-    async fn act(
-        &self,
-        model: &ReadModel,
-        log: LogIdentity,
-        version: Version,
-        wish: &Wish,
-    ) -> Result<Acted, Error> {
-        checks::definition(model, log)?;
-        within(async {
-            let mut transaction = schema::locked(&self.pool).await?;
-            if *wish == Wish::RollBack {
-                hold(&mut transaction, &model.name).await?;
-            }
-            let acted = ops::act(&mut transaction, model, log, version, wish).await?;
-            transaction.commit().await?;
-            Ok(acted)
-        })
-        .await
-    }
-
-    async fn to_retry(&self, generation: &Generation) -> Result<Vec<Parked>, Error> {
-        within(async { ops::to_retry(&mut *self.pool.acquire().await?, &generation.table).await })
-            .await
-    }
-
-    async fn note(&self, generation: &Generation, progress: &Progress) -> Result<(), Error> {
-        within(async { ops::note(&mut *self.pool.acquire().await?, generation, progress).await })
-            .await
-    }
-
-    async fn scan_pair(
-        &self,
-        model: &ReadModel,
-        pair: [&Generation; 2],
-        partition: Partition,
-        after: Option<&RowKey>,
-        limit: u32,
-    ) -> Result<Pair, Error> {
-        within(self.scan_both(model, pair, partition, after, limit)).await
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn page(
     };
     let fetched = fetched(query);
     let columns: Vec<String> = fetched.iter().map(|field| quote(field.name())).collect();
-    let source = writer.source(model, table, &query.filter);
+    let source = writer.source(model, table, query);
     let rows = writer.rows(query, &columns.join(", "), &source);
     let shown: Vec<String> = columns.iter().map(|name| format!("r.{name}")).collect();
     let mut sql = format!("SELECT {}, {}", shown.join(", "), positions(dialect));
@@ -110,7 +110,8 @@ enum Lead {
 
 impl Writer {
     /// What is read from, with the filter: `… WHERE …`, to which more conditions can be appended.
-    fn source(&mut self, model: &ReadModel, table: &str, filter: &Filter) -> String {
+    fn source(&mut self, model: &ReadModel, table: &str, query: &Query) -> String {
+        let filter = &query.filter;
         let shape = Shape::from(model);
         if !model.shared {
             return format!("{} v WHERE {}", quote(table), self.filter(filter));
@@ -127,7 +128,12 @@ impl Writer {
         let before = self.joined(&before, " AND ", "TRUE");
         let after = self.joined(&after, " AND ", "TRUE");
         let condition = format!(" WHERE {before}");
-        let merged = visible(self.dialect, shape, table, &condition, Audience::Program);
+        let mut merged = visible(self.dialect, shape, table, &condition, Audience::Program);
+        // Said where rows are merged too: whoever merges them in this order reads no more than the page.
+        if query.order().iter().all(|order| order.field.is_key()) {
+            let order = order_by(self.dialect, query.order(), "", Some(Lead::Values));
+            _ = write!(merged, " ORDER BY {order}");
+        }
         format!("({merged}) v WHERE {after}")
     }
 
