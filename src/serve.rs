@@ -209,7 +209,6 @@ async fn start(
                 vault: vault.clone(),
                 keys: Arc::clone(keys),
             };
-            let clock = Arc::new(SystemClock);
             let accounts = AccountSettings {
                 ledger,
                 app_url: settings.app_url.clone(),
@@ -224,19 +223,12 @@ async fn start(
             let state = CommandState::new(
                 stores,
                 Arc::clone(&tokens),
-                clock,
+                Arc::new(SystemClock),
                 aggregates,
                 accounts,
                 Some(mailer),
             )?;
-            process.metrics.add(command_api::metrics::METRICS);
-            let housekeeping = state.housekeeping();
-            process.tasks.spawn(housekeeping.run(shutdown.clone()));
-            process.description = process
-                .description
-                .with(command_api::describe(&state))
-                .with_schemas(command_api::schemas());
-            process.router = process.router.merge(command_api::routes(state));
+            process.command_api(state, shutdown);
             process.rewrap(vault, shutdown);
         }
         if roles.contains(&Role::QueryApi) {
@@ -385,6 +377,16 @@ impl Process {
             self.tasks.spawn(keep);
         }
         Ok(())
+    }
+
+    fn command_api(&mut self, state: CommandState, shutdown: &CancellationToken) {
+        self.metrics.add(command_api::metrics::METRICS);
+        self.tasks.spawn(state.housekeeping().run(shutdown.clone()));
+        let description = std::mem::take(&mut self.description);
+        self.description = description
+            .with(command_api::describe(&state))
+            .with_schemas(command_api::schemas());
+        self.router = std::mem::take(&mut self.router).merge(command_api::routes(state));
     }
 
     fn query_api(&mut self, state: QueryState) {

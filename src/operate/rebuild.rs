@@ -21,6 +21,7 @@ const BAR: u64 = 30;
 
 /// What to rebuild, and how.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct RebuildArgs {
     /// The read models.
     #[arg(value_name = "NAME", required_unless_present = "all")]

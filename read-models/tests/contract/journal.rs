@@ -328,7 +328,7 @@ async fn a_database_of_the_first_format_is_migrated(database: Database) {
         ),
     ] {
         for column in columns {
-            older.push_str(&format!("; ALTER TABLE {table} DROP COLUMN {column}"));
+            older += &["; ALTER TABLE ", table, " DROP COLUMN ", column].concat();
         }
     }
     p.database.run(&older).await;
