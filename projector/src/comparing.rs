@@ -3,6 +3,7 @@
 //! Refuses: to compare what was not taken in up to the same event, and to show values. It names keys and columns.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use events::Partition;
 use read_models::{Build, Error, OperatedStore, ReadModel, Row, RowKey};
@@ -67,12 +68,13 @@ pub(crate) async fn compare(
     let more = found.count - found.first.len() as u64;
     let mut detail = found.first.join("; ");
     if more > 0 {
-        detail.push_str(&format!("; {more} more"));
+        _ = write!(detail, "; {more} more");
     }
     if parked + parked_too > 0 {
-        detail.push_str(&format!(
+        _ = write!(
+            detail,
             "; streams parked: {parked} in the live build, {parked_too} in the new one, whose rows may differ for it"
-        ));
+        );
     }
     Ok(Verdict::Different(detail))
 }

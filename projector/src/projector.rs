@@ -80,7 +80,6 @@ impl Projector {
 
     /// Projects until `shutdown`, then finishes the batches in hand, acknowledges them, and returns. Databases and
     /// brokers that are down are waited for; only what waiting cannot mend is an error.
-    #[expect(clippy::too_many_lines, reason = "it starts everything, in order")]
     #[boxed]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self {

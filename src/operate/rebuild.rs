@@ -20,6 +20,7 @@ use crate::config::Settings;
 const BAR: u64 = 30;
 
 /// What to rebuild, and how.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 pub struct RebuildArgs {
     /// The read models.

@@ -384,7 +384,7 @@ async fn an_older_and_a_newer_definition_are_read_and_fed_side_by_side() {
     let reader = read_models::open(&world.database_url, read_models::Options::read_only())
         .await
         .unwrap();
-    assert!(reader.is_built(model).await.is_ok());
+    eventually(SOON, || reader.is_built(model)).await;
     assert!(
         reader.is_built(&changed).await.is_err(),
         "nobody has built it"
