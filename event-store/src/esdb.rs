@@ -160,6 +160,19 @@ impl EventStore for EsdbEventStore {
         writer.append(append).await
     }
 
+    async fn append_all(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
+        let Some(writer) = &self.writer else {
+            return crate::options::read_only_refusals(appends.len());
+        };
+        match appends.iter().try_for_each(check) {
+            Ok(()) => writer.append_all(appends).await,
+            Err(error) => {
+                let refused = |_| Err(Error::Invalid(error.to_string()).into());
+                appends.iter().map(refused).collect()
+            }
+        }
+    }
+
     async fn find_command(
         &self,
         command: CommandId,

@@ -4,17 +4,20 @@
 
 use std::pin::pin;
 
-use events::{CommandId, Digest, NewEvent, Position, RecordedEvent};
+use events::{CommandId, Digest, Hash, NewEvent, Position, RecordedEvent, StreamId, Version};
 use futures::stream::{Stream, StreamExt, TryStreamExt, try_unfold};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    Append, AppendError, Error, EventStore, Expected, Filter, MAX_BYTES, MAX_EVENTS, check,
+    Append, AppendError, Appended, Error, EventStore, Expected, Filter, MAX_BYTES, MAX_EVENTS,
+    check,
 };
 
-/// How many appends are on their way at once: they commit together, and bound the memory that an import takes.
-const AT_ONCE: usize = 256;
+/// How many appends, and bytes of them, are on their way at once: they commit together, and bound the memory that an import
+/// takes.
+const AT_ONCE: usize = 1_024;
+const BYTES_AT_ONCE: usize = 16 << 20;
 
 /// What an import brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,9 +58,17 @@ pub enum ImportError<E> {
 struct Group {
     append: Append,
     bytes: usize,
-    last: RecordedEvent,
-    /// By event: its hash.
-    hashes: Vec<events::Hash>,
+    brought: Brought,
+}
+
+/// What is known of a group's events by the source.
+struct Brought {
+    stream: StreamId,
+    /// Of the last of them.
+    version: Version,
+    position: Position,
+    /// By event.
+    hashes: Vec<Hash>,
 }
 
 /// Appends all events, in the order of `source`, which is that of their positions. `progress` hears the number of events
@@ -73,51 +84,81 @@ pub async fn import<E>(
     if !first.events.is_empty() {
         return Err(ImportError::NotEmpty);
     }
-    // Handed over in this order, the writer takes them in this order.
-    let carried = groups(source)
-        .map_ok(|group| async {
-            let appended = store.append(group.append.clone()).await;
-            Ok((group, appended))
-        })
-        .try_buffered(AT_ONCE);
-    let mut carried = pin!(carried);
+    let mut groups = pin!(groups(source));
     let mut imported = Imported::default();
-    while let Some((group, appended)) = carried.try_next().await? {
-        let position = group.last.position;
+    let mut waiting = Vec::with_capacity(AT_ONCE);
+    let mut bytes = 0;
+    while let Some(group) = groups.try_next().await? {
+        bytes += group.bytes;
+        waiting.push(group);
+        if waiting.len() >= AT_ONCE || bytes >= BYTES_AT_ONCE {
+            imported.take(store, std::mem::take(&mut waiting)).await?;
+            bytes = 0;
+            progress(imported.events);
+        }
+    }
+    imported.take(store, waiting).await?;
+    progress(imported.events);
+    Ok(imported)
+}
+
+impl Imported {
+    /// Appends groups in their order, and checks what became of each.
+    async fn take<E>(
+        &mut self,
+        store: &dyn EventStore,
+        groups: Vec<Group>,
+    ) -> Result<(), ImportError<E>> {
+        let (appends, whats): (Vec<_>, Vec<_>) = groups
+            .into_iter()
+            .map(|group| (group.append, group.brought))
+            .unzip();
+        let answers = store.append_all(appends).await;
+        for (what, answer) in whats.into_iter().zip(answers) {
+            self.check(&what, answer)?;
+        }
+        Ok(())
+    }
+
+    fn check<E>(
+        &mut self,
+        what: &Brought,
+        answer: Result<Appended, AppendError>,
+    ) -> Result<(), ImportError<E>> {
+        let position = what.position;
         let stopped = |why: String| ImportError::Event { position, why };
-        let appended = appended.map_err(|error| match error {
+        let appended = answer.map_err(|error| match error {
             AppendError::Fault(fault @ Error::Unavailable(_)) => ImportError::Store(fault),
             AppendError::WrongVersion { actual } => stopped(format!(
                 "the source has version {} of {} after version {actual}: whole streams alone can be imported",
-                group.last.version, group.last.stream
+                what.version, what.stream
             )),
             other => stopped(other.to_string()),
         })?;
         if appended.repeated {
             return Err(stopped("its command stands in the source twice".into()));
         }
-        if appended.hash != group.last.hash {
+        if what.hashes.last() != Some(&appended.hash) {
             return Err(stopped(
                 "its hash, or that of an event before it in its stream, is not that of what the source holds: the source was changed".into(),
             ));
         }
-        if appended.position <= imported.head {
+        if appended.position <= self.head {
             return Err(stopped(
                 "the log took it in another order: somebody else wrote to it".into(),
             ));
         }
-        let count = group.hashes.len() as u64;
-        imported.events += count;
+        let count = what.hashes.len() as u64;
+        self.events += count;
         if appended.position != position {
-            imported.moved += count;
+            self.moved += count;
         }
-        imported.head = appended.position;
-        for hash in &group.hashes {
-            imported.digest = imported.digest.then(hash);
+        self.head = appended.position;
+        for hash in &what.hashes {
+            self.digest = self.digest.then(hash);
         }
-        progress(imported.events);
+        Ok(())
     }
-    Ok(imported)
 }
 
 /// Puts together what was appended together: neighbours of one stream with one command.
@@ -167,13 +208,17 @@ impl Group {
         let mut group = Self {
             append: Append {
                 stream: event.stream.clone(),
-                expected: Expected::Exact(events::Version::new(before)),
+                expected: Expected::Exact(Version::new(before)),
                 command_id: command_of(&event),
                 events: vec![],
             },
             bytes: 0,
-            last: event.clone(),
-            hashes: vec![],
+            brought: Brought {
+                stream: event.stream.clone(),
+                version: event.version,
+                position,
+                hashes: vec![],
+            },
         };
         group.push(event);
         Ok(group)
@@ -182,24 +227,25 @@ impl Group {
     fn takes(&self, event: &RecordedEvent) -> bool {
         self.append.stream == event.stream
             && self.append.command_id == command_of(event)
-            && self.last.version.plus(1) == event.version
+            && self.brought.version.plus(1) == event.version
             && self.append.events.len() < MAX_EVENTS
             && self.bytes + event.data.len() + event.metadata.len() + event.type_name.len()
                 <= MAX_BYTES
     }
 
     fn push(&mut self, event: RecordedEvent) {
-        self.hashes.push(event.hash);
+        self.brought.version = event.version;
+        self.brought.position = event.position;
+        self.brought.hashes.push(event.hash);
         let new = NewEvent {
             id: event.id,
-            type_name: event.type_name.clone(),
+            type_name: event.type_name,
             schema_version: event.schema_version,
-            data: event.data.clone(),
-            metadata: event.metadata.clone(),
+            data: event.data,
+            metadata: event.metadata,
         };
         self.bytes += check::bytes(&new);
         self.append.events.push(new);
-        self.last = event;
     }
 }
 

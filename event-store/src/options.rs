@@ -48,3 +48,10 @@ impl Options {
 pub(crate) fn read_only_refusal() -> crate::Error {
     crate::Error::Invalid("the event store was opened to read only".into())
 }
+
+/// The same for each of several.
+pub(crate) fn read_only_refusals(count: usize) -> Vec<Result<crate::Appended, crate::AppendError>> {
+    (0..count)
+        .map(|_| Err(read_only_refusal().into()))
+        .collect()
+}

@@ -196,6 +196,10 @@ pub trait EventStore: Send + Sync + 'static {
     /// Appends one command's events. Dropping the future does not undo an append that was handed over.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
+    /// Appends several commands' events, handed over in this order: what goes in of them goes in one after another. The
+    /// answers are in the same order. They are held in memory, so give a bounded number.
+    async fn append_all(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>>;
+
     /// Where a command's events stand, if it was appended to any stream: with that stream.
     async fn find_command(&self, command: CommandId)
     -> Result<Option<(StreamId, Appended)>, Error>;

@@ -164,6 +164,13 @@ impl EventStore for SqliteEventStore {
         }
     }
 
+    async fn append_all(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
+        match &self.writer {
+            Some(writer) => writer.append_all(appends).await,
+            None => crate::options::read_only_refusals(appends.len()),
+        }
+    }
+
     async fn find_command(
         &self,
         command: CommandId,

@@ -82,8 +82,35 @@ impl Writer {
 
     /// Hands an append over and waits for its answer.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let answer = self.hand_over(append).await?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Hands appends over one after another, then waits for their answers.
+    pub(crate) async fn append_all(
+        &self,
+        appends: Vec<Append>,
+    ) -> Vec<Result<Appended, AppendError>> {
+        let mut waiting = Vec::with_capacity(appends.len());
+        for append in appends {
+            waiting.push(self.hand_over(append).await);
+        }
+        let mut answers = Vec::with_capacity(waiting.len());
+        for answer in waiting {
+            answers.push(match answer {
+                Ok(answer) => answer.await.unwrap_or_else(|_| Err(closed().into())),
+                Err(error) => Err(error),
+            });
+        }
+        answers
+    }
+
+    /// Puts an append at the end of the queue.
+    async fn hand_over(
+        &self,
+        append: Append,
+    ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
         check::check(&append)?;
-        let closed = || Error::Unavailable("it is shutting down".into());
         let place = tokio::time::timeout(QUEUE_WAIT, self.queue.reserve())
             .await
             .map_err(|_| Error::Unavailable("too many appends are waiting".into()))?
@@ -95,7 +122,7 @@ impl Writer {
             deadline: Instant::now() + APPEND_DEADLINE,
             attempts: vec![],
         });
-        answer.await.unwrap_or_else(|_| Err(closed().into()))
+        Ok(answer)
     }
 
     /// Takes no more appends and returns when those handed over are answered.
@@ -266,6 +293,10 @@ impl<B: Backend> Task<B> {
         metrics::APPENDED.add(appended);
         Ok(())
     }
+}
+
+fn closed() -> Error {
+    Error::Unavailable("it is shutting down".into())
 }
 
 /// Tells callers whose time is up that the fate of their append is unknown.

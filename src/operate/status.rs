@@ -53,12 +53,15 @@ pub async fn show(settings: &Settings, models: &[ReadModel]) -> Result<Exit> {
     ))
     .await;
     let log = seen.dependency("event store", &settings.events.to_string(), log);
-    let database = seen.dependency("read models", &settings.database.to_string(), database);
     if let Some(log) = &log {
-        seen.latency(0, timed(log.head()).await);
+        seen.latency(timed(log.head()).await);
     }
-    if let Some(database) = &database {
-        seen.latency(1, timed(database.check()).await);
+    let mut database = seen.dependency("read models", &settings.database.to_string(), database);
+    if let Some(store) = &database
+        && !seen.latency(timed(store.check()).await)
+    {
+        // Asking it for each read model would only take long.
+        database = None;
     }
     look_at_vault(&settings, &mut seen).await;
     let broker = look_at_broker(&settings, &mut seen).await;
@@ -121,8 +124,7 @@ async fn look_at_vault(settings: &Settings, seen: &mut Seen) {
         open::vault(settings, &keys).await
     };
     if let Some(vault) = seen.dependency("vault", &url, opened.await) {
-        let index = seen.dependencies.len() - 1;
-        seen.latency(index, timed(vault.check()).await);
+        seen.latency(timed(vault.check()).await);
     }
 }
 
@@ -138,14 +140,7 @@ async fn look_at_broker(
     }
     let opened = broker::open(settings.broker.as_str()).await;
     let broker = seen.dependency("broker", &url, opened.map_err(Into::into))?;
-    let index = seen.dependencies.len() - 1;
-    let answered = timed(async {
-        tokio::time::timeout(PATIENCE, broker.check())
-            .await
-            .unwrap_or_else(|_| Err(broker::Error::Unavailable("no answer".into())))
-    });
-    seen.latency(index, answered.await);
-    (seen.dependencies[index]["up"] == true).then_some(broker)
+    seen.latency(timed(broker.check()).await).then_some(broker)
 }
 
 async fn look_at_server(settings: &Settings, seen: &mut Seen) {
@@ -238,9 +233,10 @@ async fn timed<T, E: std::fmt::Display>(
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<f64, String> {
     let began = Instant::now();
-    match answer.await {
-        Ok(_) => Ok((began.elapsed().as_secs_f64() * 10_000.0).round() / 10.0),
-        Err(error) => Err(error.to_string()),
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(_)) => Ok((began.elapsed().as_secs_f64() * 10_000.0).round() / 10.0),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -254,13 +250,20 @@ impl Seen {
         opened.ok()
     }
 
-    fn latency(&mut self, index: usize, answer: Result<f64, String>) {
-        let object = &mut self.dependencies[index];
+    /// How long the dependency that was entered last took to answer; whether it did.
+    fn latency(&mut self, answer: Result<f64, String>) -> bool {
+        let Some(object) = self.dependencies.last_mut() else {
+            return false;
+        };
         match answer {
-            Ok(ms) => object["latency_ms"] = ms.into(),
+            Ok(ms) => {
+                object["latency_ms"] = ms.into();
+                true
+            }
             Err(problem) => {
                 (object["up"], object["problem"]) = (false.into(), problem.into());
                 self.down = true;
+                false
             }
         }
     }

@@ -75,6 +75,11 @@ pub async fn streams_are_listed_by_name_with_their_last_events(log: Log) {
 
 pub async fn a_log_moves_whole_into_an_empty_one_of_each_kind(log: Log) {
     let source = log.open().await;
+    // More appends than are on their way at once.
+    let many = (0..1_500).map(|n| append(&stream(&format!("many-{}", n % 40)), Expected::Any, 1));
+    for answer in source.append_all(many.collect()).await {
+        answer.expect("it is appended");
+    }
     let events = written(&*source).await;
     let target = Log::sqlite();
     let id = Uuid::from_u128(77);

@@ -90,8 +90,9 @@ async fn a_view_follows_the_live_table_and_leaves_personal_columns_out() {
     mariadb(url, "DROP VIEW accounts").await;
     p.store.prepare(&changed, log(1)).await.unwrap();
     assert_eq!(mariadb(url, "SELECT visits FROM accounts").await, "42");
+    // An older definition's build does not take the view back.
     assert!(p.store.swap(&p.generation).await.unwrap());
-    assert_eq!(mariadb(url, "SELECT logins FROM accounts").await, "1");
+    assert_eq!(mariadb(url, "SELECT visits FROM accounts").await, "42");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
