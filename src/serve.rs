@@ -10,6 +10,7 @@ use axum::Router;
 use broker::{Broker, Relay, RelayOptions};
 use chrono::{DateTime, Utc};
 use command_api::accounts::AccountSettings;
+use command_api::operation::operations;
 use command_api::{Clock, CommandState, Stores, SystemClock};
 use event_store::EventStore;
 use projector::Projector;
@@ -27,6 +28,7 @@ use web::{
 use crate::app::App;
 use crate::config::{Role, Settings};
 use crate::metrics::Registry;
+use crate::operate::desk::built;
 use crate::otlp::Exporter;
 use crate::{open, served_log};
 
@@ -216,15 +218,11 @@ async fn start(
                 roles: app.roles,
             };
             let mailer = mail::open(settings.mail.as_str(), &settings.mail_from)?;
-            let read_models =
-                crate::operate::desk::built(&app.models).map(|model| model.name.clone());
-            let mut aggregates = app.aggregates;
-            aggregates.push(command_api::operation::operations(read_models.collect()));
             let state = CommandState::new(
                 stores,
                 Arc::clone(&tokens),
                 Arc::new(SystemClock),
-                aggregates,
+                with_operations(app.aggregates, &app.models),
                 accounts,
                 Some(mailer),
             )?;
@@ -250,6 +248,16 @@ async fn start(
             .await?;
     }
     Ok(process)
+}
+
+/// The application's aggregates, and what operators may ask of its read models.
+fn with_operations(
+    mut aggregates: Vec<command_api::Registration>,
+    models: &[ReadModel],
+) -> Vec<command_api::Registration> {
+    let names = built(models).map(|model| model.name.clone()).collect();
+    aggregates.push(operations(names));
+    aggregates
 }
 
 /// Who callers are; before the first of them is answered, a vault that was restored forgets again whom it had forgotten.

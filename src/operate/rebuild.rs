@@ -20,8 +20,8 @@ use crate::config::Settings;
 const BAR: u64 = 30;
 
 /// What to rebuild, and how.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct RebuildArgs {
     /// The read models.
     #[arg(value_name = "NAME", required_unless_present = "all")]
