@@ -116,7 +116,6 @@ fn expected(rule: Allowed, model: &ReadModel, one: bool, asking: &Asking) -> u16
     match (rule, &model.access) {
         _ if !asking.known => 401,
         (Allowed::AsDefined, _) if all => 200,
-        (Allowed::AsDefined, Access::Scope) => 403,
         (Allowed::AsDefined, Access::Authenticated) | (Allowed::Owner, _) => themselves(200),
         (Allowed::AsDefined, Access::Owner { .. }) => themselves(theirs),
         // The scope stands for the whole family in `read:*`.
@@ -124,7 +123,7 @@ fn expected(rule: Allowed, model: &ReadModel, one: bool, asking: &Asking) -> u16
         (Allowed::OwnerOr(_), _) if asking.owner => themselves(200),
         (Allowed::OwnerOr(_), _) => 404,
         (Allowed::Holder(scope), _) if holds(scope) => 200,
-        (Allowed::Holder(_), _) => 403,
+        (Allowed::AsDefined, Access::Scope) | (Allowed::Holder(_), _) => 403,
     }
 }
 
