@@ -211,7 +211,6 @@ async fn start(
                 vault: vault.clone(),
                 keys: Arc::clone(keys),
             };
-            let clock = Arc::new(SystemClock);
             let accounts = AccountSettings {
                 ledger,
                 app_url: settings.app_url.clone(),
@@ -222,19 +221,12 @@ async fn start(
             let state = CommandState::new(
                 stores,
                 Arc::clone(&tokens),
-                clock,
+                Arc::new(SystemClock),
                 with_operations(app.aggregates, &app.models),
                 accounts,
                 Some(mailer),
             )?;
-            process.metrics.add(command_api::metrics::METRICS);
-            let housekeeping = state.housekeeping();
-            process.tasks.spawn(housekeeping.run(shutdown.clone()));
-            process.description = process
-                .description
-                .with(command_api::describe(&state))
-                .with_schemas(command_api::schemas());
-            process.router = process.router.merge(command_api::routes(state));
+            process.command_api(state, shutdown);
             process.rewrap(vault, shutdown);
         }
         if roles.contains(&Role::QueryApi) {
@@ -393,6 +385,16 @@ impl Process {
             self.tasks.spawn(keep);
         }
         Ok(())
+    }
+
+    fn command_api(&mut self, state: CommandState, shutdown: &CancellationToken) {
+        self.metrics.add(command_api::metrics::METRICS);
+        self.tasks.spawn(state.housekeeping().run(shutdown.clone()));
+        let description = std::mem::take(&mut self.description);
+        self.description = description
+            .with(command_api::describe(&state))
+            .with_schemas(command_api::schemas());
+        self.router = std::mem::take(&mut self.router).merge(command_api::routes(state));
     }
 
     fn query_api(&mut self, state: QueryState) {

@@ -159,13 +159,13 @@ async fn fill(url: &str, model: &ReadModel, generation: &Generation, rows: u32) 
     // Partial rows of one key stand in several partitions.
     let number = if model.shared { "i / 8" } else { "i" };
     let keys = model.key.iter().map(|column| key_value(column, number));
-    let others = model
-        .columns
-        .iter()
-        .map(|column| match column.name == owner {
-            true => format!("md5('owner-' || i / {ROWS_AN_OWNER})::uuid"),
-            false => value(column),
-        });
+    let others = model.columns.iter().map(|column| {
+        if column.name == owner {
+            format!("md5('owner-' || i / {ROWS_AN_OWNER})::uuid")
+        } else {
+            value(column)
+        }
+    });
     let values: Vec<String> = keys.chain(others).collect();
     let columns = model.key.iter().chain(&model.columns);
     let names: Vec<String> = columns.map(|c| format!("\"{}\"", c.name)).collect();
@@ -197,8 +197,7 @@ fn value(column: &Column) -> String {
     match column.column_type {
         ColumnType::Text => "'text-' || i % 20".into(),
         ColumnType::Personal => "'enc1.k.s.e.f.' || md5(i::text)".into(),
-        ColumnType::Integer => "i % 1000".into(),
-        ColumnType::Decimal { .. } => "i % 1000".into(),
+        ColumnType::Integer | ColumnType::Decimal { .. } => "i % 1000".into(),
         ColumnType::Boolean => "i % 2 = 0".into(),
         ColumnType::Timestamp => "now() - i * interval '30 seconds'".into(),
         ColumnType::Date => "DATE '2026-11-23' - i % 3650".into(),

@@ -3,7 +3,6 @@
 //! Refuses: to compare what was not taken in up to the same event, and to show values. It names keys and columns.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use events::Partition;
 use read_models::{Build, Error, OperatedStore, ReadModel, Row, RowKey};
@@ -66,17 +65,16 @@ pub(crate) async fn compare(
     let parked = store.parked(&serving.generation).await?.len();
     let parked_too = store.parked(&new.generation).await?.len();
     let more = found.count - found.first.len() as u64;
-    let mut detail = found.first.join("; ");
+    let mut details = found.first;
     if more > 0 {
-        _ = write!(detail, "; {more} more");
+        details.push(format!("{more} more"));
     }
     if parked + parked_too > 0 {
-        _ = write!(
-            detail,
-            "; streams parked: {parked} in the live build, {parked_too} in the new one, whose rows may differ for it"
-        );
+        details.push(format!(
+            "streams parked: {parked} in the live build, {parked_too} in the new one, whose rows may differ for it"
+        ));
     }
-    Ok(Verdict::Different(detail))
+    Ok(Verdict::Different(details.join("; ")))
 }
 
 /// Rows of both, up to the same key.

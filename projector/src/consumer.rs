@@ -89,8 +89,9 @@ impl Consumer {
     async fn consume(&self, mut subscription: Box<dyn Subscription>) -> Result<(), broker::Error> {
         let mut complaints = Complaints::default();
         let mut heard = Instant::now();
-        // Another process is brought the messages, as far as is known; and where the log's head was seen.
-        let (mut stands_by, mut log_end) = (true, Position::ZERO);
+        // Another process is brought the messages, as far as is known.
+        let mut stands_by = true;
+        let mut seen_head = Position::ZERO;
         // When checkpoints that moved past events which change no row are due.
         let mut due: Option<Instant> = None;
         loop {
@@ -115,8 +116,8 @@ impl Consumer {
                 subscription.acknowledge(last).await?;
             } else if Instant::now() >= look {
                 // Not even a heartbeat: the relay may be down, or another version is brought the messages.
-                let now = self.context.log.head().await.unwrap_or(log_end);
-                let moved = std::mem::replace(&mut log_end, now) != now;
+                let now = self.context.log.head().await.unwrap_or(seen_head);
+                let moved = std::mem::replace(&mut seen_head, now) != now;
                 stands_by |= Instant::now() >= silent;
                 heard = Instant::now();
                 if moved || !looks {

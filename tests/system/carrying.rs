@@ -31,6 +31,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one journey")]
 async fn a_backup_of_a_serving_sqlite_server_is_restored_to_postgres_and_both_sides_are_clean() {
     let (embedded, postgres) = tokio::join!(Embedded::start(), Postgres::shared());
     let client = embedded.client();
@@ -145,6 +146,7 @@ async fn a_backup_of_a_serving_sqlite_server_is_restored_to_postgres_and_both_si
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one journey")]
 async fn operators_see_streams_and_causes_and_send_events_again_and_opening_personal_data_is_on_record()
  {
     let embedded = Embedded::start().await;

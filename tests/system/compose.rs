@@ -43,11 +43,12 @@ async fn run(
     let ran = tokio::task::spawn_blocking(move || command.output()).await;
     let output = ran
         .expect("it ran")
-        .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
-        "{program:?} {arguments:?}: {}{}",
+        "{} {arguments:?}: {}{}",
+        program.display(),
         told(&output.stdout),
         told(&output.stderr)
     );

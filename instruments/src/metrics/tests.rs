@@ -18,7 +18,7 @@ fn a_page_says_what_was_counted() {
     let held = OPEN.hold();
     OPEN.hold();
     TOOK.took(Duration::from_millis(5));
-    TOOK.took(Duration::from_secs(60));
+    TOOK.took(Duration::from_mins(1));
     ASKED.add(&["a \"b\"\\\n", "c"]);
     ROUTES.took(&["/v1/{x}"], Duration::from_micros(200));
     let mut observations = Observations::default();
@@ -51,11 +51,11 @@ fn a_page_says_what_was_counted() {
 #[test]
 fn a_family_that_is_full_counts_the_rest_together() {
     static MANY: Family<AtomicU64> = Family::new("many_total", "Many.", &["name"]);
+    static MEMBERS: Metrics = &[&MANY];
     for number in 0..5_000 {
         MANY.add(&[&number.to_string()]);
     }
     assert_eq!(MANY.len(), 2_001);
-    static MEMBERS: Metrics = &[&MANY];
     let page = render(&[MEMBERS], &Observations::default());
     assert!(page.contains("many_total{name=\"(other)\"} 3000"), "{page}");
 }

@@ -123,7 +123,7 @@ fn expected(rule: Allowed, model: &ReadModel, one: bool, asking: &Asking) -> u16
         (Allowed::OwnerOr(_), _) if asking.owner => themselves(200),
         (Allowed::OwnerOr(_), _) => 404,
         (Allowed::Holder(scope), _) if holds(scope) => 200,
-        (Allowed::AsDefined, Access::Scope) | (Allowed::Holder(_), _) => 403,
+        (Allowed::Holder(_), _) | (Allowed::AsDefined, Access::Scope) => 403,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The journal of changed rows: what changed since a place, in the transaction of the commit, and no part of it.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use events::{Position, StreamId};
 use read_models::{
@@ -329,7 +328,7 @@ async fn a_database_of_the_first_format_is_migrated(database: Database) {
         ),
     ] {
         for column in columns {
-            _ = write!(older, "; ALTER TABLE {table} DROP COLUMN {column}");
+            older += &["; ALTER TABLE ", table, " DROP COLUMN ", column].concat();
         }
     }
     p.database.run(&older).await;
