@@ -117,6 +117,12 @@ async fn a_request_is_one_trace_up_to_its_rows_and_every_role_shows_its_metrics(
 
     let client = cluster.client();
     client.person("untraced@example.org").await;
+    // What comes before its queue is there, is read from the log, and has no span for projecting.
+    eventually(WITHIN, || async {
+        let page = pages[2].get("/metrics").expect(200).await.text;
+        value(&page, "showcaller_projection_subscribed_partitions") == Some(8.0)
+    })
+    .await;
     client
         .post("/v1/accounts")
         .json(&registration("ada@example.org", "Ada Lovelace"))
