@@ -223,6 +223,17 @@ mod tests {
         }
     }
 
+    /// The words of a line, as a shell has them: what stands in double quotes is one.
+    fn words(line: &str) -> Vec<&str> {
+        let parts = line.split('"').enumerate();
+        parts
+            .flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            })
+            .collect()
+    }
+
     #[test]
     fn every_verb_explains_itself_by_an_example_that_is_a_line_it_accepts() {
         let all = CommandLine::command();
@@ -240,7 +251,7 @@ mod tests {
                 .collect();
             assert!(!examples.is_empty(), "{path} has an example");
             for example in examples {
-                let words = example.split_whitespace().take_while(|word| {
+                let words = words(example).into_iter().take_while(|word| {
                     !word.starts_with('<') && !word.starts_with('>') && *word != "|"
                 });
                 let line = CommandLine::command().try_get_matches_from(words);
