@@ -6,6 +6,8 @@ use event_store::{EventStore, Filter, RelayCheckpoint};
 use events::{Partition, Position, partition_of};
 use read_models::{Checkpoint, ReadModel, ReadStore};
 
+use super::desk::built;
+
 /// The most events that are counted one by one.
 const COUNTED: u64 = 100_000;
 /// Events read at once.
@@ -17,7 +19,7 @@ pub struct Look {
     pub head: Position,
     /// How far the relay has published, if it has this log's checkpoint.
     pub relay: Option<RelayCheckpoint>,
-    /// The read models, in the order they were given.
+    /// The read models that are built from the log, in the order they were given.
     pub models: Vec<Standing>,
     gapless: bool,
     partitions: u16,
@@ -56,7 +58,7 @@ impl Look {
         models: &[ReadModel],
     ) -> Result<Self> {
         let mut standings = Vec::with_capacity(models.len());
-        for model in models {
+        for model in built(models) {
             standings.push(match database {
                 Some(database) => standing(log, database, &model.name).await,
                 None => Standing {

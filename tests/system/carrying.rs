@@ -256,6 +256,8 @@ async fn operators_see_streams_and_causes_and_send_events_again_and_opening_pers
         let object = status.iter().find(|object| object["name"] == name);
         assert_eq!(object.expect("it is shown")[key], value, "{name}");
     }
+    let observed = |object: &Value| object["name"] == "projection-status";
+    assert!(!status.iter().any(observed), "it is not made of events");
     let rules = shown(&embedded, &["retention"]).await;
     let unverified = rules
         .iter()
