@@ -5,13 +5,11 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chrono::{DateTime, Utc};
 use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
     Changes, Checkpoint, Commit, CommitError, Error, EventPlace, Generation, Parked,
     ProjectionStore, ROWS_A_CHANGE, ReadModel, Row, RowKey, RowWrites, Rows, Search, fold,
 };
-use serde::Deserialize;
 
 use crate::cache::Cache;
 use crate::options::{EVENTS_A_COMMIT, REASON_CHARS, ROWS_A_COMMIT};
@@ -215,7 +213,10 @@ impl Ahead {
     /// Makes of events what the read model makes of them.
     async fn take_in(&mut self, table: &Table<'_>, events: &[RecordedEvent]) -> Result<(), Error> {
         let mut changes = Vec::with_capacity(events.len());
-        for event in events.iter().filter(|event| takes(table.model, event)) {
+        for event in events
+            .iter()
+            .filter(|event| table.model.takes(&event.stream))
+        {
             if self.is_parked(event) {
                 self.wait(event);
             } else if self.left_out == Some(event.position) {
@@ -240,7 +241,7 @@ impl Ahead {
                 .filter(|key| unseen.contains(*key))
                 .cloned()
                 .collect();
-            match fold(&mut self.rows, made, place(table.partition, event)) {
+            match fold(&mut self.rows, made, EventPlace::of(table.partition, event)) {
                 Ok(()) => {
                     for key in &keys {
                         unseen.remove(key);
@@ -400,15 +401,6 @@ fn parked(partition: Partition, event: &RecordedEvent, reason: &str) -> Parked {
     }
 }
 
-/// The read model takes events of this one's category.
-pub(crate) fn takes(model: &ReadModel, event: &RecordedEvent) -> bool {
-    model.categories.is_empty()
-        || model
-            .categories
-            .iter()
-            .any(|category| category == event.stream.category())
-}
-
 /// Runs the projection. A panic is as deterministic as an error, and must not take the process with it.
 pub(crate) fn project<'m>(
     model: &'m ReadModel,
@@ -422,21 +414,6 @@ pub(crate) fn project<'m>(
             "the projection panicked at {} version {}",
             event.stream, event.version
         )),
-    }
-}
-
-/// Where an event stands, for the hidden columns of the rows it changes.
-pub(crate) fn place(partition: Partition, event: &RecordedEvent) -> EventPlace {
-    #[derive(Deserialize)]
-    struct Time {
-        recorded_at: DateTime<Utc>,
-    }
-    // Only this field: parsing all metadata of every event would cost more than the projection.
-    let time = serde_json::from_str(&event.metadata).ok();
-    EventPlace {
-        partition,
-        position: event.position,
-        recorded_at: time.map(|Time { recorded_at }| recorded_at),
     }
 }
 

@@ -2,7 +2,8 @@
 //! the first mistake for the fold to report.
 
 use chrono::{DateTime, Utc};
-use events::{Partition, Position};
+use events::{Partition, Position, RecordedEvent};
+use serde::Deserialize;
 
 use crate::{Column, Decimal, ReadModel, Value};
 
@@ -95,6 +96,23 @@ pub struct EventPlace {
     pub position: Position,
     /// Its metadata's recorded-at, if that can be read.
     pub recorded_at: Option<DateTime<Utc>>,
+}
+
+impl EventPlace {
+    /// Where an event of a partition stands.
+    pub fn of(partition: Partition, event: &RecordedEvent) -> Self {
+        #[derive(Deserialize)]
+        struct Time {
+            recorded_at: DateTime<Utc>,
+        }
+        // Only this field: parsing all metadata of every event would cost more than the projection.
+        let time = serde_json::from_str(&event.metadata).ok();
+        Self {
+            partition,
+            position: event.position,
+            recorded_at: time.map(|Time { recorded_at }| recorded_at),
+        }
+    }
 }
 
 impl<'m> Changes<'m> {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use events::{DecodeError, RecordedEvent};
+use events::{DecodeError, RecordedEvent, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::Changes;
@@ -154,6 +154,15 @@ pub struct ReadModel {
 }
 
 impl ReadModel {
+    /// Whether it takes the events of a stream: those of its categories, or of all where it names none.
+    pub fn takes(&self, stream: &StreamId) -> bool {
+        self.categories.is_empty()
+            || self
+                .categories
+                .iter()
+                .any(|category| category == stream.category())
+    }
+
     /// A read model without columns, readable by scope only, that does nothing yet.
     #[must_use]
     pub fn new(name: &str) -> Self {

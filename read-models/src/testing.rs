@@ -122,9 +122,7 @@ impl<'m> GivenEvents<'m> {
 
     fn take(&mut self, partition: Partition, event: &RecordedEvent) {
         let model = self.model;
-        let category = event.stream.category();
-        let takes = model.categories.is_empty() || model.categories.iter().any(|c| c == category);
-        if !takes
+        if !model.takes(&event.stream)
             || self
                 .parked
                 .iter()

@@ -24,12 +24,9 @@ pub async fn at(
     version: Option<Version>,
 ) -> Result<Option<Value>> {
     let mut aggregate = states.get(stream.category()).map(|begin| begin());
-    let category = stream.category();
     let mut read_models: Vec<(&ReadModel, Rows, Option<String>)> = models
         .iter()
-        .filter(|model| {
-            model.categories.is_empty() || model.categories.iter().any(|c| c == category)
-        })
+        .filter(|model| model.takes(stream))
         .map(|model| (model, Rows::new(), None))
         .collect();
     let mut last: Option<RecordedEvent> = None;
@@ -87,14 +84,8 @@ fn project(
     let mut changes = Changes::new(model);
     (model.project)(event, &mut changes).map_err(|error| anyhow!("{error}"))?;
     changes.keys().for_each(|key| rows.or_absent(key));
-    let place = EventPlace {
-        partition: partition_of(&event.stream, store.identity().partitions),
-        position: event.position,
-        recorded_at: event
-            .parse_metadata()
-            .ok()
-            .map(|metadata| metadata.recorded_at),
-    };
+    let partition = partition_of(&event.stream, store.identity().partitions);
+    let place = EventPlace::of(partition, event);
     fold(rows, changes, place).map_err(|error| anyhow!("{error}"))
 }
 

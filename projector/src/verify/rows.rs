@@ -6,10 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 use event_store::{EventStore, Filter};
 use events::{Partition, Position, StreamId};
-use read_models::{Checkpoint, ProjectionStore, ReadModel, Row, RowKey, Rows, Status, fold};
+use read_models::{
+    Checkpoint, EventPlace, ProjectionStore, ReadModel, Row, RowKey, Rows, Status, fold,
+};
 
 use super::{Fault, PAGE, Problems, Progress, Subject};
-use crate::ahead::{place, project};
+use crate::ahead::project;
 
 /// A whole partition in one snapshot.
 const ALL: u32 = u32::MAX;
@@ -149,7 +151,7 @@ impl Folded<'_> {
                     for key in changes.keys() {
                         rows.or_absent(key);
                     }
-                    fold(&mut rows, changes, place(partition, event))
+                    fold(&mut rows, changes, EventPlace::of(partition, event))
                         .map_err(|error| error.to_string())
                 });
                 if let Err(error) = folded {
