@@ -13,7 +13,7 @@ use crate::in_flight::InFlight;
 use crate::metrics;
 use crate::seal::seal;
 use crate::states::States;
-use crate::{Aggregate, CommandError, Order, Outcome};
+use crate::{Aggregate, CommandError, Decider, Order, Outcome};
 
 /// How often a command starts over when other processes write the same stream.
 const MAX_ATTEMPTS: usize = 20;
@@ -42,6 +42,30 @@ pub struct Loaded<A> {
     pub version: Version,
 }
 
+impl<A: Decider<Event: DomainEvent>> Loaded<A> {
+    /// With what the log holds of the stream after this version.
+    pub(crate) async fn with_tail(
+        self,
+        log: &dyn EventStore,
+        stream: &StreamId,
+    ) -> Result<Self, CommandError> {
+        let Self {
+            mut state,
+            mut version,
+        } = self;
+        loop {
+            let events = log.read_stream(stream, version, PAGE).await?;
+            for event in &events {
+                state = state.evolve(&A::Event::decode(event).map_err(CommandError::fault)?);
+                version = event.version;
+            }
+            if events.len() < PAGE {
+                return Ok(Self { state, version });
+            }
+        }
+    }
+}
+
 /// Runs one kind of aggregate.
 pub struct Executor<A: Aggregate> {
     stores: Stores,
@@ -64,25 +88,14 @@ impl<A: Aggregate> Executor<A> {
     /// The state as it stands in the log now: what the cache has, and the tail of the stream after it.
     pub async fn load(&self, stream: &StreamId) -> Result<Arc<Loaded<A>>, CommandError> {
         let known = self.states.get(stream).unwrap_or_default();
-        let Loaded { mut state, version } = (*known).clone();
-        let mut reached = version;
-        loop {
-            let events = self.stores.log.read_stream(stream, reached, PAGE).await?;
-            for event in &events {
-                state = state.evolve(&A::Event::decode(event).map_err(CommandError::fault)?);
-                reached = event.version;
-            }
-            if events.len() < PAGE {
-                break;
-            }
-        }
-        if reached == version {
+        let loaded = (*known)
+            .clone()
+            .with_tail(&*self.stores.log, stream)
+            .await?;
+        if loaded.version == known.version {
             return Ok(known);
         }
-        let loaded = Arc::new(Loaded {
-            state,
-            version: reached,
-        });
+        let loaded = Arc::new(loaded);
         self.states.insert(stream.clone(), Arc::clone(&loaded));
         Ok(loaded)
     }

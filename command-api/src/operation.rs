@@ -15,7 +15,7 @@ use events::{Actor, CommandId, DomainEvent, Metadata, NewEvent, Position, Stream
 use serde_json::{Map, Value};
 use web::Caller;
 
-use crate::executor::Executor;
+use crate::executor::{Executor, Loaded};
 use crate::host::{Answered, Host, Hosted, TypedHost};
 use crate::request::CommandRequest;
 use crate::routes::{HostBox, Registration};
@@ -25,8 +25,6 @@ use crate::{Aggregate, CommandError, Decider, Form, Rule, rules};
 const OPERATOR: &str = "operator";
 /// How often an append starts over when others write the same stream.
 const MAX_ATTEMPTS: usize = 20;
-/// Events read at a time.
-const PAGE: usize = 500;
 /// A stream's name.
 const STREAM: Rule = Rule::new(stream)
     .of_length(3, 250)
@@ -235,7 +233,8 @@ pub async fn ask(
     let stream = StreamId::new(CATEGORY, read_model).map_err(CommandError::fault)?;
     let command_id = CommandId(vault::random_uuid());
     for _ in 0..MAX_ATTEMPTS {
-        let (state, version) = load(log, &stream).await?;
+        let unread = Loaded::<Operation>::default();
+        let Loaded { state, version } = unread.with_tail(log, &stream).await?;
         let Ok(events) = state.decide(command);
         if events.is_empty() {
             return Ok(version);
@@ -254,23 +253,6 @@ pub async fn ask(
         }
     }
     Err(CommandError::Conflict)
-}
-
-async fn load(
-    log: &dyn EventStore,
-    stream: &StreamId,
-) -> Result<(Operation, Version), CommandError> {
-    let (mut state, mut version) = (Operation::default(), Version::ZERO);
-    loop {
-        let events = log.read_stream(stream, version, PAGE).await?;
-        for event in &events {
-            state = state.evolve(&Event::decode(event).map_err(CommandError::fault)?);
-            version = event.version;
-        }
-        if events.len() < PAGE {
-            return Ok((state, version));
-        }
-    }
 }
 
 fn encode(
