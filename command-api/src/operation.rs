@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use event_store::{Append, AppendError, EventStore, Expected};
 use events::projection::{CATEGORY, Event};
-use events::{Actor, CommandId, DomainEvent, Metadata, NewEvent, Position, StreamId, Version};
+use events::{Actor, CommandId, Position, StreamId, Version, without_request};
 use serde_json::{Map, Value};
 use web::Caller;
 
@@ -243,7 +243,8 @@ pub async fn ask(
             stream: stream.clone(),
             expected: Expected::Exact(version),
             command_id,
-            events: encode(&events, command_id, &actor, now)?,
+            events: without_request(&events, command_id, actor.clone(), now)
+                .map_err(CommandError::fault)?,
         };
         match log.append(append).await {
             Ok(appended) => return Ok(appended.last),
@@ -253,39 +254,6 @@ pub async fn ask(
         }
     }
     Err(CommandError::Conflict)
-}
-
-fn encode(
-    events: &[Event],
-    command_id: CommandId,
-    actor: &Actor,
-    now: DateTime<Utc>,
-) -> Result<Vec<NewEvent>, CommandError> {
-    let metadata = Metadata {
-        command_id,
-        correlation_id: command_id.0,
-        causation_id: command_id.0,
-        actor: actor.clone(),
-        session: None,
-        address: None,
-        recorded_at: now,
-        fingerprint: None,
-        traceparent: None,
-    };
-    let metadata = serde_json::to_string(&metadata).map_err(CommandError::fault)?;
-    let new = |(index, event): (usize, &Event)| {
-        let (type_name, data) = event.encode()?;
-        Ok(NewEvent {
-            id: command_id.event_id(index),
-            schema_version: Event::schema_version(&type_name),
-            type_name,
-            data: serde_json::to_string(&data)?,
-            metadata: metadata.clone(),
-        })
-    };
-    let sealed: Result<Vec<NewEvent>, serde_json::Error> =
-        events.iter().enumerate().map(new).collect();
-    sealed.map_err(CommandError::fault)
 }
 
 #[cfg(test)]

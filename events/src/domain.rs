@@ -1,10 +1,11 @@
 //! How a domain's event enum becomes stored JSON and back, old schema versions included.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{EventTypes, RecordedEvent};
+use crate::{Actor, CommandId, EventTypes, Metadata, NewEvent, RecordedEvent};
 
 /// Why a stored event could not be read as the domain's type.
 #[derive(Debug, thiserror::Error)]
@@ -93,4 +94,36 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync {
         Self::parse(&event.type_name, event.schema_version, &event.data)
             .map_err(|cause| DecodeError::of(event, cause))
     }
+}
+
+/// Events that no request asked for, ready to be appended: `actor` says who did, from where the system runs. For events
+/// without personal data: nothing is encrypted.
+pub fn without_request<E: DomainEvent>(
+    events: &[E],
+    command_id: CommandId,
+    actor: Actor,
+    now: DateTime<Utc>,
+) -> Result<Vec<NewEvent>, serde_json::Error> {
+    let metadata = serde_json::to_string(&Metadata {
+        command_id,
+        correlation_id: command_id.0,
+        causation_id: command_id.0,
+        actor,
+        session: None,
+        address: None,
+        recorded_at: now,
+        fingerprint: None,
+        traceparent: None,
+    })?;
+    let new = |(index, event): (usize, &E)| {
+        let (type_name, data) = event.encode()?;
+        Ok(NewEvent {
+            id: command_id.event_id(index),
+            schema_version: E::schema_version(&type_name),
+            type_name,
+            data: serde_json::to_string(&data)?,
+            metadata: metadata.clone(),
+        })
+    };
+    events.iter().enumerate().map(new).collect()
 }

@@ -16,7 +16,7 @@ pub mod projection;
 pub mod session;
 
 pub use cloudevents::{Heartbeat, Message, MessageError};
-pub use domain::{DecodeError, DomainEvent};
+pub use domain::{DecodeError, DomainEvent, without_request};
 pub use envelope::{Actor, Metadata, NewEvent, RecordedEvent};
 pub use hash::{Digest, Hash, chain, partition_of};
 pub use ids::{

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use command_api::{Clock, SystemClock};
 use event_store::{Append, Expected};
 use events::operator::{CATEGORY, Event};
-use events::{Actor, CommandId, DomainEvent, Metadata, NewEvent, StreamId};
+use events::{Actor, CommandId, StreamId, without_request};
 use vault::{Keys, Vault, VaultOptions};
 
 use super::exit::refused;
@@ -51,32 +51,16 @@ async fn record(settings: &Settings, verb: &str, subject: &str) -> Result<()> {
         verb: verb.to_owned(),
         subject: subject.to_owned(),
     };
-    let (type_name, data) = event.encode()?;
     let command_id = CommandId(vault::random_uuid());
-    let metadata = Metadata {
-        command_id,
-        correlation_id: command_id.0,
-        causation_id: command_id.0,
-        actor: Actor::System(format!("operator {}", user.name)),
-        session: None,
-        address: None,
-        recorded_at: SystemClock.now(),
-        fingerprint: None,
-        traceparent: None,
-    };
+    let actor = Actor::System(format!("operator {}", user.name));
+    let events = without_request(&[event], command_id, actor, SystemClock.now())?;
     let log = open::events(settings).await?;
     let appended = log
         .append(Append {
             stream: StreamId::new(CATEGORY, &user.name)?,
             expected: Expected::Any,
             command_id,
-            events: vec![NewEvent {
-                id: command_id.event_id(0),
-                type_name,
-                schema_version: 1,
-                data: data.to_string(),
-                metadata: serde_json::to_string(&metadata)?,
-            }],
+            events,
         })
         .await;
     log.close().await;
