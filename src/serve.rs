@@ -1,5 +1,7 @@
 //! Runs the roles: opens what each needs, starts its tasks, and ends them all by one shutdown.
 
+mod process;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use axum::Router;
-use broker::{Broker, Relay, RelayOptions};
+use broker::Broker;
 use chrono::{DateTime, Utc};
 use command_api::accounts::AccountSettings;
 use command_api::operation::operations;
-use command_api::{Clock, CommandState, Stores, SystemClock};
+use command_api::{CommandState, Stores, SystemClock};
 use event_store::EventStore;
-use projector::Projector;
 use query_api::{QuerySettings, QueryState};
-use read_models::{OperatedStore, ReadModel, ReadStore};
+use read_models::{ReadModel, ReadStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,11 @@ use web::{
 use crate::app::App;
 use crate::config::{Role, Settings};
 use crate::metrics::Registry;
+use crate::open;
 use crate::operate::desk::built;
 use crate::otlp::Exporter;
-use crate::{open, served_log};
+
+use process::Process;
 
 /// API keys, looked up where they are kept.
 struct VaultKeys(Vault);
@@ -282,193 +285,6 @@ async fn tokens(
     let tokens = tokens.with_api_keys(Arc::new(VaultKeys(vault.clone())));
     let revocations = Revocations::follow(vault.clone(), tokens.now()).await;
     Ok(Arc::new(tokens.with_revocations(revocations)))
-}
-
-/// What runs in this process.
-struct Process {
-    tasks: JoinSet<()>,
-    health: Health,
-    metrics: Registry,
-    description: Description,
-    router: Router,
-    events: Option<Arc<dyn EventStore>>,
-    broker: Option<Arc<dyn Broker>>,
-}
-
-impl Process {
-    fn relay(
-        &mut self,
-        events: &Arc<dyn EventStore>,
-        broker: &Arc<dyn Broker>,
-        shutdown: &CancellationToken,
-    ) {
-        let relay = Relay::new(
-            Arc::clone(events),
-            Arc::clone(broker),
-            vault::random_uuid(),
-            RelayOptions::default(),
-        );
-        self.metrics.relay(relay.status(), events);
-        self.tasks.spawn(relay.run(shutdown.clone()));
-    }
-
-    fn projector(
-        &mut self,
-        events: &Arc<dyn EventStore>,
-        broker: &Arc<dyn Broker>,
-        store: Arc<dyn OperatedStore>,
-        models: Vec<ReadModel>,
-        shutdown: &CancellationToken,
-    ) {
-        let read_store: Arc<dyn ReadStore> = Arc::clone(&store) as _;
-        self.watch_read_models("projected-read-models", &read_store);
-        let options = projector::Options::default();
-        self.metrics.add(projector::metrics::METRICS);
-        let partitions = events.identity().partitions;
-        self.metrics.queues(broker, &options.group, partitions);
-        let projector = Projector::operated(
-            Arc::clone(events),
-            Arc::clone(broker),
-            store,
-            models,
-            options,
-        );
-        let status = projector.status();
-        self.metrics.probe(move |observations| {
-            projector::metrics::observe(&status.borrow(), observations);
-        });
-        let shutdown = shutdown.clone();
-        self.tasks.spawn(async move {
-            if let Err(error) = projector.run(shutdown).await {
-                tracing::error!(%error, "the projector cannot go on");
-            }
-        });
-    }
-
-    /// Serves the log to EventStoreDB's clients, if that is a role of this process.
-    async fn serve_log(
-        &mut self,
-        app: &App,
-        settings: &Settings,
-        roles: &BTreeSet<Role>,
-        tokens: Option<&Arc<Tokens>>,
-        shutdown: &CancellationToken,
-    ) -> Result<()> {
-        if let Some(events) = &self.events
-            && roles.contains(&Role::EventStore)
-        {
-            let (events, tokens) = (Arc::clone(events), tokens.cloned());
-            let serving =
-                served_log::start(app, settings, events, tokens, shutdown.clone()).await?;
-            self.tasks.spawn(serving);
-        }
-        Ok(())
-    }
-
-    /// A projector for each mirror. One that cannot be a mirror at all is told at once; one that is down comes later.
-    async fn mirrors(
-        &mut self,
-        settings: &Settings,
-        events: &Arc<dyn EventStore>,
-        broker: &Arc<dyn Broker>,
-        models: &[ReadModel],
-        shutdown: &CancellationToken,
-    ) -> Result<()> {
-        for mirror in &settings.mirrors {
-            if let Err(read_models::Error::Invalid(problem)) = mirror.open(true).await {
-                anyhow::bail!("the mirror {}: {problem}", mirror.name);
-            }
-            let (events, broker) = (Arc::clone(events), Arc::clone(broker));
-            let keep = mirror
-                .clone()
-                .keep(events, broker, models.to_vec(), shutdown.clone());
-            self.tasks.spawn(keep);
-        }
-        Ok(())
-    }
-
-    fn command_api(&mut self, state: CommandState, shutdown: &CancellationToken) {
-        self.metrics.add(command_api::metrics::METRICS);
-        self.tasks.spawn(state.housekeeping().run(shutdown.clone()));
-        let description = std::mem::take(&mut self.description);
-        self.description = description
-            .with(command_api::describe(&state))
-            .with_schemas(command_api::schemas());
-        self.router = std::mem::take(&mut self.router).merge(command_api::routes(state));
-    }
-
-    fn query_api(&mut self, state: QueryState) {
-        self.metrics.add(query_api::metrics::METRICS);
-        let counted = state.clone();
-        self.metrics
-            .probe(move |observations| query_api::metrics::observe(&counted, observations));
-        let description = std::mem::take(&mut self.description);
-        self.description = description
-            .with(query_api::describe(&state))
-            .with_schemas(query_api::schemas(&state));
-        self.router = std::mem::take(&mut self.router).merge(query_api::routes(state));
-    }
-
-    /// Keeps data keys wrapped by the current master key.
-    fn rewrap(&mut self, vault: &Vault, shutdown: &CancellationToken) {
-        let (vault, shutdown) = (vault.clone(), shutdown.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = vault.keep_rewrapped(|| SystemClock.now()) => {}
-                () = shutdown.cancelled() => {}
-            }
-        });
-    }
-
-    fn watch_events(&mut self, events: &Arc<dyn EventStore>) {
-        let events = Arc::clone(events);
-        self.watch("event-store", move || {
-            let events = Arc::clone(&events);
-            async move { events.head().await.map(drop) }
-        });
-    }
-
-    fn watch_broker(&mut self, broker: &Arc<dyn Broker>) {
-        let broker = Arc::clone(broker);
-        self.watch("broker", move || {
-            let broker = Arc::clone(&broker);
-            async move { broker.check().await }
-        });
-    }
-
-    fn watch_vault(&mut self, vault: &Vault) {
-        let vault = vault.clone();
-        self.watch("vault", move || {
-            let vault = vault.clone();
-            async move { vault.check().await }
-        });
-    }
-
-    fn watch_read_models(&mut self, name: &'static str, store: &Arc<dyn ReadStore>) {
-        let store = Arc::clone(store);
-        self.watch(name, move || {
-            let store = Arc::clone(&store);
-            async move { store.check().await }
-        });
-    }
-
-    /// A query API whose definitions have no tables yet is not asked: others answer meanwhile.
-    fn watch_builds(&mut self, state: &QueryState) {
-        let state = state.clone();
-        self.watch("read-models-built", move || {
-            let state = state.clone();
-            async move { state.is_built().await }
-        });
-    }
-
-    fn watch<F, Fut, E>(&mut self, name: &'static str, check: F)
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display,
-    {
-        self.health = std::mem::take(&mut self.health).with(name, check);
-    }
 }
 
 fn roles(only: Option<Role>) -> BTreeSet<Role> {
