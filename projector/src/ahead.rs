@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
-    Changes, Checkpoint, Commit, CommitError, Error, EventPlace, Generation, Parked,
+    Changes, Checkpoint, Commit, CommitError, Due, Error, EventPlace, Generation, Parked,
     ProjectionStore, ROWS_A_CHANGE, ReadModel, Row, RowKey, RowWrites, Rows, Search, fold,
 };
 
@@ -294,10 +294,32 @@ impl Ahead {
             self.rows
                 .extend(found.into_iter().map(|(key, row)| (key, Some(row))));
         }
+        let due = due_for_all(table, changes);
         for search in changes.iter().flat_map(|(_, made)| made.searches()) {
-            self.find(table, search, &mut unseen).await?;
+            self.find(table, search, due.as_ref(), &mut unseen).await?;
         }
         Ok(unseen)
+    }
+
+    /// Takes rows out that are due; they go with the next commit. What was taken in since knows better of a row.
+    pub(crate) fn let_go(&mut self, keys: impl IntoIterator<Item = RowKey>) {
+        for key in keys {
+            if !self.rows.contains_key(&key) {
+                self.cache.take(&key);
+                self.rows.insert(key, None);
+            }
+        }
+    }
+
+    /// Rows that are due wait for a commit, and nothing else does.
+    pub(crate) fn lets_go_alone(&self) -> bool {
+        !self.is_ahead() && !self.rows.is_empty()
+    }
+
+    /// What waits is to be committed though no event came: then rows change behind the checkpoint, as when a stream is tried
+    /// again.
+    pub(crate) fn amend(&mut self) {
+        self.reached.amended += 1;
     }
 
     /// Brings every stored row that a change looks for. The rows named by key, and those that earlier changes look for, are
@@ -307,22 +329,34 @@ impl Ahead {
         &mut self,
         table: &Table<'_>,
         search: &Search,
+        due: Option<&Due>,
         unseen: &mut HashSet<RowKey>,
     ) -> Result<(), Error> {
         if self.found.contains(search) {
             return Ok(());
         }
         // Any row in memory may be found in the table as it no longer is.
-        let limit = ROWS_A_CHANGE + self.rows.len() + 1;
+        let mut limit = ROWS_A_CHANGE + self.rows.len() + 1;
         let Table {
             store,
             model,
             generation,
             partition,
         } = *table;
-        let stored: Vec<(RowKey, Row)> = store
-            .find_rows(model, generation, partition, search, limit as u32)
-            .await?;
+        let stored: Vec<(RowKey, Row)> = loop {
+            let stored = store
+                .find_rows(model, generation, partition, search, limit as u32)
+                .await?;
+            // A row that no event finds any more does not count as one that a change finds.
+            let is_due =
+                |(key, row): &&(RowKey, Row)| due.is_some_and(|due| due.holds(key, &row.values));
+            let passed_over = stored.iter().filter(is_due).count();
+            let wanted = ROWS_A_CHANGE + self.rows.len() + 1 + passed_over;
+            if stored.len() < limit || wanted <= limit {
+                break stored;
+            }
+            limit = wanted;
+        };
         if stored.len() < limit {
             self.found.insert(search.clone());
         }
@@ -388,6 +422,16 @@ impl Ahead {
             self.cache.put(key, None);
         }
     }
+}
+
+/// The rows that none of these events finds.
+fn due_for_all(table: &Table<'_>, changes: &[(&RecordedEvent, Changes<'_>)]) -> Option<Due> {
+    table.model.retention.as_ref()?;
+    let times = changes
+        .iter()
+        .map(|(event, _)| EventPlace::of(table.partition, event).recorded_at);
+    // One that says nothing of its time is refused by the fold.
+    table.model.due_at(times.flatten().min()?)
 }
 
 fn parked(partition: Partition, event: &RecordedEvent, reason: &str) -> Parked {

@@ -4,6 +4,7 @@
 //! Refuses: to take another's place while it is behind it, or different where that matters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_store::Filter;
 use events::{Position, RecordedEvent, Version, partition_of};
@@ -68,6 +69,7 @@ impl CatchingUp {
     pub(crate) async fn run(mut self) {
         let mut pauses = Pauses::new();
         let mut pruned = Instant::now();
+        let mut expiry = Instant::now();
         while !self.context.shutdown.is_cancelled() {
             if pruned.elapsed() >= PRUNE_PAUSE {
                 self.prune().await;
@@ -81,9 +83,12 @@ impl CatchingUp {
                 .collect();
             if behind.is_empty() {
                 pauses = Pauses::new();
+                if Instant::now() >= expiry {
+                    expiry = Instant::now() + self.expire().await;
+                }
                 self.serves = self.serves || self.arrive().await;
                 let patience = if self.serves { PRUNE_PAUSE } else { SWAP_PAUSE };
-                self.wait(patience).await;
+                self.wait(patience.min(expiry - Instant::now())).await;
             } else if self.pass(&behind).await {
                 for lane in &behind {
                     lane.follow();
@@ -96,11 +101,24 @@ impl CatchingUp {
         }
     }
 
-    async fn wait(&self, patience: std::time::Duration) {
+    async fn wait(&self, patience: Duration) {
         tokio::select! {
             () = self.context.shutdown.cancelled() => {}
             () = self.fell_behind.notified() => {}
             () = tokio::time::sleep(patience) => {}
+        }
+    }
+
+    /// Lets rows go that are due; says when to do it again.
+    async fn expire(&self) -> Duration {
+        if self.lanes[0].model.retention.is_none() {
+            return PRUNE_PAUSE;
+        }
+        let more = join_all(self.lanes.iter().map(|lane| lane.expire())).await;
+        if more.contains(&true) {
+            Duration::ZERO
+        } else {
+            self.context.options.expiry
         }
     }
 

@@ -1,5 +1,5 @@
-//! The one door of this crate to the clock, for one question alone: when the projector observed itself. It refuses to be
-//! asked by projections: rows of events know only when the events were recorded.
+//! The one door of this crate to the clock, for two questions alone: when the projector observed itself, and which rows
+//! are due. It refuses to be asked by projections: rows of events know only when the events were recorded.
 
 use chrono::{DateTime, Utc};
 

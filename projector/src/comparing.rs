@@ -8,6 +8,7 @@ use events::Partition;
 use read_models::{Build, Error, OperatedStore, ReadModel, Row, RowKey};
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::context::Context;
 use crate::options::{COMPARE_PATIENCE, COMPARE_PAUSE, COMPARED_ROWS};
 use crate::verify::{differing, shown};
@@ -49,9 +50,14 @@ pub(crate) async fn compare(
                 return Ok(Verdict::NotYet);
             };
             let Page {
-                rows: [one, other],
+                rows: [mut one, mut other],
                 through,
             } = page;
+            // One of them may have let go of what is due, and the other not yet.
+            if let Some(due) = model.due_at(clock::now()) {
+                one.retain(|(key, row)| !due.holds(key, &row.values));
+                other.retain(|(key, row)| !due.holds(key, &row.values));
+            }
             found.take(model, one, other);
             match through {
                 Some(key) => after = Some(key),

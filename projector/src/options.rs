@@ -43,6 +43,8 @@ pub(crate) const COMPARE_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const COMPARE_PAUSE: Duration = Duration::from_millis(5);
 /// How often what the journal of a read model need not hold any longer is let go.
 pub(crate) const PRUNE_PAUSE: Duration = Duration::from_mins(5);
+/// Rows that are due and removed at once: a commit of more leaves no entry in the journal.
+pub(crate) const ROWS_LET_GO: u32 = 500;
 /// How often progress, and the same complaint of one place, is logged at most.
 pub(crate) const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// The longest stored reason of a parked stream, in characters.
@@ -61,6 +63,8 @@ pub struct Options {
     pub rebuilding_page: usize,
     /// Rows remembered for each read model and partition.
     pub cached_rows: usize,
+    /// How often rows are looked for that are due, and how long they wait for events to go with.
+    pub expiry: Duration,
 }
 
 impl Default for Options {
@@ -71,6 +75,7 @@ impl Default for Options {
             healing_page: 1_000,
             rebuilding_page: 5_000,
             cached_rows: 4_096,
+            expiry: Duration::from_mins(1),
         }
     }
 }

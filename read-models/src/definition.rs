@@ -7,7 +7,7 @@ use std::sync::Arc;
 use events::{DecodeError, RecordedEvent, StreamId};
 use serde::{Deserialize, Serialize};
 
-use crate::Changes;
+use crate::{Changes, Retention};
 
 /// A column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -147,6 +147,8 @@ pub struct ReadModel {
     /// Indexes beside the key's and the owner's, each on these columns in order. They can be added at any time; one that
     /// is taken away stays until the read model is built anew.
     pub indexes: Vec<Vec<String>>,
+    /// How long rows stay; nothing said: for ever.
+    pub retention: Option<Retention>,
     /// Who may read.
     pub access: Access,
     /// The projection.
@@ -175,6 +177,7 @@ impl ReadModel {
             shared: false,
             observed: false,
             indexes: Vec::new(),
+            retention: None,
             access: Access::Scope,
             project: Arc::new(|_, _| Ok(())),
         }

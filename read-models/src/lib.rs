@@ -20,6 +20,7 @@ mod patience;
 mod port;
 mod postgres;
 mod query;
+mod retention;
 mod rows;
 mod sql;
 mod sqlite;
@@ -43,4 +44,5 @@ pub use port::{
 pub use query::{
     Comparison, Direction, Field, Filter, Is, Nulls, Order, Page, Pattern, PatternError, Query,
 };
+pub use retention::{Due, Retention, SLACK};
 pub use value::Value;

@@ -19,7 +19,7 @@ use crate::live::Stored;
 use crate::patience::within;
 use crate::sql::wanted_indexes;
 use crate::{
-    Checkpoint, Commit, CommitError, Error, Generation, Options, Parked, ProjectionStore,
+    Checkpoint, Commit, CommitError, Due, Error, Generation, Options, Parked, ProjectionStore,
     ReadModel, Row, RowKey, Search, checks,
 };
 
@@ -174,6 +174,31 @@ impl MongoDb {
         let found: Vec<Document> = self
             .rows(generation)
             .find(filter)
+            .limit(i64::from(limit))
+            .max_time(ANSWER)
+            .await?
+            .try_collect()
+            .await?;
+        found
+            .iter()
+            .map(|document| codec::row(model, document))
+            .collect()
+    }
+
+    async fn find_due(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let mut filter = codec::due(due);
+        filter.insert(HIDDEN_PARTITION, i32::from(partition.0));
+        let found: Vec<Document> = self
+            .rows(generation)
+            .find(filter)
+            .sort(doc! { &due.column: 1 })
             .limit(i64::from(limit))
             .max_time(ANSWER)
             .await?
@@ -343,6 +368,18 @@ impl ProjectionStore for MongoDb {
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let found = self.find(model, generation, partition, search, limit);
+        within("the mirror", found).await
+    }
+
+    async fn due_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let found = self.find_due(model, generation, partition, due, limit);
         within("the mirror", found).await
     }
 

@@ -10,7 +10,7 @@ use crate::patience::within;
 use crate::rows;
 use crate::sql::{Layout, built, wanted_indexes};
 use crate::{
-    Checkpoint, Commit, CommitError, Error, Generation, Options, Parked, ProjectionStore,
+    Checkpoint, Commit, CommitError, Due, Error, Generation, Options, Parked, ProjectionStore,
     ReadModel, Row, RowKey, Search, checks,
 };
 
@@ -137,6 +137,21 @@ impl MySql {
         let column = checks::search(model, search)?;
         let sql = sql::find(model.into(), &generation.table, column);
         let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.pool).await?)
+    }
+
+    async fn find_due(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let sql = sql::due(model.into(), &generation.table, &due.column);
+        let query = codec::bind(sqlx::query(built(sql)), &due.before)
             .bind(i64::from(partition.0))
             .bind(i64::from(limit));
         rows::stored(model, &query.fetch_all(&self.pool).await?)
@@ -305,6 +320,18 @@ impl ProjectionStore for MySql {
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let found = self.find(model, generation, partition, search, limit);
+        within("the mirror", found).await
+    }
+
+    async fn due_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let found = self.find_due(model, generation, partition, due, limit);
         within("the mirror", found).await
     }
 

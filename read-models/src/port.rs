@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use events::{Digest, LogIdentity, Partition, Position, StreamId};
 
 use crate::{
-    ChangeFeed, Changed, Page, Place, Query, ReadModel, Rebuild, Row, RowKey, Search, Value,
+    ChangeFeed, Changed, Due, Page, Place, Query, ReadModel, Rebuild, Row, RowKey, Search, Value,
     Waiting, checks,
 };
 
@@ -171,6 +171,16 @@ pub trait ProjectionStore: Send + Sync + 'static {
         generation: &Generation,
         partition: Partition,
         search: &Search,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error>;
+
+    /// Up to `limit` rows of one partition that are due, the oldest first.
+    async fn due_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error>;
 

@@ -270,8 +270,8 @@ pub(crate) fn indexes(model: &ReadModel, generation: &Generation) -> Vec<String>
         .collect()
 }
 
-/// The indexes that a table has, by their names: on the owner's column, where the primary key does not begin with it, and
-/// those that the definition declares.
+/// The indexes that a table has, by their names: on the owner's column and on the one that rows go by, where nothing else
+/// begins with it, and those that the definition declares.
 pub(crate) fn wanted_indexes<'m>(
     model: &'m ReadModel,
     generation: &Generation,
@@ -290,7 +290,17 @@ pub(crate) fn wanted_indexes<'m>(
         let columns = index.iter().filter_map(named).collect();
         (index_name(model, generation, index), columns)
     });
-    owner.into_iter().chain(declared).collect()
+    let of_retention = model.retention.iter().filter_map(|retention| {
+        let name = &retention.column;
+        let column = Shape::from(model).all().find(|c| c.name == *name)?;
+        let index = std::slice::from_ref(name);
+        (!model.is_indexed(name)).then(|| (index_name(model, generation, index), vec![column]))
+    });
+    owner
+        .into_iter()
+        .chain(declared)
+        .chain(of_retention)
+        .collect()
 }
 
 /// `{name}_g{number}_x{12 digits of a hash over table and columns}`: at most 62 of the 63 bytes that PostgreSQL takes.

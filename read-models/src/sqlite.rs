@@ -16,9 +16,9 @@ use crate::operations::operations;
 use crate::rows;
 use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
-    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Options, Page, Parked,
-    Place, ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search, Status,
-    Waiting, checks,
+    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Due, Error, Generation, Options, Page,
+    Parked, Place, ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search,
+    Status, Waiting, checks,
 };
 
 mod codec;
@@ -319,6 +319,21 @@ impl ProjectionStore for Sqlite {
         checks::search(model, search)?;
         let sql = sql::find(model.into(), &generation.table, &search.column);
         let query = codec::bind(sqlx::query(built(sql)), &search.value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.readers).await?)
+    }
+
+    async fn due_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let sql = sql::due(model.into(), &generation.table, &due.column);
+        let query = codec::bind(sqlx::query(built(sql)), &due.before)
             .bind(i64::from(partition.0))
             .bind(i64::from(limit));
         rows::stored(model, &query.fetch_all(&self.readers).await?)

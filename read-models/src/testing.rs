@@ -140,11 +140,7 @@ impl<'m> GivenEvents<'m> {
         }
         let rows = &mut self.rows[shard];
         let mut changes = Changes::new(model);
-        let at = EventPlace {
-            partition,
-            position: event.position,
-            recorded_at: Some(recorded_at(event.position.get())),
-        };
+        let at = EventPlace::of(partition, event);
         let outcome = (model.project)(event, &mut changes)
             .map_err(|error| error.to_string())
             .and_then(|()| {

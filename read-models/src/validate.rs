@@ -8,7 +8,7 @@ use events::Category;
 use sha2::{Digest as _, Sha256};
 
 use crate::decimal::MAX_SCALE;
-use crate::{Access, Column, ColumnType, InvalidDefinition, Merge, ReadModel};
+use crate::{Access, Column, ColumnType, InvalidDefinition, Merge, ReadModel, Retention};
 
 /// The longest name of a read model: with `_`, 8 digits of hash, `_g` and a 10-digit number it makes a table's name, and
 /// with an index's suffix that stays within the 63 bytes of a PostgreSQL identifier.
@@ -69,6 +69,7 @@ impl ReadModel {
         }
         self.check_merges()?;
         self.check_indexes()?;
+        self.check_retention()?;
         match &self.access {
             Access::Owner { column } => self.check_owner(column),
             Access::Scope | Access::Authenticated => Ok(()),
@@ -164,7 +165,7 @@ impl ReadModel {
         }
     }
 
-    /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether and how they merge, categories and revision. The
+    /// 64 hexadecimal digits over what decides the rows: name, key, columns, whether and how they merge, categories, revision and, where there is one, for how long rows stay. The
     /// same for ever for the same definition: tables are named by its beginning. Who may read rows and columns, and
     /// indexes, are not part of it.
     pub fn definition_hash(&self) -> String {
@@ -186,6 +187,11 @@ impl ReadModel {
         }
         part(&self.categories.len().to_string());
         self.categories.iter().for_each(|category| part(category));
+        if let Some(Retention { column, keep }) = &self.retention {
+            part("retention");
+            part(column);
+            part(&keep.num_microseconds().unwrap_or_default().to_string());
+        }
         let mut hex = String::with_capacity(64);
         for byte in hasher.finalize() {
             _ = write!(hex, "{byte:02x}");

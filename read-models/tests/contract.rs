@@ -27,6 +27,8 @@ mod queries;
 mod questions;
 #[path = "contract/reads.rs"]
 mod reads;
+#[path = "contract/retention.rs"]
+mod retention;
 #[path = "contract/scans.rs"]
 mod scans;
 #[path = "contract/values.rs"]

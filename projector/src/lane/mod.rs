@@ -3,6 +3,7 @@
 //!
 //! Refuses: to take events that leave a gap, and to go on after a doubt without loading its checkpoint anew.
 
+mod expiring;
 mod loading;
 mod retrying;
 mod together;

@@ -96,7 +96,8 @@ impl Lane {
             return Beginning::Trouble;
         }
         ahead.covered = ahead.covered.max(through);
-        if ahead.changes_rows() || ahead.is_full() {
+        // Rows that are due wait until there is more to commit.
+        if ahead.is_ahead() && (ahead.changes_rows() || ahead.is_full()) {
             let writes = ahead.take_writes();
             return Beginning::Begun(Box::new(Begun {
                 lane: self,

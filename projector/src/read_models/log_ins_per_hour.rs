@@ -2,14 +2,17 @@
 //!
 //! Refuses: to know who they are. Log-ins that failed are no events, so they are not counted.
 
-use chrono::{DateTime, SubsecRound, Timelike, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Timelike, Utc};
 use events::session::{CATEGORY, Event};
 use events::{DecodeError, DomainEvent, RecordedEvent};
 use read_models::{Access, Changes, ColumnType, Op, ReadModel};
 
 use super::metadata_of;
 
-/// The definition: one row an hour with log-ins, summed over the partitions on reading.
+/// A year, and a month to compare it with the one before.
+const KEPT: TimeDelta = TimeDelta::days(400);
+
+/// The definition: one row an hour with log-ins, summed over the partitions on reading; for 400 days.
 pub fn read_model() -> ReadModel {
     ReadModel::new("log-ins-per-hour")
         .key("hour", ColumnType::Timestamp)
@@ -17,6 +20,7 @@ pub fn read_model() -> ReadModel {
         .column("with_second_factor", ColumnType::Integer)
         .category(CATEGORY)
         .summed()
+        .retention("hour", KEPT)
         .readable_by(Access::Scope)
         .project(project)
 }
@@ -39,7 +43,7 @@ fn project(event: &RecordedEvent, rows: &mut Changes<'_>) -> Result<(), DecodeEr
 fn hour_of(moment: DateTime<Utc>) -> DateTime<Utc> {
     let whole = moment.trunc_subsecs(0);
     let into_the_hour = 60 * whole.minute() + whole.second();
-    whole - chrono::TimeDelta::seconds(i64::from(into_the_hour))
+    whole - TimeDelta::seconds(i64::from(into_the_hour))
 }
 
 #[cfg(test)]

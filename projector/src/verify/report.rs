@@ -7,7 +7,7 @@ use std::fmt;
 use events::Position;
 
 /// How many problems of one kind are spelled out.
-const SPELLED_OUT: usize = 20;
+pub(super) const SPELLED_OUT: usize = 20;
 
 /// What is wrong: how much, and the first of it in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

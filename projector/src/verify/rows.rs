@@ -5,12 +5,14 @@
 use std::collections::{HashMap, HashSet};
 
 use event_store::{EventStore, Filter};
-use events::{Partition, Position, StreamId};
+use events::{Partition, Position, RecordedEvent, StreamId};
 use read_models::{
     Checkpoint, EventPlace, ProjectionStore, ReadModel, Row, RowKey, Rows, Status, fold,
 };
 
-use super::{Fault, PAGE, Problems, Progress, Subject};
+use crate::clock;
+
+use super::{Fault, PAGE, Problems, Progress, Subject, report::SPELLED_OUT};
 use crate::ahead::project;
 
 /// A whole partition in one snapshot.
@@ -64,7 +66,7 @@ async fn compare_partition(
             break (checkpoint, stored, parked, discarded);
         }
     };
-    let folded = Folded {
+    let mut folded = Folded {
         log,
         model,
         partition,
@@ -76,30 +78,68 @@ async fn compare_partition(
             .collect(),
     };
     let mut expected = folded.rows(problems, progress).await?;
+    let mut wrong = Wrong::default();
+    // What is due may have gone, or not yet.
+    let due = model.due_at(clock::now());
+    let is_due =
+        |key: &RowKey, row: &Row| due.as_ref().is_some_and(|due| due.holds(key, &row.values));
     let compared = stored.len() as u64;
     for (key, row) in stored {
-        match expected.remove(&key) {
+        let right = expected.remove(&key);
+        let right = right.filter(|right| !is_due(&key, right));
+        if right.is_none() && is_due(&key, &row) {
+            continue;
+        }
+        match right {
             Some(right) if right == row => {}
             Some(right) => {
                 let columns = differing(model, &right, &row).join(", ");
-                problems.add(format!(
-                    "row {}: {columns} not as the log says",
-                    shown(&key)
-                ));
+                wrong.add(key, row.position, format!("{columns} not as the log says"));
             }
-            None => problems.add(format!("row {}: the log knows of no such row", shown(&key))),
+            None => wrong.add(key, row.position, "the log knows of no such row".to_owned()),
         }
     }
     let mut missing: Vec<_> = expected
         .into_iter()
-        .filter(|(_, row)| row.is_some())
+        .filter(|(key, row)| row.as_ref().is_some_and(|row| !is_due(key, row)))
         .map(|(key, _)| key)
         .collect();
     missing.sort();
     for key in missing {
-        problems.add(format!("row {}: missing", shown(&key)));
+        wrong.add(key, Position::ZERO, "missing".to_owned());
     }
+    wrong.tell(&folded, problems).await?;
     Ok(compared)
+}
+
+/// Rows that are wrong.
+#[derive(Default)]
+struct Wrong {
+    /// The first of them: the last event that each holds, and what is wrong.
+    first: Vec<(RowKey, Position, String)>,
+    more: u64,
+}
+
+impl Wrong {
+    fn add(&mut self, key: RowKey, holds: Position, what: String) {
+        if self.first.len() < SPELLED_OUT {
+            self.first.push((key, holds, what));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Says what is wrong, and the first event of those after the last one that the row holds, if there is one.
+    async fn tell(self, folded: &Folded<'_>, problems: &mut Problems) -> Result<(), Fault> {
+        let Self { first, more } = self;
+        let lacking = folded.lacking(&first).await?;
+        for ((key, _, what), lacks) in first.iter().zip(lacking) {
+            let lacks = lacks.map_or_else(String::new, |lacks| format!("; {lacks}"));
+            problems.add(format!("row {}: {what}{lacks}", shown(key)));
+        }
+        problems.count += more;
+        Ok(())
+    }
 }
 
 struct Folded<'a> {
@@ -112,9 +152,59 @@ struct Folded<'a> {
 }
 
 impl Folded<'_> {
+    /// An event that waits, or was discarded.
+    fn leaves_out(&self, event: &RecordedEvent) -> bool {
+        let waits = self.parked.get(&event.stream);
+        self.discarded.contains(&event.position)
+            || waits.is_some_and(|first| event.position >= *first)
+    }
+
+    /// For each row, the first event that changes it after the last one that it holds; for those that a projection names by
+    /// key. Reads the partition once more, if any row is wrong.
+    async fn lacking(
+        &self,
+        rows: &[(RowKey, Position, String)],
+    ) -> Result<Vec<Option<String>>, Fault> {
+        let mut lacking = vec![None; rows.len()];
+        let filter = Filter {
+            partition: Some(self.partition),
+            categories: self.model.categories.clone(),
+        };
+        let holds = rows.iter().map(|(_, holds, _)| *holds);
+        let Some(mut after) = holds.min() else {
+            return Ok(lacking);
+        };
+        let end = self.checkpoint.position;
+        while after < end && lacking.contains(&None) {
+            let page = self.log.read_all(after, &filter, PAGE).await?;
+            let events = page.events.iter().filter(|event| event.position <= end);
+            for event in events.filter(|event| !self.leaves_out(event)) {
+                let Ok(changes) = project(self.model, event) else {
+                    continue;
+                };
+                for ((key, holds, _), lacks) in rows.iter().zip(&mut lacking) {
+                    if lacks.is_none()
+                        && event.position > *holds
+                        && changes.keys().any(|changed| changed == key)
+                    {
+                        *lacks = Some(format!(
+                            "the first event that it lacks is {} at position {}, version {} of {}",
+                            event.type_name, event.position, event.version, event.stream
+                        ));
+                    }
+                }
+            }
+            if page.through <= after {
+                break;
+            }
+            after = page.through;
+        }
+        Ok(lacking)
+    }
+
     /// The rows that the log makes, up to the checkpoint.
     async fn rows(
-        mut self,
+        &mut self,
         problems: &mut Problems,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Rows, Fault> {
@@ -124,7 +214,7 @@ impl Folded<'_> {
             partition,
             checkpoint,
             ..
-        } = self;
+        } = *self;
         let filter = Filter {
             partition: Some(partition),
             categories: model.categories.clone(),
@@ -137,14 +227,7 @@ impl Folded<'_> {
                 .iter()
                 .take_while(|event| event.position <= checkpoint.position)
             {
-                if self.discarded.contains(&event.position) {
-                    continue;
-                }
-                if self
-                    .parked
-                    .get(&event.stream)
-                    .is_some_and(|first| event.position >= *first)
-                {
+                if self.leaves_out(event) {
                     continue;
                 }
                 let folded = project(model, event).and_then(|changes| {

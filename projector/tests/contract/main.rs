@@ -9,6 +9,7 @@ mod generations;
 mod mirrors;
 mod observing;
 mod operations;
+mod retention;
 mod samples;
 mod servers;
 mod unreliable;

@@ -21,7 +21,7 @@ use crate::world::{SOON, World};
 
 impl World {
     /// Appends what an operator asks for of `accounts`.
-    async fn ask(&self, event: Event) {
+    pub async fn ask(&self, event: Event) {
         let (type_name, data) = event.encode().expect("an event");
         self.append("projection-accounts", &type_name, data).await;
     }
@@ -38,7 +38,7 @@ impl World {
     }
 
     /// Waits until the build of this number is over.
-    async fn over(&self, number: u32) -> Rebuild {
+    pub async fn over(&self, number: u32) -> Rebuild {
         let over = || async {
             let rebuilds = self.store.rebuilds().await.expect("they can be read");
             let found = rebuilds.into_iter().find(|one| one.generation == number);
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// Waits until everything is taken in, however often rows were amended.
-    async fn settled(&self) {
+    pub async fn settled(&self) {
         for model in &self.models {
             let live = self.store.live(&model.name).await.unwrap().unwrap();
             let marks = self.marks().await;

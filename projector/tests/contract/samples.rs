@@ -7,10 +7,20 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 pub async fn append(log: &dyn EventStore, stream: &str, type_name: &str, data: Json) {
+    append_at(log, stream, type_name, data, "2026-11-22T23:59:59.999999Z").await;
+}
+
+pub async fn append_at(
+    log: &dyn EventStore,
+    stream: &str,
+    type_name: &str,
+    data: Json,
+    recorded_at: &str,
+) {
     let command_id = CommandId(Uuid::new_v4());
     let metadata = json!({
         "command_id": command_id, "correlation_id": Uuid::nil(), "causation_id": Uuid::nil(), "actor": "anonymous",
-        "address": sealed("address"), "recorded_at": "2026-11-22T23:59:59.999999Z",
+        "address": sealed("address"), "recorded_at": recorded_at,
     });
     let event = NewEvent {
         id: command_id.event_id(0),

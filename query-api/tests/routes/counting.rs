@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{LogIdentity, Partition};
 use read_models::{
-    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Error, Generation, Page, Parked, Place,
-    ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search, Status, Waiting,
+    ChangeFeed, Changed, Checkpoint, Commit, CommitError, Due, Error, Generation, Page, Parked,
+    Place, ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search, Status,
+    Waiting,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -91,6 +92,18 @@ impl ProjectionStore for Counting {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         self.inner
             .find_rows(model, generation, partition, search, limit)
+            .await
+    }
+    async fn due_rows(
+        &self,
+        model: &ReadModel,
+        generation: &Generation,
+        partition: Partition,
+        due: &Due,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        self.inner
+            .due_rows(model, generation, partition, due, limit)
             .await
     }
     async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {

@@ -9,7 +9,7 @@ use events::Position;
 
 use super::ops::{check_op, result};
 use super::{Change, Changes, EventPlace, Op, Row, RowKey, Rows, Search, Step};
-use crate::{Column, ColumnType, Decimal, Merge, ReadModel, Value};
+use crate::{Column, ColumnType, Decimal, Due, Merge, ReadModel, Value};
 
 /// The most bytes of text in one key: PostgreSQL's index entries end at about 2,700.
 pub(super) const KEY_TEXT_BYTES: usize = 1_024;
@@ -39,8 +39,10 @@ pub fn fold(rows: &mut Rows, changes: Changes<'_>, at: EventPlace) -> Result<(),
     let mut fold = Fold {
         model,
         at,
+        due: at.recorded_at.and_then(|moment| model.due_at(moment)),
         undo: Vec::new(),
     };
+    let problem = problem.or_else(|| timeless(model, at).filter(|_| !list.is_empty()));
     let outcome = match problem {
         Some(problem) => Err(problem),
         None => list
@@ -67,6 +69,13 @@ pub fn fold(rows: &mut Rows, changes: Changes<'_>, at: EventPlace) -> Result<(),
             model: model.name.clone(),
             problem,
         }
+    })
+}
+
+/// Which rows an event finds hangs on when it was recorded.
+fn timeless(model: &ReadModel, at: EventPlace) -> Option<String> {
+    (model.retention.is_some() && at.recorded_at.is_none()).then(|| {
+        "the event does not say when it was recorded, and rows go by that (.retention(…))".into()
     })
 }
 
@@ -101,6 +110,8 @@ impl Undo {
 struct Fold<'m> {
     model: &'m ReadModel,
     at: EventPlace,
+    /// The rows that the event does not find, as their time was over when it was recorded.
+    due: Option<Due>,
     undo: Vec<(Target, Undo)>,
 }
 
@@ -129,7 +140,14 @@ impl Fold<'_> {
             // Also where nothing is found, so that the outcome does not hang on what came before.
             check_ops(model, ops)?;
         }
-        let found = rows.find(place, &search.value, self.at.partition);
+        let mut found = rows.find(place, &search.value, self.at.partition);
+        if let Some(due) = &self.due {
+            let is_due = |key: &RowKey| {
+                let row = rows.get(key);
+                row.is_some_and(|row| due.holds(key, &row.values))
+            };
+            found.retain(|key| !is_due(key));
+        }
         if found.len() > ROWS_A_CHANGE {
             return Err(format!(
                 "one change finds {} rows by the column {:?}; at most {ROWS_A_CHANGE} may change at once: look for them by \
@@ -187,6 +205,10 @@ impl Fold<'_> {
                  or let partitions share rows (.summed())",
                 row.partition, self.at.partition
             ));
+        }
+        let due = self.due.as_ref();
+        if let Some(row) = slot.take_if(|row| due.is_some_and(|due| due.holds(key, &row.values))) {
+            self.undo.push((target(), Undo::Row(Some(row))));
         }
         let (ops, made) = match change {
             Change::Delete => {

@@ -10,6 +10,7 @@ use super::fold::KEY_TEXT_BYTES;
 use super::*;
 use crate::{ColumnType, Merge};
 
+mod due;
 mod found;
 mod types;
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{HIDDEN_MICROS, HIDDEN_PARTITION, HIDDEN_POSITION, HIDDEN_UPDATED_AT};
 use crate::{
-    Column, ColumnType, CommitError, Decimal, Error, ReadModel, Row, RowKey, Value, bookkeeping,
+    Column, ColumnType, CommitError, Decimal, Due, Error, ReadModel, Row, RowKey, Value,
+    bookkeeping,
 };
 
 /// What one row holds at most: a document ends at 16 MiB.
@@ -207,6 +208,13 @@ pub(super) fn search(column: &Column, value: &Value) -> Document {
         filter.insert(format!("{HIDDEN_MICROS}.{}", column.name), micros);
     }
     filter
+}
+
+/// What a document holds that is due. Its date ends at the millisecond, so within that one it is found later.
+pub(super) fn due(due: &Due) -> Document {
+    let (before, _) = bson(&due.before);
+    let smaller = Document::from_iter([("$lt".to_owned(), before)]);
+    Document::from_iter([(due.column.clone(), Bson::Document(smaller))])
 }
 
 fn day(millis: i64) -> Option<NaiveDate> {

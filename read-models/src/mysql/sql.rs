@@ -247,6 +247,15 @@ pub(super) fn find(shape: Shape<'_>, table: &str, column: &Column) -> String {
     )
 }
 
+/// Stored rows whose column is smaller than a value, in a partition, the smallest first, at most so many.
+pub(super) fn due(shape: Shape<'_>, table: &str, column: &str) -> String {
+    let column = quote(column);
+    format!(
+        "{} WHERE {column} < ? AND {PARTITION} = ? ORDER BY {column} LIMIT ?",
+        select_stored(shape, table)
+    )
+}
+
 /// Stored rows of a partition after a key's bytes, in the order of the key, at most so many.
 pub(super) fn scan(shape: Shape<'_>, table: &str) -> String {
     format!(

@@ -58,6 +58,15 @@ pub(crate) fn find(shape: Shape<'_>, table: &str, column: &str) -> String {
     )
 }
 
+/// At most `$3` rows of partition `$2` whose column is smaller than `$1`, the smallest first.
+pub(crate) fn due(shape: Shape<'_>, table: &str, column: &str) -> String {
+    let column = quote(column);
+    format!(
+        "{} WHERE t.{column} < $1 AND t.{PARTITION} = $2 ORDER BY t.{column} LIMIT $3",
+        select_stored(shape, table)
+    )
+}
+
 /// SQLite: the rows of `count` keys, their values one after another, then, if shared, of a partition.
 pub(crate) fn load_by_list(shape: Shape<'_>, table: &str, count: usize) -> String {
     format!(

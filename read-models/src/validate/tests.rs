@@ -154,6 +154,30 @@ fn a_scope_of_a_column_must_fit_into_a_token() {
 }
 
 #[test]
+fn rows_go_by_a_time_that_every_part_of_them_has() {
+    let keep = chrono::TimeDelta::days(30);
+    let visits = || accounts().column("at", ColumnType::Timestamp);
+    visits().retention("at", keep).validate().unwrap();
+    refused(&visits().retention("then", keep), "not declared");
+    refused(&visits().retention("status", keep), "a Timestamp or a Date");
+    refused(&visits().retention("at", -keep), "more than nothing");
+    refused(&visits().retention("at", keep * 20_000), "at most");
+    let per_day = ReadModel::new("per-day")
+        .key("day", ColumnType::Date)
+        .merged("last", ColumnType::Timestamp, Merge::Max)
+        .summed();
+    per_day.clone().retention("day", keep).validate().unwrap();
+    refused(&per_day.clone().retention("last", keep), "part of the key");
+    refused(&per_day.observed().retention("day", keep), "no event");
+    let hash = |days| {
+        let keep = chrono::TimeDelta::days(days);
+        visits().retention("at", keep).definition_hash()
+    };
+    assert_ne!(hash(1), hash(2), "rows that were let go are built again");
+    assert_ne!(hash(1), visits().definition_hash());
+}
+
+#[test]
 fn the_hash_of_a_definition_never_changes() {
     assert_eq!(
         accounts().definition_hash(),
