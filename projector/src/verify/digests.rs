@@ -1,6 +1,7 @@
-//! The no-skip proof: each partition's running digest, compared where each read model says it stands.
+//! The no-skip proof: each partition's running digest, compared where each read model says it stands; and where a digest is
+//! wrong, which events were skipped or taken twice, as far as the digests themselves tell.
 //!
-//! Refuses: to guess which event was skipped or taken twice. A digest says that it happened, not where.
+//! Refuses: to guess. What is told of events makes the very digest that is stored.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,6 +9,7 @@ use events::{Digest, Partition, Position, RecordedEvent, StreamId, partition_of}
 use read_models::Checkpoint;
 
 use super::Subject;
+use super::moved::{Lately, Moved, Run};
 
 pub(super) struct Digests {
     partitions: Vec<Running>,
@@ -18,9 +20,36 @@ pub(super) struct Digests {
 #[derive(Default)]
 struct Running {
     digest: Digest,
+    position: Position,
     events: u64,
     /// Where read models stand, the earliest first.
     waiting: VecDeque<(usize, Checkpoint)>,
+    /// The places whose digest is that of some read model's checkpoint.
+    places: HashMap<Digest, Place>,
+    lately: Lately,
+    /// What is wrong: of which read model, where it stands, and what its digest may be made of.
+    wrong: Vec<Wrong>,
+}
+
+/// A place in a partition.
+#[derive(Default, Clone, Copy)]
+struct Place {
+    /// The event that it comes after; nothing while it was not come by.
+    at: Option<Position>,
+    /// The event after that one.
+    next: Option<Position>,
+    /// Events up to it.
+    events: u64,
+}
+
+struct Wrong {
+    subject: usize,
+    checkpoint: Checkpoint,
+    /// Events up to the checkpoint, and the one after it.
+    events: u64,
+    next: Option<Position>,
+    is_an_event: bool,
+    moved: Option<Moved>,
 }
 
 impl Digests {
@@ -31,6 +60,7 @@ impl Digests {
             let checkpoints = subject.status.iter().flat_map(|status| &status.checkpoints);
             for (partition, checkpoint) in running.iter_mut().zip(checkpoints) {
                 partition.waiting.push_back((index, *checkpoint));
+                partition.places.entry(checkpoint.digest).or_default();
             }
             let streams = subject.status.iter().flat_map(|status| &status.parked);
             parked.push(streams.map(|p| (p.stream.clone(), p.position)).collect());
@@ -40,6 +70,7 @@ impl Digests {
                 .waiting
                 .make_contiguous()
                 .sort_by_key(|(_, checkpoint)| checkpoint.position);
+            partition.arrive();
         }
         Self {
             partitions: running,
@@ -51,13 +82,12 @@ impl Digests {
         let partition = partition_of(&event.stream, self.partitions.len() as u16);
         let running = &mut self.partitions[usize::from(partition.0)];
         // Those who stand before this event are judged by the digest before it.
-        running.judge(partition, event.position, subjects);
-        running.digest = running.digest.then(&event.hash);
-        running.events += 1;
-        if let Some((_, checkpoint)) = running.waiting.front()
-            && checkpoint.position == event.position
-        {
-            running.judge_here(partition, event.position, subjects);
+        running.judge_before(event.position, subjects);
+        running.go_on(event);
+        let stand_here =
+            |(_, checkpoint): &(usize, Checkpoint)| checkpoint.position == event.position;
+        if running.waiting.front().is_some_and(stand_here) {
+            running.judge_here(subjects);
         }
         for ((parked, subject), index) in self.parked.iter().zip(subjects).zip(0..) {
             if parked.is_empty()
@@ -78,81 +108,147 @@ impl Digests {
 
     pub(super) fn finish(mut self, head: Position, subjects: &mut [Subject<'_>]) {
         for (partition, running) in (0..).map(Partition).zip(&mut self.partitions) {
+            running.judge_before(head.max(running.position), subjects);
             for (index, checkpoint) in std::mem::take(&mut running.waiting) {
-                let (report, position) = (&mut subjects[index].report, checkpoint.position);
-                if position == Position::ZERO {
-                    compare(report, partition, checkpoint, Digest::ZERO);
-                } else if position > head {
-                    report.problems.add(format!(
-                        "partition {partition}: its checkpoint {position} is beyond the log's head {head}"
+                if checkpoint.position > head {
+                    subjects[index].report.problems.add(format!(
+                        "partition {partition}: its checkpoint {} is beyond the log's head {head}",
+                        checkpoint.position
                     ));
                 } else {
-                    not_an_event(report, partition, position);
+                    let stands = checkpoint.position == running.position;
+                    running.judge(index, checkpoint, stands, subjects);
                 }
+            }
+            for wrong in std::mem::take(&mut running.wrong) {
+                let problem = running.tell(&wrong);
+                let report = &mut subjects[wrong.subject].report;
+                report
+                    .problems
+                    .add(format!("partition {partition}: {problem}"));
             }
         }
     }
 }
 
 impl Running {
+    /// Takes in the next event.
+    fn go_on(&mut self, event: &RecordedEvent) {
+        let position = event.position;
+        if let Some(place) = self.places.get_mut(&self.digest) {
+            place.next = Some(position);
+        }
+        for wrong in &mut self.wrong {
+            wrong.next.get_or_insert(position);
+        }
+        self.lately.take(position, event.hash, self.digest);
+        self.digest = self.digest.then(&event.hash);
+        self.position = position;
+        self.events += 1;
+        self.arrive();
+    }
+
+    /// Notes the place, if somebody's digest is that of it.
+    fn arrive(&mut self) {
+        if let Some(place) = self.places.get_mut(&self.digest) {
+            (place.at, place.events) = (Some(self.position), self.events);
+        }
+    }
+
     /// Judges everyone who stands before `position`.
-    fn judge(&mut self, partition: Partition, position: Position, subjects: &mut [Subject<'_>]) {
+    fn judge_before(&mut self, position: Position, subjects: &mut [Subject<'_>]) {
         while let Some((index, checkpoint)) = self
             .waiting
             .pop_front_if(|(_, checkpoint)| checkpoint.position < position)
         {
-            let report = &mut subjects[index].report;
-            if checkpoint.position == Position::ZERO {
-                compare(report, partition, checkpoint, Digest::ZERO);
-            } else {
-                not_an_event(report, partition, checkpoint.position);
-            }
+            // Only at the very beginning one may stand where no event does.
+            let stands = checkpoint.position == self.position;
+            self.judge(index, checkpoint, stands, subjects);
         }
     }
 
     /// Judges everyone who stands at the event just taken in.
-    fn judge_here(
-        &mut self,
-        partition: Partition,
-        position: Position,
-        subjects: &mut [Subject<'_>],
-    ) {
+    fn judge_here(&mut self, subjects: &mut [Subject<'_>]) {
+        let position = self.position;
         while let Some((index, checkpoint)) = self
             .waiting
             .pop_front_if(|(_, checkpoint)| checkpoint.position == position)
         {
             subjects[index].report.events += self.events;
-            compare(
-                &mut subjects[index].report,
-                partition,
-                checkpoint,
-                self.digest,
-            );
+            self.judge(index, checkpoint, true, subjects);
         }
     }
-}
 
-fn compare(
-    report: &mut super::ReadModelReport,
-    partition: Partition,
-    checkpoint: Checkpoint,
-    digest: Digest,
-) {
-    if checkpoint.digest == digest {
-        report.proven += 1;
-    } else {
-        report.problems.add(format!(
-            "partition {partition}: its digest at position {} is not that of the log's events: one was skipped, taken \
-             twice, or changed",
-            checkpoint.position
-        ));
+    /// Judges one by the digest as it is now, `stands` saying whether that is the digest where it says it is.
+    fn judge(
+        &mut self,
+        subject: usize,
+        checkpoint: Checkpoint,
+        stands: bool,
+        subjects: &mut [Subject<'_>],
+    ) {
+        if stands && checkpoint.digest == self.digest {
+            subjects[subject].report.proven += 1;
+            return;
+        }
+        let known = self.places.get(&checkpoint.digest);
+        let moved = if stands && known.is_none_or(|place| place.at.is_none()) {
+            self.lately.explain(checkpoint.digest, self.digest)
+        } else {
+            None
+        };
+        self.wrong.push(Wrong {
+            subject,
+            checkpoint,
+            events: self.events,
+            next: None,
+            is_an_event: stands,
+            moved,
+        });
     }
-}
 
-fn not_an_event(report: &mut super::ReadModelReport, partition: Partition, position: Position) {
-    report.problems.add(format!(
-        "partition {partition}: its checkpoint {position} is not the position of an event of this partition"
-    ));
+    /// Says what is wrong, in words.
+    fn tell(&self, wrong: &Wrong) -> String {
+        let position = wrong.checkpoint.position;
+        let place = self.places.get(&wrong.checkpoint.digest).copied();
+        let place = place.unwrap_or_default();
+        let moved = wrong.moved.or_else(|| {
+            let at = place.at?;
+            let (first, before, after) = if at < position {
+                (place.next?, place.events, wrong.events)
+            } else {
+                (wrong.next?, wrong.events, place.events)
+            };
+            let run = Run {
+                first,
+                count: after - before,
+            };
+            Some(if at < position {
+                Moved::Skipped(run)
+            } else {
+                Moved::Doubled(run)
+            })
+        });
+        let what = if wrong.is_an_event {
+            format!("its digest at position {position} is not that of the log's events")
+        } else {
+            format!("its checkpoint {position} is not the position of an event of this partition")
+        };
+        match (moved, place.at) {
+            (Some(Moved::Doubled(run)), Some(at)) => format!(
+                "{what}; it is that of position {at}, so the checkpoint was moved back. Taken twice: {run}"
+            ),
+            (Some(Moved::Doubled(run)), None) => format!("{what}. Taken twice: {run}"),
+            (Some(Moved::Skipped(run)), Some(at)) => format!(
+                "{what}; it is that of position {at}, so the checkpoint was moved ahead. Skipped: {run}"
+            ),
+            (Some(Moved::Skipped(run)), None) => format!("{what}. Skipped: {run}"),
+            (None, _) if wrong.is_an_event => format!(
+                "{what}: some before were skipped, taken twice, or changed; verify --rows names the rows"
+            ),
+            (None, _) => what,
+        }
+    }
 }
 
 impl Subject<'_> {

@@ -5,6 +5,7 @@
 
 mod digests;
 mod log;
+mod moved;
 mod report;
 mod rows;
 

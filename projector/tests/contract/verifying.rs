@@ -1,5 +1,7 @@
 //! `verify` names what was changed by hand, and raises no false alarm.
 
+use event_store::Filter;
+use events::{Partition, Position};
 use projector::{Report, Rows};
 use sqlx::Connection;
 use test_support::eventually;
@@ -84,6 +86,93 @@ async fn a_checkpoint_moved_by_hand_is_named() {
     names(
         &world.verify(Rows::No).await,
         &format!("partition {partition}: its checkpoint 999 is beyond the log's head 200"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_a_moved_checkpoint_skips_or_doubles_are_named() {
+    let world = settled().await;
+    let before = world.marks().await;
+    world.turns(1, 20, 1..3).await;
+    let after = world.marks().await;
+    let moved = |n: &usize| after[*n].position > before[*n].position;
+    let partition = (0..before.len()).find(moved).expect("events came");
+    let filter = Filter {
+        partition: Some(Partition(partition as u16)),
+        categories: Vec::new(),
+    };
+    let page = world
+        .log
+        .read_all(before[partition].position, &filter, 99)
+        .await
+        .expect("the log can be read");
+    let skipped = match page.events.as_slice() {
+        [only] => format!("1 event, at position {}", only.position),
+        [first, ..] => format!(
+            "{} events, the first at position {}",
+            page.events.len(),
+            first.position
+        ),
+        [] => panic!("events came"),
+    };
+    let table = world.table_name("accounts").await;
+    let stand = async |position: u64| {
+        let sql = format!(
+            "UPDATE checkpoints SET position = {position} WHERE generation = '{table}' AND partition = {partition}"
+        );
+        execute(&world.database_url, &sql).await;
+    };
+    // Past events that were not taken in, while nobody runs.
+    stand(after[partition].position.get()).await;
+    let report = world.verify(Rows::Yes).await;
+    names(&report, &format!("moved ahead. Skipped: {skipped}"));
+    let first = &page.events[0];
+    names(
+        &report,
+        &format!(
+            "the first event that it lacks is SettingsChanged at position {}",
+            first.position
+        ),
+    );
+    // And after the projector has gone on from there.
+    let (relay, projector) = (world.relay(), world.projector());
+    world.turns(1, 20, 3..4).await;
+    let live = world.store.live("accounts").await.unwrap().unwrap();
+    let now = world.marks().await;
+    eventually(SOON, || async {
+        let (_, checkpoints) = world.store.checkpoints(&live).await.unwrap();
+        let positions = checkpoints.iter().map(|c| c.position);
+        positions.eq(now.iter().map(|mark| mark.position))
+    })
+    .await;
+    projector.stop().await;
+    relay.stop().await;
+    names(
+        &world.verify(Rows::No).await,
+        &format!("Skipped: {skipped}"),
+    );
+    // Back to where it stood before: what follows would be taken in twice.
+    let world = settled().await;
+    let marks = world.marks().await;
+    let page = world.log.read_all(Position::ZERO, &filter, 2).await;
+    let page = page.expect("the log can be read");
+    let table = world.table_name("accounts").await;
+    let sql = format!(
+        "UPDATE checkpoints SET position = {} WHERE generation = '{table}' AND partition = {partition}",
+        page.events[0].position
+    );
+    execute(&world.database_url, &sql).await;
+    let report = world.verify(Rows::No).await;
+    names(
+        &report,
+        &format!(
+            "it is that of position {}, so the checkpoint was moved back. Taken twice: ",
+            marks[partition].position
+        ),
+    );
+    names(
+        &report,
+        &format!("the first at position {}", page.events[1].position),
     );
 }
 
