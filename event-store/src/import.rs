@@ -3,6 +3,7 @@
 //! event, and an event whose hash is not that of what it holds.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use events::{CommandId, Digest, Hash, NewEvent, Position, RecordedEvent, StreamId, Version};
 use futures::stream::{Stream, StreamExt, TryStreamExt, try_unfold};
@@ -71,8 +72,30 @@ struct Brought {
     hashes: Vec<Hash>,
 }
 
+/// The lease that says that a log is being filled: taken before the first event, and given up when all is there. One that was
+/// never given up says that the log holds a part.
+const FILLING: &str = "import";
+/// How long nobody else may begin.
+const FILLING_ALONE: Duration = Duration::from_secs(1);
+
+/// Whether a log was being filled by [`import`] and [`complete`] was never said: it holds a part, and nobody may serve it.
+pub async fn is_half_filled(store: &dyn EventStore) -> Result<bool, Error> {
+    Ok(store.lease(FILLING).await?.is_some())
+}
+
+/// Says that a log which was filled by [`import`] is whole, with all that belongs to it.
+pub async fn complete(store: &dyn EventStore) -> Result<(), Error> {
+    store.release_lease(FILLING, filler(store)).await
+}
+
+/// The same for every process, so that another try may begin.
+fn filler(store: &dyn EventStore) -> Uuid {
+    store.identity().epoch
+}
+
 /// Appends all events, in the order of `source`, which is that of their positions. `progress` hears the number of events
-/// that are durable, now and then. Memory is bounded; nothing is held of streams that are done.
+/// that are durable, now and then. Memory is bounded; nothing is held of streams that are done. Until [`complete`] the log
+/// counts as half-filled, unless nothing was brought.
 pub async fn import<E>(
     store: &dyn EventStore,
     source: impl Stream<Item = Result<RecordedEvent, E>>,
@@ -84,8 +107,25 @@ pub async fn import<E>(
     if !first.events.is_empty() {
         return Err(ImportError::NotEmpty);
     }
-    let mut groups = pin!(groups(source));
+    let filling = store.acquire_lease(FILLING, filler(store), FILLING_ALONE);
+    if filling.await?.is_none() {
+        return Err(Error::Unavailable("somebody else is filling it".into()).into());
+    }
     let mut imported = Imported::default();
+    let brought = bring(store, source, progress, &mut imported).await;
+    if store.head().await? == Position::ZERO {
+        complete(store).await?;
+    }
+    brought.map(|()| imported)
+}
+
+async fn bring<E>(
+    store: &dyn EventStore,
+    source: impl Stream<Item = Result<RecordedEvent, E>>,
+    progress: &mut (dyn FnMut(u64) + Send),
+    imported: &mut Imported,
+) -> Result<(), ImportError<E>> {
+    let mut groups = pin!(groups(source));
     let mut waiting = Vec::with_capacity(AT_ONCE);
     let mut bytes = 0;
     while let Some(group) = groups.try_next().await? {
@@ -99,7 +139,7 @@ pub async fn import<E>(
     }
     imported.take(store, waiting).await?;
     progress(imported.events);
-    Ok(imported)
+    Ok(())
 }
 
 impl Imported {

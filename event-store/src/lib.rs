@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use check::{MAX_BYTES, MAX_EVENTS};
 pub use esdb::EsdbEventStore;
 pub use follow::follow;
-pub use import::{ImportError, Imported, import};
+pub use import::{ImportError, Imported, complete, import, is_half_filled};
 pub use options::Options;
 pub use port::{
     Append, AppendError, Appended, Error, EventStore, Expected, Fence, Fenced, Filter, Held, Mark,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{
-    CommandId, Digest, Hash, LogIdentity, NewEvent, Partition, Position, RecordedEvent, StreamId,
-    Version,
+    CommandId, Digest, EventId, Hash, LogIdentity, NewEvent, Partition, Position, RecordedEvent,
+    StreamId, Version,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -230,6 +230,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// committed yet. Fewer events than `limit`, or none, are not the end: only `through` says how far was looked.
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize)
     -> Result<Page, Error>;
+
+    /// The event with this id. SQL stores look for it in the database, among the newest events first (an index on ids would
+    /// cost every append, and nothing but this asks for them); elsewhere the log is read from its beginning.
+    async fn find_event(&self, id: EventId) -> Result<Option<RecordedEvent>, Error> {
+        crate::streams::find(self, id).await
+    }
 
     /// The position of the last committed event.
     async fn head(&self) -> Result<Position, Error>;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{CommandId, LogIdentity, Position, RecordedEvent, StreamId, Version};
+use events::{CommandId, EventId, LogIdentity, Position, RecordedEvent, StreamId, Version};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -123,6 +123,10 @@ impl EventStore for PostgresEventStore {
         limit: usize,
     ) -> Result<Page, Error> {
         read::all(&self.pool, after, filter, limit).await
+    }
+
+    async fn find_event(&self, id: EventId) -> Result<Option<RecordedEvent>, Error> {
+        read::by_id(&self.pool, id).await
     }
 
     async fn head(&self) -> Result<Position, Error> {

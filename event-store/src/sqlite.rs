@@ -52,6 +52,9 @@ const READ_ALL_FILTERED: &str = "SELECT position, stream, version, id, type, sch
      AND (?5 IS NULL OR substr(stream, 1, instr(stream, '-') - 1) IN (SELECT value FROM json_each(?5))) \
     ORDER BY position LIMIT ?3";
 
+const FIND_EVENT: &str = "SELECT position, stream, version, id, type, schema_version, data, metadata, hash FROM events \
+    WHERE position > ?1 AND position <= ?2 AND id = ?3 LIMIT 1";
+
 const FIND_COMMAND: &str = "SELECT f.stream, f.version, f.append_size, l.position, l.hash FROM events f \
     CROSS JOIN events l ON l.position = f.position + f.append_size - 1 WHERE f.command_id = ?1";
 
@@ -283,6 +286,23 @@ impl EventStore for SqliteEventStore {
             .await
             .map_err(|error| fault(&error))?;
         Ok(Page::looked_at(read(&rows)?, count, end))
+    }
+
+    async fn find_event(&self, id: EventId) -> Result<Option<RecordedEvent>, Error> {
+        for (after, end) in crate::streams::backwards(self.head().await?) {
+            let query = sqlx::query(FIND_EVENT)
+                .bind(after.as_i64())
+                .bind(end.as_i64())
+                .bind(id.0);
+            let found = query
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(|error| fault(&error))?;
+            if let Some(row) = found {
+                return recorded(&row).map(Some).map_err(|error| fault(&error));
+            }
+        }
+        Ok(None)
     }
 
     async fn head(&self) -> Result<Position, Error> {

@@ -1,9 +1,9 @@
-//! Which streams there are, by their last events: the bounds of a walk along the index of stream names, and a scan of the
-//! whole log for stores without one. It refuses to hold more streams than were asked for.
+//! Looking for what few ask for: which streams there are, by their last events, and an event by its id. The bounds of walks
+//! for stores with indexes, and scans of the whole log for those without. It refuses to hold more than was asked for.
 
 use std::collections::BTreeMap;
 
-use events::{Position, RecordedEvent, StreamId};
+use events::{EventId, Position, RecordedEvent, StreamId};
 
 use crate::{Error, EventStore, Filter};
 
@@ -53,6 +53,35 @@ pub(crate) async fn scan<S: EventStore + ?Sized>(
         }
         position = page.through;
     }
+}
+
+/// The event with an id, found by reading the log from its beginning.
+pub(crate) async fn find<S: EventStore + ?Sized>(
+    store: &S,
+    id: EventId,
+) -> Result<Option<RecordedEvent>, Error> {
+    let mut position = Position::ZERO;
+    loop {
+        let page = store.read_all(position, &Filter::default(), PAGE).await?;
+        let found = page.events.into_iter().find(|event| event.id == id);
+        if found.is_some() || page.through <= position {
+            return Ok(found);
+        }
+        position = page.through;
+    }
+}
+
+/// How many positions one statement looks at for an id.
+const LOOKED_AT: u64 = 200_000;
+
+/// Ranges of positions that go from a head back to the first event, each after one position and up to another.
+pub(crate) fn backwards(head: Position) -> impl Iterator<Item = (Position, Position)> {
+    std::iter::successors(Some(head.get()), |end| Some(end.saturating_sub(LOOKED_AT)))
+        .take_while(|end| *end > 0)
+        .map(|end| {
+            let after = end.saturating_sub(LOOKED_AT);
+            (Position::new(after), Position::new(end))
+        })
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ cases! {
         following_from_beyond_the_head_is_refused
         waiting_ends_with_an_append_or_with_patience;
     importing:
-        streams_are_listed_by_name_with_their_last_events
+        streams_are_listed_by_name_and_events_found_by_id
         a_log_moves_whole_into_an_empty_one_of_each_kind
         what_is_no_whole_log_is_not_imported;
     faults:

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use command_api::{Clock, SystemClock};
 use event_store::EventStore;
-use events::{Position, RecordedEvent};
+use events::{EventId, Position, RecordedEvent};
 use uuid::Uuid;
 
 use super::exit::Exit;
@@ -140,16 +140,17 @@ async fn show(
     Ok(Exit::Done)
 }
 
-/// By position, or by id in one pass over the log.
+/// By position, or by id.
 async fn find(store: &dyn EventStore, name: &str) -> Result<Option<RecordedEvent>> {
-    let position = name.parse::<u64>().ok();
-    let id = name.parse::<Uuid>().ok();
-    if position.is_none() && id.is_none() {
-        bail!("{name:?} is neither the id of an event nor a position");
+    if let Ok(id) = name.parse::<Uuid>() {
+        return Ok(store.find_event(EventId(id)).await?);
     }
+    let Ok(position) = name.parse::<u64>() else {
+        bail!("{name:?} is neither the id of an event nor a position");
+    };
     let select = Select {
-        from_position: position,
-        to_position: position,
+        from_position: Some(position),
+        to_position: Some(position),
         ..Select::default()
     };
     let mut reader = select
@@ -157,9 +158,7 @@ async fn find(store: &dyn EventStore, name: &str) -> Result<Option<RecordedEvent
         .read(store, Position::ZERO)
         .await?;
     while let Some(events) = reader.next().await? {
-        let found = events
-            .into_iter()
-            .find(|event| position.is_some() || Some(event.id.0) == id);
+        let found = events.into_iter().next();
         if found.is_some() {
             return Ok(found);
         }

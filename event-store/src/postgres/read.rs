@@ -40,6 +40,9 @@ const READ_ALL_FILTERED: &str = "SELECT e.*, h.position FROM showcaller_events.h
            AND ($5::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($5)) ORDER BY position LIMIT $3 \
     ) e ON true WHERE h.id = 1";
 
+const FIND_EVENT: &str = "SELECT position, stream, version, id, type, schema_version, data, metadata, hash \
+    FROM showcaller_events.events WHERE position > $1 AND position <= $2 AND id = $3 LIMIT 1";
+
 const FIND_COMMAND: &str = "SELECT f.stream, f.version, f.append_size, l.position, l.hash \
     FROM showcaller_events.events f JOIN showcaller_events.events l ON l.position = f.position + f.append_size - 1 \
     WHERE f.command_id = $1";
@@ -49,6 +52,23 @@ pub(super) async fn head(pool: &PgPool) -> Result<Position, Error> {
     again(|| sqlx::query_scalar(head).fetch_one(pool))
         .await
         .map(Position::from_i64)
+}
+
+pub(super) async fn by_id(pool: &PgPool, id: EventId) -> Result<Option<RecordedEvent>, Error> {
+    for (after, end) in crate::streams::backwards(head(pool).await?) {
+        let rows = again(|| {
+            sqlx::query(FIND_EVENT)
+                .bind(after.as_i64())
+                .bind(end.as_i64())
+                .bind(id.0)
+                .fetch_all(pool)
+        })
+        .await?;
+        if let Some(found) = events(&rows)?.pop() {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) async fn command(

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 
-use event_store::{Append, EventStore, Expected, ImportError, Imported, Options, import};
-use events::{Digest, Position, RecordedEvent};
+use event_store::{
+    Append, EventStore, Expected, ImportError, Imported, Options, complete, import, is_half_filled,
+};
+use events::{Digest, EventId, Position, RecordedEvent};
 use futures::stream::iter;
 use uuid::Uuid;
 
@@ -28,7 +30,7 @@ async fn imported(
     import(store, iter(events.into_iter().map(Ok)), &mut |_| {}).await
 }
 
-pub async fn streams_are_listed_by_name_with_their_last_events(log: Log) {
+pub async fn streams_are_listed_by_name_and_events_found_by_id(log: Log) {
     let store = log.open().await;
     assert!(
         store
@@ -71,6 +73,12 @@ pub async fn streams_are_listed_by_name_with_their_last_events(log: Log) {
             .unwrap()
             .is_empty()
     );
+    for event in [&events[0], &events[events.len() - 1]] {
+        let found = store.find_event(event.id).await.unwrap();
+        assert_eq!(found.as_ref(), Some(event));
+    }
+    let unknown = EventId(Uuid::from_u128(1));
+    assert_eq!(store.find_event(unknown).await.unwrap(), None);
 }
 
 pub async fn a_log_moves_whole_into_an_empty_one_of_each_kind(log: Log) {
@@ -131,11 +139,19 @@ pub async fn what_is_no_whole_log_is_not_imported(log: Log) {
     let events = written(&*source.open().await).await;
     let mut changed = events.clone();
     changed[5].data = r#"{"n": 9}"#.into();
-    let error = imported(&*log.open().await, changed)
-        .await
-        .unwrap_err()
-        .to_string();
+    let store = log.open().await;
+    let error = imported(&*store, changed).await.unwrap_err().to_string();
     assert!(error.contains("the source was changed"), "{error}");
+    assert!(
+        !is_half_filled(&*store).await.unwrap(),
+        "nothing was brought"
+    );
+    // Until somebody says that all is there, every process takes it for a part.
+    imported(&*store, events.clone()).await.unwrap();
+    let other = log.open().await;
+    assert!(is_half_filled(&*other).await.unwrap());
+    complete(&*other).await.unwrap();
+    assert!(!is_half_filled(&*store).await.unwrap());
     let mut holes = events;
     // The second event of its stream: the third cannot follow the first.
     let second = holes.iter().position(|event| event.version.get() == 2);
