@@ -11,21 +11,34 @@ use read_models::OperatedStore;
 use vault::{ErasureLedger, Keys, Vault, VaultOptions};
 
 use crate::config::Settings;
+use crate::operate::exit::refused;
 
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The event store. A log that is not there yet is made.
 pub async fn events(settings: &Settings) -> Result<Arc<dyn EventStore>> {
-    open_events(settings, event_store::Options::default()).await
+    whole(open_events(settings, event_store::Options::default()).await?).await
 }
 
 /// The event store for a verb that only looks: a log that is not there is a mistake in the settings, not one to be made.
 pub async fn events_to_read(settings: &Settings) -> Result<Arc<dyn EventStore>> {
-    open_events(settings, event_store::Options::read_only()).await
+    whole(open_events(settings, event_store::Options::read_only()).await?).await
 }
 
-/// The event store, made with these options if it is not there yet.
+/// Refuses a log that was filled in part: it would be taken for all that happened.
+async fn whole(log: Arc<dyn EventStore>) -> Result<Arc<dyn EventStore>> {
+    if event_store::is_half_filled(&*log).await? {
+        log.close().await;
+        return Err(refused(
+            "an import or a restore into this event store is under way or was cut off, so it holds a part: if none is running, \
+             remove it, with the vault that was restored beside it, and begin again with empty stores",
+        ));
+    }
+    Ok(log)
+}
+
+/// The event store, made with these options if it is not there yet; also one that is being filled.
 pub async fn events_with(
     settings: &Settings,
     options: event_store::Options,

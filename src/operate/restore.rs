@@ -79,13 +79,14 @@ pub async fn restore(settings: &Settings, from: &Path, dry_run: bool) -> Result<
         .map(|line| Ok::<Value, anyhow::Error>(serde_json::from_slice(&line?)?));
     let rows = vault.copy_in(rows).await.context("the vault's rows")?;
     let erased = vault.apply_ledger(&ledger, SystemClock.now()).await?;
-    let store = open::events_to_read(settings).await?;
+    let store = open::events_with(settings, Options::default()).await?;
     let wrong = manifest.compare(&*store).await?;
     let epoch = store.identity().epoch;
-    store.close().await;
     if let Some(wrong) = wrong {
         bail!("{wrong}");
     }
+    event_store::complete(&*store).await?;
+    store.close().await;
     tell_of_positions(&brought);
     let mut out = Out::new(settings.output);
     let object = json!({

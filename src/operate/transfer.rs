@@ -79,6 +79,9 @@ pub async fn import(settings: &Settings, from: &Path, partitions: Option<u16>) -
         ..defaults
     };
     let brought = bring(settings, from, options, None).await?;
+    let store = open::events_with(settings, Options::default()).await?;
+    event_store::complete(&*store).await?;
+    store.close().await;
     let Imported {
         events,
         moved,
@@ -107,7 +110,7 @@ pub fn tell_of_positions(brought: &Imported) {
     }
 }
 
-/// Appends what a file holds to an empty log.
+/// Appends what a file holds to an empty log, which counts as half-filled from then on: say when it is complete.
 pub async fn bring(
     settings: &Settings,
     from: &Path,

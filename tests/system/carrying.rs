@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 use test_support::{Finished, Launch, Postgres, temp_dir};
 
 use crate::client::{Client, ME, PASSWORD};
@@ -259,6 +260,14 @@ async fn operators_see_streams_and_causes_and_send_events_again_and_opening_pers
     let observed = |object: &Value| object["name"] == "projection-status";
     assert!(!status.iter().any(observed), "it is not made of events");
     let rules = shown(&embedded, &["retention"]).await;
+    let log_ins = rules
+        .iter()
+        .find(|rule| rule["what"] == "rows of log-ins-per-hour by hour");
+    let log_ins = log_ins.expect("a rule");
+    assert_eq!(
+        (&log_ins["stays"], &log_ins["due"]),
+        (&json!("400 days"), &json!(0))
+    );
     let unverified = rules
         .iter()
         .find(|rule| rule["what"] == "unverified accounts");
@@ -339,4 +348,15 @@ async fn replays(embedded: &Embedded, account: &str) {
     );
     let twice = embedded.verb(&import).await;
     assert_eq!(twice.status, 2, "{}", twice.stderr);
+    // As if the import had been cut off before its end.
+    let mut file = SqliteConnection::connect(&copy).await.expect("a database");
+    let cut = "UPDATE events_leases SET holder = randomblob(16) WHERE name = 'import'";
+    let cut = sqlx::query(cut).execute(&mut file).await.expect("the SQL");
+    assert_eq!(cut.rows_affected(), 1);
+    file.close().await.expect("it closes");
+    for verb in [&["verify"][..], &["serve"]] {
+        let refused = embedded.verb(&[verb, &["--events", &copy]].concat()).await;
+        let told = refused.stderr.contains("cut off");
+        assert!(refused.status == 2 && told, "{verb:?}: {}", refused.stderr);
+    }
 }
