@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use event_store::{Append, AppendError, EventStore, Expected};
 use events::projection::{CATEGORY, Event};
 use events::{Actor, CommandId, Position, StreamId, Version, without_request};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use web::Caller;
 
 use crate::executor::{Executor, Loaded};
@@ -161,6 +161,11 @@ impl Aggregate for Operation {
 
     fn allows(caller: &Caller, _id: &str, _command: &Command) -> bool {
         caller.has_scope(OPERATOR)
+    }
+
+    /// What holds for every later build; what became of the other wishes stands beside the tables.
+    fn shown(&self) -> Value {
+        json!({ "discarded": self.discarded })
     }
 
     fn code(refusal: &Infallible) -> &'static str {

@@ -225,6 +225,12 @@ async fn print_state(
     let Some(mut state) = found else {
         return Ok(not_so_far(stream));
     };
+    if state["state"].is_null() {
+        eprintln!(
+            "no aggregate makes a state of streams of the category {}: `showcaller streams show {stream}` shows its events",
+            stream.category()
+        );
+    }
     eyes.see(std::slice::from_mut(&mut state)).await?;
     let mut out = Out::new(settings.output);
     out.record(&state, || {

@@ -7,6 +7,7 @@ use events::StreamId;
 use uuid::Uuid;
 
 use crate::api_key::ApiKey;
+use crate::operation::Operation;
 use crate::session::Session;
 use crate::{Aggregate, CommandError, Decider, Folding, folding};
 
@@ -44,6 +45,7 @@ pub fn built_in_states() -> BTreeMap<&'static str, fn() -> Box<dyn Folding>> {
     states.insert(Account::CATEGORY, folding::<Account>);
     states.insert(Session::CATEGORY, folding::<Session>);
     states.insert(ApiKey::CATEGORY, folding::<ApiKey>);
+    states.insert(Operation::CATEGORY, folding::<Operation>);
     states
 }
 
