@@ -20,7 +20,6 @@ use crate::verbs::Verb;
 
 use flags::Flags;
 pub use flags::{LogFormat, Output, Role};
-pub use parse::os_user;
 use parse::{address, app_url, mirrors, url};
 pub use watching::Watched;
 

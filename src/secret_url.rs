@@ -30,9 +30,14 @@ impl std::fmt::Display for Url {
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return f.write_str(&self.0);
         };
-        match rest.rsplit_once('@') {
-            Some((_, host)) => write!(f, "{scheme}://…@{host}"),
-            None => f.write_str(&self.0),
+        // What follows a `?` may be a password as well.
+        let (place, query) = match rest.split_once('?') {
+            Some((place, _)) => (place, "?…"),
+            None => (rest, ""),
+        };
+        match place.rsplit_once('@') {
+            Some((_, host)) => write!(f, "{scheme}://…@{host}{query}"),
+            None => write!(f, "{scheme}://{place}{query}"),
         }
     }
 }
@@ -54,5 +59,7 @@ mod tests {
             format!("{url} {url:?}"),
             "postgres://…@host:5432/db postgres://…@host:5432/db"
         );
+        let url = Url::new("postgres://host/db?user=ada&password=s3cret".into());
+        assert_eq!(url.to_string(), "postgres://host/db?…");
     }
 }

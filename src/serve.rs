@@ -31,6 +31,7 @@ use crate::config::{Role, Settings};
 use crate::metrics::Registry;
 use crate::open;
 use crate::operate::desk::built;
+use crate::operate::seen::overview;
 use crate::otlp::Exporter;
 
 use process::Process;
@@ -237,6 +238,7 @@ async fn start(
             let query_settings = QuerySettings {
                 cache_bytes: u64::from(settings.query_cache_mb) << 20,
                 shutdown: shutdown.clone(),
+                overview: Some(overview(settings, &app.models)),
                 ..QuerySettings::default()
             };
             let (vault, keys) = (vault.clone(), Arc::clone(keys));

@@ -349,7 +349,7 @@ fn me(model: &ReadModel) -> Operation {
     operation
 }
 
-fn of_operators() -> [Operation; 2] {
+fn of_operators() -> [Operation; 3] {
     [
         (
             "rebuilds",
@@ -362,6 +362,12 @@ fn of_operators() -> [Operation; 2] {
             "List parked streams",
             "Those of the tables that are read, by read model and position; at most 1,000.",
             crate::operations::parked_schema(),
+        ),
+        (
+            "status",
+            "Tell how everything stands",
+            "Dependencies, roles, read models and queues, as this process sees them; seen anew every 2 s at most.",
+            crate::overview::schema(),
         ),
     ]
     .map(|(name, summary, meaning, schema)| {

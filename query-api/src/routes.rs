@@ -18,7 +18,7 @@ use crate::lists::Listing;
 use crate::negotiation::Form;
 use crate::state::{Hosted, QueryState};
 use crate::subject::Subject;
-use crate::{grammar, key, live, negotiation, operations, rows, sessions};
+use crate::{grammar, key, live, negotiation, operations, overview, rows, sessions};
 
 /// The read model behind `/v1/accounts/me`.
 pub(crate) const ACCOUNTS: &str = "accounts";
@@ -30,7 +30,7 @@ const VERSION: &str = "version";
 const LITERAL: [&str; 2] = [ACCOUNTS, "sessions"];
 
 /// Every route, by its path after `/v1`, and who may use it.
-fn table() -> [(&'static str, Allowed, MethodRouter<QueryState>); 6] {
+fn table() -> [(&'static str, Allowed, MethodRouter<QueryState>); 7] {
     let sessions = Allowed::OwnerOr(access::READ_SESSIONS);
     let operator = Allowed::Holder(access::OPERATOR);
     [
@@ -40,6 +40,7 @@ fn table() -> [(&'static str, Allowed, MethodRouter<QueryState>); 6] {
         ("/accounts/{id}/sessions", sessions, get(sessions::list)),
         ("/operator/rebuilds", operator, get(operations::rebuilds)),
         ("/operator/parked", operator, get(operations::parked)),
+        ("/operator/status", operator, get(overview::status)),
     ]
 }
 

@@ -13,6 +13,7 @@ use web::{Caller, PositionToken, Problem, Tokens};
 use crate::cache::{Cache, CacheCounts, Question};
 use crate::hub::Hub;
 use crate::listeners::Listeners;
+use crate::overview::Overview;
 use crate::waiting::Watcher;
 
 /// Settings of the query routes. Defaults suit production.
@@ -26,6 +27,8 @@ pub struct QuerySettings {
     pub listeners_an_account: usize,
     /// Ends live answers, so that the process can end.
     pub shutdown: CancellationToken,
+    /// How everything stands, for operators; missing where nobody looks: then they are told nothing.
+    pub overview: Option<Overview>,
 }
 
 impl Default for QuerySettings {
@@ -35,6 +38,7 @@ impl Default for QuerySettings {
             listeners: 5_000,
             listeners_an_account: 200,
             shutdown: CancellationToken::new(),
+            overview: None,
         }
     }
 }
@@ -52,6 +56,7 @@ struct Inner {
     cache: Cache,
     listeners: Listeners,
     shutdown: CancellationToken,
+    overview: Option<Overview>,
 }
 
 /// A read model with what serving it needs.
@@ -109,6 +114,7 @@ impl QueryState {
             cache,
             listeners: Listeners::new(settings.listeners, settings.listeners_an_account),
             shutdown: settings.shutdown,
+            overview: settings.overview,
         }))
     }
 
@@ -150,6 +156,10 @@ impl QueryState {
 
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.0.listeners
+    }
+
+    pub(crate) fn overview(&self) -> Option<&Overview> {
+        self.0.overview.as_ref()
     }
 
     pub(crate) fn shutdown(&self) -> CancellationToken {

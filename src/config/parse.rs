@@ -105,18 +105,6 @@ pub(super) fn from_file(variable: &str) -> Result<Option<String>> {
     }
 }
 
-/// Who is at the command line, as far as the operating system says.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the door to the environment"
-)]
-pub fn os_user() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .unwrap_or_else(|| "somebody".to_owned())
-}
-
 /// Where a crash drill lets this process die; in debug builds alone.
 #[cfg(debug_assertions)]
 #[expect(

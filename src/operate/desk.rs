@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::refused;
-use crate::config::{Settings, os_user};
+use super::user::User;
+use crate::config::Settings;
 use crate::open;
 
 /// How soon a running projector takes a wish up; later, this process does.
@@ -70,7 +71,7 @@ impl Desk {
         let before = self.log.stream_version(&stream).await?;
         let log = self.log.identity();
         self.store.acted(&model.name, log, before).await?;
-        let actor = Actor::System(format!("{} by {}", self.verb, os_user()));
+        let actor = Actor::System(format!("{} by {}", self.verb, User::current()?));
         let now = SystemClock.now();
         let version = ask(&*self.log, &model.name, command, actor, now).await?;
         Ok(Asked { model, version })

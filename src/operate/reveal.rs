@@ -2,7 +2,6 @@
 //! `operator-{user}`. Not in the account's own stream: one look may concern many people, and only that stream's decider
 //! appends to it. It refuses to open anything that it could not write down.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -14,11 +13,9 @@ use vault::{Keys, Vault, VaultOptions};
 
 use super::exit::refused;
 use super::shown::Eyes;
+use super::user::User;
 use crate::config::Settings;
 use crate::open;
-
-/// What the kernel writes where nobody logged in.
-const NO_LOGIN: u32 = u32::MAX;
 
 /// Personal data stays masked, or is opened on the record.
 pub async fn eyes(settings: &Settings, reveal: bool, verb: &str, subject: &str) -> Result<Eyes> {
@@ -70,34 +67,4 @@ async fn record(settings: &Settings, verb: &str, subject: &str) -> Result<()> {
         user.name
     );
     Ok(())
-}
-
-/// Who runs this process, by what the system says, not the environment.
-struct User {
-    name: String,
-    uid: u32,
-    login_uid: Option<u32>,
-}
-
-impl User {
-    fn current() -> Result<Self> {
-        let uid = std::fs::metadata("/proc/self")
-            .context("the system does not say who runs this (/proc is missing)")?
-            .uid();
-        let login_uid = std::fs::read_to_string("/proc/self/loginuid")
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .filter(|login| *login != NO_LOGIN && *login != uid);
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let name = passwd
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|fields| fields.get(2).is_some_and(|id| id.parse() == Ok(uid)))
-            .and_then(|fields| fields.first().map(|&name| name.to_owned()));
-        Ok(Self {
-            name: name.unwrap_or_else(|| format!("uid {uid}")),
-            uid,
-            login_uid,
-        })
-    }
 }

@@ -156,6 +156,16 @@ pub async fn over_http(embedded: &Embedded, access: &str) {
     })
     .await;
 
+    let status = list("status").await;
+    for (name, key, value) in [
+        ("event store", "up", json!(true)),
+        ("relay", "state", json!("leads")),
+        ("accounts", "kind", json!("read-model")),
+    ] {
+        let object = status.iter().find(|object| object["name"] == name);
+        assert_eq!(object.expect("it is shown")[key], value, "{status:?}");
+    }
+
     // A session that started without an account is what no projection of sessions can read.
     let stream = format!("session-{}", Uuid::from_u128(7));
     append(embedded, &stream, "SessionStarted", "{}").await;

@@ -1,8 +1,13 @@
 //! What answers look like: JSON, pages, validators.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::fixture::{ADA, BOB, Fixture, day, prices};
+use query_api::{Overview, QuerySettings};
+use serde_json::json;
+
+use crate::fixture::{ADA, BOB, Fixture, day, get_from, prices};
 
 async fn priced() -> Fixture {
     let fixture = Fixture::new().await;
@@ -163,4 +168,35 @@ async fn a_rows_validator_begins_with_its_streams_version_and_differs_for_who_se
         ("if-none-match", own.header("etag")),
     ];
     assert_eq!(fixture.get(&path, &other).await.status, 200);
+}
+
+#[tokio::test]
+async fn operators_who_ask_at_once_are_told_what_one_look_saw() {
+    let fixture = Fixture::new().await;
+    let looks = Arc::new(AtomicUsize::new(0));
+    let looked = Arc::clone(&looks);
+    let overview = Overview::new(move || {
+        let look = looked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            vec![json!({ "kind": "role", "name": "relay", "state": look.to_string() })]
+        })
+    });
+    let settings = QuerySettings {
+        overview: Some(overview),
+        ..QuerySettings::default()
+    };
+    let app = fixture.process(settings).await;
+    let path = "/v1/operator/status";
+    let bearer = fixture.bearer(ADA, &["operator"]);
+    let headers = [("authorization", bearer.as_str())];
+    let (one, other) = tokio::join!(
+        get_from(&app, path, &headers),
+        get_from(&app, path, &headers)
+    );
+    assert_eq!(one.text, r#"[{"kind":"role","name":"relay","state":"0"}]"#);
+    assert_eq!((other.text, looks.load(Ordering::SeqCst)), (one.text, 1));
+    let other = fixture.bearer(BOB, &[]);
+    let refused = get_from(&app, path, &[("authorization", &other)]).await;
+    assert_eq!(refused.verdict(), (403, "forbidden".to_owned()));
 }
