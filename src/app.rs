@@ -142,7 +142,7 @@ impl App {
                 operate::transfer::import(&settings, &args.from, args.partitions).await
             }
             Verb::Replay(args) => operate::replay::replay(&settings, &args).await,
-            Verb::Retention => operate::retention::show(&settings).await,
+            Verb::Retention => operate::retention::show(&settings, &self.models).await,
             Verb::Keys(verb) => operate::keys::act(&settings, &verb).await,
             Verb::Operator(verb) => operate::operator::act(&settings, &verb).await,
             Verb::Asyncapi => operate::asyncapi::print(&self, &settings),
