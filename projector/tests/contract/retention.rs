@@ -126,7 +126,9 @@ async fn go_when_due(mut world: World) {
     world.built().await;
     assert_clean(&world, &*world.store).await;
     projector.stop().await;
-    let projector = world.letting_go(Duration::from_millis(50));
+    // Two at once let each row go once.
+    let soon = Duration::from_millis(50);
+    let (projector, beside) = (world.letting_go(soon), world.letting_go(soon));
     becomes(&world, &*world.store, &LEFT).await;
     assert_clean(&world, &*world.store).await;
     // Another build begins with what the other has let go of, and the rows are the same.
@@ -139,6 +141,7 @@ async fn go_when_due(mut world: World) {
     becomes(&world, &*world.store, &[(1, 1), (2, 1), (3, 2), (4, 2)]).await;
     assert_clean(&world, &*world.store).await;
     projector.stop().await;
+    beside.stop().await;
     relay.stop().await;
 }
 
