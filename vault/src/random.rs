@@ -54,7 +54,9 @@ mod tests {
         let many = 3 * AHEAD / 12;
         let seen: HashSet<[u8; 12]> = (0..many).map(|_| public_random_bytes()).collect();
         assert_eq!(seen.len(), many);
-        let there = std::thread::spawn(public_random_bytes::<12>).join().unwrap();
+        let there = std::thread::spawn(public_random_bytes::<12>)
+            .join()
+            .unwrap();
         assert!(!seen.contains(&there), "each thread draws its own");
     }
 }
