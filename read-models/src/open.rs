@@ -86,6 +86,6 @@ async fn open_mongodb(url: &str, options: Options) -> Result<Arc<dyn ProjectionS
 #[cfg(not(feature = "mongodb"))]
 async fn open_mongodb(_: &str, _: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
     Err(Error::Invalid(
-        "this binary was built without MongoDB; build it with the feature mongodb, which is on by default".into(),
+        "this binary was built without MongoDB: build it with `cargo build --release --features mongodb`".into(),
     ))
 }
