@@ -39,11 +39,11 @@ pub async fn show(settings: &Settings, models: &[ReadModel]) -> Result<Exit> {
             })
         })
         .collect();
-    let ruled: Vec<&ReadModel> = models.iter().filter(|m| m.retention.is_some()).collect();
-    if !ruled.is_empty() {
+    let models: Vec<&ReadModel> = models.iter().filter(|m| m.retention.is_some()).collect();
+    if !models.is_empty() {
         let store = open::read_models(settings, true).await?;
         store.check().await?;
-        for model in ruled {
+        for model in models {
             rules.extend(rule(&*store, model, now).await?);
         }
     }
