@@ -1,8 +1,8 @@
 //! How many requests may be under way at once: as many as can be answered about as quickly as when there is little to do.
 //! Those beyond are refused at once, so that under more load than the process can carry the others do not get slow too.
 //!
-//! For each route it is remembered how long its requests take while hardly any other is under way; twice that, for the
-//! slowest of a hundred, is the route's budget. By Little's law as many requests may then be under way as leave in a
+//! For each route it is remembered how long its requests take while hardly any other is under way; what the slowest of a
+//! hundred takes then is the route's budget, for the average of a busy time. By Little's law as many requests may then be under way as leave in a
 //! second, times their budget. The limit follows that while requests take longer than their budget, and grows while they
 //! do not.
 //!
@@ -33,7 +33,7 @@ const REMEMBERED: u32 = 4_096;
 /// Up to 2^24 microseconds.
 const PLACES: usize = 48;
 /// The bounds of a budget; before a route is known, it has the longest.
-const SHORTEST: Duration = Duration::from_millis(10);
+const SHORTEST: Duration = Duration::from_millis(3);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Lets in requests of one kind.
@@ -249,7 +249,7 @@ impl Route {
         }
     }
 
-    /// Twice as long as the slowest of a hundred takes while there is little to do.
+    /// As long as the slowest of a hundred takes while there is little to do.
     fn budget(&self) -> Duration {
         if self.seen < KNOWN {
             return LONGEST;
@@ -265,7 +265,7 @@ impl Route {
                 (beyond > allowed).then_some(place)
             });
         let upper = 2_f64.powf((slow.unwrap_or_default() + 1) as f64 / 2.0);
-        Duration::from_micros(2 * upper as u64).clamp(SHORTEST, LONGEST)
+        Duration::from_micros(upper as u64).clamp(SHORTEST, LONGEST)
     }
 }
 
