@@ -131,6 +131,9 @@ async fn main() -> Result<()> {
     if arguments.parts.contains(&Part::Operate) {
         operate::measure(&world).await?;
     }
-    println!("{}\n\n{table}", world.describe().await);
+    println!("{}", world.describe().await);
+    if !table.is_empty() {
+        println!("\n{table}");
+    }
     Ok(())
 }
