@@ -166,7 +166,7 @@ async fn rows_that_are_due_go_with_the_next_events_and_readers_hear_of_it() {
     let status = world.store.status(&model).await.unwrap().unwrap();
     let place = status.place();
     // The first look is soon after the start; whatever comes then takes the row along.
-    let neighbour = (6..)
+    let neighbour = (6..1_000)
         .find(|id| world.partition(*id) == world.partition(1))
         .expect("one of the same partition");
     eventually(SOON, || async {
@@ -188,7 +188,7 @@ async fn a_parked_stream_holds_back_the_rows_of_its_partition() {
     let mut world = World::embedded().await;
     history(&mut world).await;
     let (failing, partition) = (account(7), world.partition(7));
-    let beside = (8..)
+    let beside = (8..1_000)
         .find(|id| world.partition(*id) == partition)
         .expect("one of the same partition");
     world.visit(beside, 50).await;
