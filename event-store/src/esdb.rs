@@ -1,11 +1,12 @@
 //! The event store in EventStoreDB (KurrentDB), through its official client. Positions are sparse here: they rise, and
-//! that is all. It refuses streams that Showcaller did not write, and a category that begins with `~`, where the adapter
-//! keeps records of its own.
+//! that is all. It refuses streams that Showcaller did not write, and a category that holds `~`, by which the adapter
+//! tells its own records, and other logs on the same server, from the log.
 
 mod append;
 mod connection;
 mod lanes;
 mod lease;
+mod names;
 mod read;
 mod records;
 mod watch;
@@ -120,10 +121,10 @@ async fn identify(connection: &Connection, options: &Options) -> Result<LogIdent
 
 /// Refuses what only SQL stores take.
 fn check(append: &Append) -> Result<(), Error> {
-    if append.stream.as_str().starts_with(records::MARK) {
+    if append.stream.category().contains(names::MARK) {
         return Err(Error::Invalid(format!(
-            "in EventStoreDB no category may begin with {:?}: rename that of {}",
-            records::MARK,
+            "in EventStoreDB no category may hold {:?}: rename that of {}",
+            names::MARK,
             append.stream
         )));
     }

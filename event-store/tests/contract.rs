@@ -2,6 +2,7 @@
 
 mod contract {
     pub mod append;
+    pub mod cluster;
     pub mod commands;
     pub mod faults;
     pub mod follow;
@@ -120,6 +121,20 @@ mod postgres_only {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_server_that_forgets_commits_is_refused() {
         opening::a_server_that_forgets_commits_is_refused(Log::postgres().await).await;
+    }
+}
+
+mod eventstore_only {
+    use crate::contract::cluster;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nodes_that_die_or_fall_silent_lose_and_repeat_nothing() {
+        cluster::nodes_that_die_or_fall_silent_lose_and_repeat_nothing().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn logs_of_different_names_on_one_server_know_nothing_of_each_other() {
+        cluster::logs_of_different_names_on_one_server_know_nothing_of_each_other().await;
     }
 }
 

@@ -4,16 +4,18 @@
 //! batch. It refuses to guess: whatever is not answered with success is read back.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 
 use ::eventstore::{BatchAppendClient, BatchWriteResult, EventData, StreamState};
 use async_trait::async_trait;
 use events::{CommandId, Position, StreamId, Version};
-use futures::future::{BoxFuture, FutureExt, join_all};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connection::{Connection, Trouble, in_time};
+use super::connection::{Connection, PATIENCE, Trouble, in_time};
 use super::lanes::{Lane, lanes, state};
 use super::read;
 use super::records::{self, Claim, Kind};
@@ -71,13 +73,14 @@ impl EsdbBackend {
             return Ok(vec![]);
         };
         let number = *number;
+        let names = self.connection.names();
         let sent = appends
             .into_iter()
             .map(|(stream, state, events)| async move {
-                let answer = in_time(session.append_to_stream(stream, state, events)).await;
-                answer.map_err(Trouble::from)
+                let there = names.there(&stream);
+                session.append_to_stream(there, state, events).await
             });
-        let answers = join_all(sent).await;
+        let answers = answers(sent).await;
         let failures = || answers.iter().filter_map(|answer| answer.as_ref().err());
         if failures().next().is_some() {
             // One failure ends the session for all. If it has a reason of its own, the connection is still good.
@@ -149,7 +152,7 @@ impl EsdbBackend {
                         appends.push((
                             lane.stream.as_str().to_owned(),
                             state(sending.after),
-                            sending.events()?,
+                            sending.events(self.connection.names())?,
                         ));
                     }
                 }
@@ -186,7 +189,7 @@ impl EsdbBackend {
             }
             let seen = together(reads).await?;
             for (lane, seen) in doubtful.into_iter().zip(seen) {
-                lanes[lane].compare(&seen);
+                lanes[lane].compare(self.connection.names(), &seen);
             }
         }
         Err(Failure::Unknown("EventStoreDB does not answer".into()))
@@ -301,6 +304,22 @@ impl EsdbBackend {
         }
         together(reads).await
     }
+}
+
+/// Waits for all answers, as long as one comes after the other in time.
+async fn answers<T>(
+    sent: impl Iterator<Item = impl Future<Output = ::eventstore::Result<T>>>,
+) -> Vec<Result<T, Trouble>> {
+    let mut under_way: FuturesUnordered<_> = sent
+        .enumerate()
+        .map(|(index, sent)| sent.map(move |answer| (index, answer)))
+        .collect();
+    let silent = || Err(Trouble::Passing("EventStoreDB did not answer".into()));
+    let mut answers: Vec<_> = (0..under_way.len()).map(|_| silent()).collect();
+    while let Ok(Some((index, answer))) = timeout(PATIENCE, under_way.next()).await {
+        answers[index] = answer.map_err(Trouble::from);
+    }
+    answers
 }
 
 /// A few at a time, their results in this order.

@@ -9,6 +9,7 @@ use events::{CommandId, Position, StreamId, Version};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::names::Names;
 use super::read;
 use crate::backend::{Batch, Failure, Row};
 use crate::envelope::Envelope;
@@ -33,12 +34,12 @@ pub(super) struct Lane<'a> {
 
 impl Lane<'_> {
     /// Finds out what of it is in, by what stands in its place.
-    pub(super) fn compare(&mut self, stored: &[Stored]) {
+    pub(super) fn compare(&mut self, names: &Names, stored: &[Stored]) {
         let mut rest = stored;
         for sending in &mut self.sendings {
             let here = &rest[..rest.len().min(sending.rows.len())];
             let same = here.iter().zip(&sending.rows).all(|(stored, row)| {
-                read::recorded(stored).is_some_and(|stored| stored.hash == row.hash)
+                read::recorded(names, stored).is_some_and(|stored| stored.hash == row.hash)
             });
             if !same {
                 self.over = true;
@@ -55,8 +56,8 @@ impl Lane<'_> {
 }
 
 impl Sending<'_> {
-    pub(super) fn events(&self) -> Result<Vec<EventData>, Failure> {
-        self.rows.iter().map(|row| event(row)).collect()
+    pub(super) fn events(&self, names: &Names) -> Result<Vec<EventData>, Failure> {
+        self.rows.iter().map(|row| event(names, row)).collect()
     }
 
     /// Whether this is the answer to the append itself, with everything in it.
@@ -77,7 +78,7 @@ pub(super) fn state(version: Version) -> StreamState {
     }
 }
 
-fn event(row: &Row<'_>) -> Result<EventData, Failure> {
+fn event(names: &Names, row: &Row<'_>) -> Result<EventData, Failure> {
     let refused =
         |why: String| Failure::Refused(format!("{} cannot be stored: {why}", row.event.type_name));
     let envelope = Envelope {
@@ -87,7 +88,7 @@ fn event(row: &Row<'_>) -> Result<EventData, Failure> {
         command_id: row.command.map(|(command, _)| CommandId(command)),
         metadata: row.event.metadata.clone(),
     };
-    let metadata = envelope.to_user_metadata().map_err(refused)?;
+    let metadata = envelope.to_user_metadata(names.key()).map_err(refused)?;
     let data: Box<RawValue> = serde_json::from_str(&row.event.data)
         .map_err(|error| refused(format!("its data is not JSON: {error}")))?;
     if data.get().len() != row.event.data.len() {

@@ -1,12 +1,11 @@
 //! Reading streams and the log. It refuses to take an event without an envelope for one of the log's.
 
-use ::eventstore::{
-    Position as LogPosition, RecordedEvent as Stored, StreamPosition, SubscriptionFilter,
-};
+use ::eventstore::{Position as LogPosition, RecordedEvent as Stored, StreamPosition};
 use events::{CommandId, Partition, Position, RecordedEvent, StreamId, Version, partition_of};
 
 use super::connection::{Connection, Trouble, in_time};
-use super::records::{self, Claim};
+use super::names::Names;
+use super::records::Claim;
 use crate::envelope::Envelope;
 use crate::tails::Tail;
 use crate::{Appended, Error, Filter, Page};
@@ -27,11 +26,12 @@ pub(super) async fn stored(
         .read_stream_options()
         .position(StreamPosition::Position(after.get()))
         .max_count(limit);
+    let there = connection.names().there(stream);
     let read = connection.call(|client| {
-        let options = &options;
+        let (there, options) = (&*there, &options);
         async move {
             let mut events = Vec::new();
-            let mut answers = in_time(client.read_stream(stream, options)).await?;
+            let mut answers = in_time(client.read_stream(there, options)).await?;
             while let Some(event) = in_time(answers.next()).await? {
                 events.extend(event.event);
             }
@@ -54,10 +54,11 @@ pub(super) async fn last_stored(
         .position(StreamPosition::End)
         .backwards()
         .max_count(1);
+    let there = connection.names().there(stream);
     let read = connection.call(|client| {
-        let options = &options;
+        let (there, options) = (&*there, &options);
         async move {
-            let mut answers = in_time(client.read_stream(stream, options)).await?;
+            let mut answers = in_time(client.read_stream(there, options)).await?;
             in_time(answers.next()).await
         }
     });
@@ -68,11 +69,12 @@ pub(super) async fn last_stored(
 }
 
 /// An event of the log; `None` for one that Showcaller did not write.
-pub(super) fn recorded(event: &Stored) -> Option<RecordedEvent> {
-    let envelope = Envelope::from_user_metadata(&event.custom_metadata)?;
+pub(super) fn recorded(names: &Names, event: &Stored) -> Option<RecordedEvent> {
+    let stream = StreamId::parse(names.here(event.stream_id())?).ok()?;
+    let envelope = Envelope::from_user_metadata(&event.custom_metadata, names.key())?;
     Some(RecordedEvent {
         position: Position::new(event.position.commit),
-        stream: StreamId::parse(event.stream_id()).ok()?,
+        stream,
         version: Version::new(event.revision + 1),
         id: envelope.id,
         type_name: event.event_type.clone(),
@@ -84,8 +86,8 @@ pub(super) fn recorded(event: &Stored) -> Option<RecordedEvent> {
 }
 
 /// An event that stands in a stream of the log.
-fn belonging(event: &Stored) -> Result<RecordedEvent, Trouble> {
-    recorded(event).ok_or_else(|| {
+fn belonging(names: &Names, event: &Stored) -> Result<RecordedEvent, Trouble> {
+    recorded(names, event).ok_or_else(|| {
         Trouble::Lasting(format!(
             "event {} of {} was not written by Showcaller: streams of its log are its own",
             event.revision,
@@ -97,7 +99,8 @@ fn belonging(event: &Stored) -> Result<RecordedEvent, Trouble> {
 /// Where a stream ends.
 pub(super) async fn tail(connection: &Connection, stream: &StreamId) -> Result<Tail, Trouble> {
     let last = last_stored(connection, stream.as_str()).await?;
-    let last = last.as_ref().map(belonging).transpose()?;
+    let names = connection.names();
+    let last = last.map(|last| belonging(names, &last)).transpose()?;
     Ok(last.map_or(Tail::EMPTY, |last| Tail {
         version: last.version,
         hash: last.hash,
@@ -112,23 +115,8 @@ pub(super) async fn stream(
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, Trouble> {
     let events = stored(connection, stream.as_str(), after, limit).await?;
-    events.iter().map(belonging).collect()
-}
-
-/// What passes is the log: neither EventStoreDB's streams nor the adapter's own records.
-fn log_filter(filter: &Filter) -> SubscriptionFilter {
-    let streams = SubscriptionFilter::on_stream_name();
-    if filter.categories.is_empty() {
-        return streams.regex(records::NOT_A_RECORD);
-    }
-    let add =
-        |streams: SubscriptionFilter, category: &String| streams.add_prefix(format!("{category}-"));
-    filter.categories.iter().fold(streams, add)
-}
-
-/// The filter of everything in the log.
-pub(super) fn everything() -> SubscriptionFilter {
-    log_filter(&Filter::default())
+    let names = connection.names();
+    events.iter().map(|event| belonging(names, event)).collect()
 }
 
 /// The position of the log's last event.
@@ -137,7 +125,7 @@ pub(super) async fn head(connection: &Connection) -> Result<Position, Trouble> {
         .read_all_options()
         .position(StreamPosition::End)
         .backwards()
-        .filter(everything())
+        .filter(connection.names().filter(&Filter::default()))
         .max_count(1);
     let last = connection
         .call(|client| {
@@ -184,9 +172,10 @@ pub(super) async fn all(
     let options = connection
         .read_all_options()
         .position(from)
-        .filter(log_filter(filter))
+        .filter(connection.names().filter(filter))
         .max_count(count);
     let wanted = Wanted {
+        names: connection.names(),
         partitions,
         partition: filter.partition,
         after,
@@ -212,7 +201,8 @@ pub(super) async fn all(
 }
 
 /// What a page is to hold.
-struct Wanted {
+struct Wanted<'a> {
+    names: &'a Names,
     partitions: u16,
     partition: Option<Partition>,
     after: Position,
@@ -233,7 +223,7 @@ struct Looked {
 
 impl Looked {
     /// Takes one event in; `false` when the page is full or has reached the head.
-    fn take(&mut self, wanted: &Wanted, event: &Stored) -> bool {
+    fn take(&mut self, wanted: &Wanted<'_>, event: &Stored) -> bool {
         let position = Position::new(event.position.commit);
         if position > wanted.head {
             self.past_head = true;
@@ -242,7 +232,7 @@ impl Looked {
         self.count += 1;
         self.at = position;
         if position > wanted.after
-            && let Some(event) = recorded(event)
+            && let Some(event) = recorded(wanted.names, event)
             && wanted
                 .partition
                 .is_none_or(|partition| partition_of(&event.stream, wanted.partitions) == partition)
@@ -252,7 +242,7 @@ impl Looked {
         self.events.len() < wanted.limit
     }
 
-    fn finish(self, wanted: &Wanted) -> Page {
+    fn finish(self, wanted: &Wanted<'_>) -> Page {
         // All that was asked for came, so there may be more before the head.
         let cut = self.count >= wanted.count && !self.past_head;
         let end = if cut { self.at } else { wanted.head };

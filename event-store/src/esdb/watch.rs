@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, PATIENCE, Trouble};
 use super::read;
+use crate::Filter;
 use crate::heads::Heads;
 
 /// The pause after a subscription that ended.
@@ -42,7 +43,7 @@ async fn listen(connection: &Connection, heads: &Heads) -> Result<(), Trouble> {
     let options = connection
         .subscription_options()
         .position(StreamPosition::End)
-        .filter(read::everything());
+        .filter(connection.names().filter(&Filter::default()));
     let mut subscription = client.subscribe_to_all(&options).await;
     let mut confirmed = false;
     loop {
@@ -69,6 +70,9 @@ async fn listen(connection: &Connection, heads: &Heads) -> Result<(), Trouble> {
                 // Nobody told, or nothing happened. A node that died is found out by asking it.
                 heads.someone_waits().await;
                 heads.correct(read::head(connection).await?);
+                if !connection.is_current(number) {
+                    return Err(Trouble::Passing("its node fell silent".into()));
+                }
             }
             Err(_) => {
                 connection.broken(number);

