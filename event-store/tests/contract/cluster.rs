@@ -13,10 +13,9 @@ use tokio::time::{Instant, timeout};
 use super::faults::storm;
 use super::log::{Log, append, exactly, serve, stream, verified, verified_once};
 
-/// How long appends and readers may stand still when the node that they are connected to is gone.
-const AFTER_DEATH: Duration = Duration::from_secs(3);
-/// The same when it is there and says nothing, which takes longer to find out.
-const AFTER_SILENCE: Duration = Duration::from_secs(9);
+/// How long an append may take, and a reader may stand still, when the node that it is connected to is gone, or hangs.
+/// That takes 5 s to find out; the rest is for a slow machine.
+const BOUND: Duration = Duration::from_secs(14);
 
 /// Three nodes that serve one log in PostgreSQL, each as a process of its own would, and the ways to them.
 struct Cluster {
@@ -83,14 +82,14 @@ pub async fn nodes_that_die_or_fall_silent_lose_and_repeat_nothing() {
     node.cut();
     let (first, took) = append_one(&*writer, 0).await;
     println!("after a node's death an append took {took:?}");
-    assert!(took < AFTER_DEATH, "{took:?}");
+    assert!(took < BOUND, "{took:?}");
     let mut commands = storming.await.unwrap();
     commands.push(first);
 
     // A node that hangs, for whoever appends and whoever follows.
     node.mend();
     let mut followed = Followed::start(&cluster).await;
-    followed.until(&commands, AFTER_SILENCE).await;
+    followed.until(commands.len(), BOUND).await;
     let silent: Vec<_> = cluster
         .links
         .iter()
@@ -100,15 +99,19 @@ pub async fn nodes_that_die_or_fall_silent_lose_and_repeat_nothing() {
     for link in silent {
         link.freeze();
     }
-    let (second, took) = append_one(&*writer, 1).await;
-    commands.push(second);
     let began = Instant::now();
-    followed.until(&commands, AFTER_SILENCE).await;
+    let seen_so_far = commands.len();
+    let (second, ()) = tokio::join!(
+        append_one(&*writer, 1),
+        followed.until(seen_so_far + 1, BOUND)
+    );
+    let (second, took) = second;
+    commands.push(second);
     println!(
-        "in silence an append took {took:?}, and a reader heard {:?} later",
+        "in silence an append took {took:?}, and a reader heard of it after {:?}",
         began.elapsed()
     );
-    assert!(took < AFTER_SILENCE, "{took:?}");
+    assert!(took < BOUND, "{took:?}");
     cluster.links.iter().for_each(Link::mend);
 
     let log = verified(&*writer).await;
@@ -132,10 +135,10 @@ impl Followed {
         }
     }
 
-    /// Follows until an event of each command was seen.
-    async fn until(&mut self, commands: &[CommandId], within: Duration) {
+    /// Follows until so many events were seen.
+    async fn until(&mut self, events: usize, within: Duration) {
         let deadline = Instant::now() + within;
-        while self.seen.len() < commands.len() {
+        while self.seen.len() < events {
             let page = timeout(deadline - Instant::now(), self.pages.next());
             match page
                 .await

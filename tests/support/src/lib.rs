@@ -9,6 +9,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests may read the environment and the clock
 
+mod certificates;
 mod eventstore;
 mod folder;
 mod guard;
@@ -25,6 +26,7 @@ mod showcaller;
 mod totp;
 mod wait;
 
+pub use certificates::{Authority, Certificate};
 pub use eventstore::{EVENTSTORE, eventstore_address, fresh_log, named_eventstore};
 pub use folder::{TempDir, files_containing, temp_dir};
 pub use link::Link;
