@@ -6,6 +6,7 @@ mod append;
 mod connection;
 mod lanes;
 mod lease;
+mod leash;
 mod names;
 mod read;
 mod records;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{CommandId, LogIdentity, Position, RecordedEvent, StreamId, Version};
-use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -30,9 +30,6 @@ use crate::{
 };
 use connection::{Connection, Trouble};
 use records::{Claim, Format, Kind, LogIdentified};
-
-/// How long the watcher may take to end.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// An event store in EventStoreDB.
 pub struct EsdbEventStore {
@@ -60,17 +57,13 @@ impl EsdbEventStore {
         });
         let stop = CancellationToken::new();
         let watch = watch::watch(Arc::clone(&connection), Arc::clone(&heads), stop.clone());
-        let runtime = Handle::current();
-        // On a thread of its own: when a server ends a subscription without an error, the client asks for its next event
-        // over and over without ever yielding, which would hold up everything else on a worker's thread.
-        let watcher = tokio::task::spawn_blocking(move || runtime.block_on(watch));
         Ok(Self {
             identity,
             connection,
             heads,
             seen: lease::Seen::default(),
             writer,
-            watcher: Mutex::new(Some(watcher)),
+            watcher: Mutex::new(Some(tokio::spawn(watch))),
             _stop: stop.clone().drop_guard(),
             stop,
         })
@@ -259,8 +252,8 @@ impl EventStore for EsdbEventStore {
         }
         self.stop.cancel();
         if let Some(watcher) = self.watcher.lock().await.take() {
-            // One that spins does not end; see where it is started.
-            let _ = tokio::time::timeout(GRACE, watcher).await;
+            // A panic of it was reported where it happened.
+            let _ = watcher.await;
         }
         self.connection.close();
     }
