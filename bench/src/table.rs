@@ -144,11 +144,7 @@ impl Key {
             ),
             Self::Esdb1 => compared("commands, esdb, 1 task", "commands/s", Self::Postgres1),
             Self::Esdb64 => compared("commands, esdb, 64 tasks", "commands/s", Self::Postgres64),
-            Self::Esdb256 => compared(
-                "commands, esdb, 256 tasks",
-                "commands/s",
-                Self::Postgres256,
-            ),
+            Self::Esdb256 => compared("commands, esdb, 256 tasks", "commands/s", Self::Postgres256),
             Self::EsdbOneByOne => about("appends, esdb, each awaited before the next", "appends/s"),
             Self::EsdbPipelined => compared(
                 "appends, esdb, 512 on their way",

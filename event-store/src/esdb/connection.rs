@@ -21,6 +21,8 @@ use crate::Error;
 /// How long one answer may take; a stream of answers, from one to the next. Short enough that an append which a silent node
 /// keeps waiting can still go to another one within the writer's time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the first event of the log may take, where the server looks through others for it.
+pub(super) const SEARCH: Duration = Duration::from_secs(30);
 /// For how long a call is tried anew, each time with a client made anew, and the pause between: a cluster needs a few
 /// seconds to find another leader.
 const INSIST: Duration = Duration::from_secs(5);
@@ -99,10 +101,18 @@ impl From<Trouble> for Error {
 }
 
 /// A future's result, if it comes in time.
-pub(super) async fn in_time<T>(
+pub(super) fn in_time<T>(
+    act: impl Future<Output = Result<T, ClientError>>,
+) -> impl Future<Output = Result<T, ClientError>> {
+    within(PATIENCE, act)
+}
+
+/// The same, within another time.
+pub(super) async fn within<T>(
+    patience: Duration,
     act: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    tokio::time::timeout(PATIENCE, act)
+    tokio::time::timeout(patience, act)
         .await
         .unwrap_or(Err(ClientError::DeadlineExceeded))
 }
@@ -221,6 +231,19 @@ impl Connection {
             .client = None;
     }
 
+    /// The client does not say why it cannot connect, so whoever named the wrong certificates is told what it may be.
+    fn trouble(&self, error: ClientError) -> Trouble {
+        let connecting = matches!(error, ClientError::GrpcConnectionError(_));
+        match Trouble::from(error) {
+            Trouble::Passing(why) if connecting && self.settings.is_secure_mode_enabled() => {
+                Trouble::Passing(format!(
+                    "{why} Either it is down, or its certificate is none that this machine, or the URL's tlsCaFile, trusts."
+                ))
+            }
+            trouble => trouble,
+        }
+    }
+
     /// Makes a call that may be repeated, over what passes.
     pub(super) async fn call<T, F>(&self, act: impl Fn(Client) -> F) -> Result<T, Trouble>
     where
@@ -229,7 +252,7 @@ impl Connection {
         let deadline = Instant::now() + INSIST;
         loop {
             let (number, client) = self.client()?;
-            match act(client).await.map_err(Trouble::from) {
+            match act(client).await.map_err(|error| self.trouble(error)) {
                 Err(Trouble::Passing(why)) => {
                     self.broken(number);
                     if Instant::now() >= deadline {

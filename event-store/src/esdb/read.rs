@@ -1,9 +1,13 @@
 //! Reading streams and the log. It refuses to take an event without an envelope for one of the log's.
 
-use ::eventstore::{Position as LogPosition, RecordedEvent as Stored, StreamPosition};
+use std::time::Duration;
+
+use ::eventstore::{
+    Position as LogPosition, ReadAllOptions, RecordedEvent as Stored, StreamPosition,
+};
 use events::{CommandId, Partition, Position, RecordedEvent, StreamId, Version, partition_of};
 
-use super::connection::{Connection, Trouble, in_time};
+use super::connection::{Connection, PATIENCE, SEARCH, Trouble, in_time, within};
 use super::names::Names;
 use super::records::Claim;
 use crate::envelope::Envelope;
@@ -119,25 +123,36 @@ pub(super) async fn stream(
     events.iter().map(|event| belonging(names, event)).collect()
 }
 
-/// The position of the log's last event.
+/// The position of the log's last event. Mostly that is the server's last one. Where others write to it too, the server has to
+/// search, which may take it a while; so it is asked only then.
 pub(super) async fn head(connection: &Connection) -> Result<Position, Trouble> {
-    let options = connection
+    let names = connection.names();
+    let newest = connection
         .read_all_options()
         .position(StreamPosition::End)
         .backwards()
-        .filter(connection.names().filter(&Filter::default()))
         .max_count(1);
-    let last = connection
-        .call(|client| {
-            let options = &options;
-            async move {
-                let mut answers = in_time(client.read_all(options)).await?;
-                in_time(answers.next()).await
-            }
-        })
-        .await?;
-    let last = last.and_then(|event| event.event);
+    let last = last_of_all(connection, &newest, PATIENCE).await?;
+    let last = match last {
+        Some(last) if names.here(last.stream_id()).is_none() => {
+            let newest = newest.filter(names.filter(&Filter::default()));
+            last_of_all(connection, &newest, SEARCH).await?
+        }
+        last => last,
+    };
     Ok(last.map_or(Position::ZERO, |last| Position::new(last.position.commit)))
+}
+
+async fn last_of_all(
+    connection: &Connection,
+    options: &ReadAllOptions,
+    patience: Duration,
+) -> Result<Option<Stored>, Trouble> {
+    let last = connection.call(|client| async move {
+        let mut answers = in_time(client.read_all(options)).await?;
+        within(patience, answers.next()).await
+    });
+    Ok(last.await?.and_then(|event| event.event))
 }
 
 /// Up to `limit` events of the log after a position.
@@ -188,7 +203,7 @@ pub(super) async fn all(
         async move {
             let mut answers = in_time(client.read_all(options)).await?;
             let mut looked = Looked::default();
-            while let Some(event) = in_time(answers.next()).await? {
+            while let Some(event) = within(SEARCH, answers.next()).await? {
                 let Some(event) = event.event else { continue };
                 if !looked.take(wanted, &event) {
                     break;

@@ -299,10 +299,11 @@ pub async fn hostile_and_unicode_stream_ids_are_only_names(log: Log) {
 }
 
 pub async fn a_stream_of_100_000_events_is_read_back_in_pages(log: Log) {
-    const EVENTS: u64 = 100_000;
+    // A server that others use is not filled.
+    let events: u64 = if log.is_named() { 10_000 } else { 100_000 };
     let store = log.open().await;
     let thing = stream("thing-long");
-    for version in (0..EVENTS).step_by(1_000) {
+    for version in (0..events).step_by(1_000) {
         store
             .append(append(&thing, exactly(version), 1_000))
             .await
@@ -318,20 +319,20 @@ pub async fn a_stream_of_100_000_events_is_read_back_in_pages(log: Log) {
         }
         at = last.version;
     }
-    assert_eq!(read, EVENTS);
+    assert_eq!(read, events);
     // Another process appends to its end without having read it.
     let other = log.open().await;
     assert_eq!(
         seen(
             &other
-                .append(append(&thing, exactly(EVENTS), 1))
+                .append(append(&thing, exactly(events), 1))
                 .await
                 .unwrap()
         )
         .0,
-        EVENTS + 1
+        events + 1
     );
-    assert_eq!(verified(&*store).await.len() as u64, EVENTS + 1);
+    assert_eq!(verified(&*store).await.len() as u64, events + 1);
 }
 
 pub async fn dropping_an_append_does_not_undo_it(log: Log) {

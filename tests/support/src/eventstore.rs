@@ -32,8 +32,8 @@ pub fn eventstore_address(url: &str) -> String {
         !host.contains(',') && !url.contains("+discover"),
         "{EVENTSTORE} must name one host"
     );
-    match host.contains(':') {
-        true => host.to_owned(),
-        false => format!("{host}:2113"),
+    if host.contains(':') {
+        return host.to_owned();
     }
+    format!("{host}:2113")
 }
