@@ -6,7 +6,7 @@ WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin showcaller \
+    cargo build --release --locked --features mongodb --bin showcaller \
     && cp target/release/showcaller /showcaller \
     && mkdir /data
 

@@ -20,6 +20,7 @@ mod live;
 mod load;
 mod log_in;
 mod meter;
+mod operate;
 mod overload;
 mod projection;
 mod query;
@@ -73,6 +74,8 @@ enum Part {
     Query,
     /// Commands at twice the rate that the server can carry; only where it is named
     Overload,
+    /// Operators' verbs: carrying a log, and rebuilds under load; only where it is named
+    Operate,
     /// Server-sent events: a thousand idle listeners, and how soon all of them hear of a write
     Live,
 }
@@ -91,7 +94,8 @@ async fn main() -> Result<()> {
     } else {
         Scale::FULL
     };
-    let world = World::start(&arguments.showcaller, scale, wanted(Part::Projection)).await?;
+    let with_rabbitmq = wanted(Part::Projection) || wanted(Part::Operate);
+    let world = World::start(&arguments.showcaller, scale, with_rabbitmq).await?;
     let rebuild = match wanted(Part::Rebuild) {
         true => Some(rebuild::Rebuild::prepare(&world).await?),
         false => None,
@@ -133,6 +137,12 @@ async fn main() -> Result<()> {
     if arguments.parts.contains(&Part::Overload) {
         overload::measure(&world).await?;
     }
-    println!("{}\n\n{table}", world.describe().await);
+    if arguments.parts.contains(&Part::Operate) {
+        operate::measure(&world).await?;
+    }
+    println!("{}", world.describe().await);
+    if !table.is_empty() {
+        println!("\n{table}");
+    }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::world::{ACCOUNTS, World};
 /// More than the server lets in at once.
 const CONNECTIONS: usize = 384;
 /// Enough to use the server fully.
-const BUSY: usize = 64;
+const BUSY: usize = 256;
 const TICK: Duration = Duration::from_millis(1);
 const CARRIED_FOR: Duration = Duration::from_secs(4);
 const CALM_FOR: Duration = Duration::from_secs(6);

@@ -237,6 +237,11 @@ impl From<f64> for Value {
 pub struct Table(Vec<(Key, Vec<Value>)>);
 
 impl Table {
+    /// Nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Notes this round's value.
     pub fn note(&mut self, key: Key, value: impl Into<Value>) {
         let (About { what, unit, .. }, value) = (key.about(), value.into());

@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use events::StreamId;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 /// How many streams' states a cache holds.
-const CACHED_STREAMS: u64 = 100_000;
+const CACHED_STREAMS: usize = 100_000;
 
 /// What is known of an aggregate's streams.
 pub(crate) struct States<L> {
@@ -57,6 +57,6 @@ impl Untyped {
     }
 
     fn forget(&self, stream: &StreamId) {
-        self.0.invalidate(stream);
+        self.0.remove(stream);
     }
 }

@@ -5,19 +5,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use moka::sync::Cache as Moka;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache as Entries;
 use read_models::{Error, Filter, Page, Query, ReadModel, ReadStore, RowKey, Value};
 use web::{PositionToken, Problem};
 
 use crate::hub::{Hub, Seen, reaches};
 use crate::routes::store_problem;
 
-/// How long what nobody asks for stays.
-const IDLE: Duration = Duration::from_mins(1);
 /// What an entry weighs apart from its values, and each value apart from its text, in bytes.
 const ENTRY_BYTES: usize = 500;
 const VALUE_BYTES: usize = 48;
@@ -62,7 +60,7 @@ pub(crate) struct Cache(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ReadStore>,
     /// Missing where it is switched off.
-    entries: Option<Moka<Key, Entry>>,
+    entries: Option<Entries<Key, Entry, Bytes>>,
     flights: Mutex<HashMap<Key, WeakShared<Flight>>>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -91,13 +89,8 @@ impl Entry {
 impl Cache {
     /// Holds about so many bytes; none: it is off.
     pub(crate) fn new(store: Arc<dyn ReadStore>, bytes: u64) -> Self {
-        let entries = (bytes > 0).then(|| {
-            Moka::builder()
-                .max_capacity(bytes)
-                .weigher(|key: &Key, entry: &Entry| weight(key, &entry.page))
-                .time_to_idle(IDLE)
-                .build()
-        });
+        let entries =
+            (bytes > 0).then(|| Entries::with_weighter(bytes as usize / ENTRY_BYTES, bytes, Bytes));
         Self(Arc::new(Inner {
             store,
             entries,
@@ -121,7 +114,7 @@ impl Cache {
     pub(crate) fn forget<'k>(&self, model: &Arc<str>, keys: impl Iterator<Item = &'k RowKey>) {
         if let Some(entries) = &self.0.entries {
             for key in keys {
-                entries.invalidate(&(Arc::clone(model), Question::Row(key.clone())));
+                entries.remove(&(Arc::clone(model), Question::Row(key.clone())));
             }
         }
     }
@@ -215,8 +208,17 @@ impl Inner {
     }
 }
 
-/// About how many bytes of memory an entry takes.
-fn weight(key: &Key, page: &Page) -> u32 {
+/// What an entry weighs: about how many bytes of memory it takes.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Entry> for Bytes {
+    fn weight(&self, key: &Key, entry: &Entry) -> u64 {
+        weight(key, &entry.page) as u64
+    }
+}
+
+fn weight(key: &Key, page: &Page) -> usize {
     let text = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::List(texts) => texts.iter().map(|text| text.len() + VALUE_BYTES).sum(),
@@ -228,7 +230,7 @@ fn weight(key: &Key, page: &Page) -> u32 {
         Question::List(query) => ENTRY_BYTES + VALUE_BYTES * conditions(&query.filter),
     };
     let rows: usize = page.rows.iter().map(|row| values(row)).sum();
-    u32::try_from(ENTRY_BYTES + asked + rows).unwrap_or(u32::MAX)
+    ENTRY_BYTES + asked + rows
 }
 
 /// About how many values a filter takes the room of.

@@ -70,22 +70,15 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn OperatedStore>,
 pub async fn open_mirror(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
     let opened: Arc<dyn ProjectionStore> = match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("mysql" | "mariadb") => Arc::new(MySql::open(url, options).await?),
-        Some("mongodb" | "mongodb+srv") => open_mongodb(url, options).await?,
+        #[cfg(feature = "mongodb")]
+        Some("mongodb" | "mongodb+srv") => Arc::new(crate::mongodb::MongoDb::open(url, options).await?),
+        #[cfg(not(feature = "mongodb"))]
+        Some("mongodb" | "mongodb+srv") => return Err(Error::Invalid(
+            "this binary was built without MongoDB: build it with `cargo build --release --features mongodb`".into(),
+        )),
         _ => return Err(Error::Invalid(
             "the mirror's URL is of an unknown kind; write mysql://USER:PASSWORD@HOST:3306/DATABASE or mongodb://USER:PASSWORD@HOST:27017/DATABASE".into(),
         )),
     };
     Ok(opened)
-}
-
-#[cfg(feature = "mongodb")]
-async fn open_mongodb(url: &str, options: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
-    Ok(Arc::new(crate::mongodb::MongoDb::open(url, options).await?))
-}
-
-#[cfg(not(feature = "mongodb"))]
-async fn open_mongodb(_: &str, _: Options) -> Result<Arc<dyn ProjectionStore>, Error> {
-    Err(Error::Invalid(
-        "this binary was built without MongoDB; build it with the feature mongodb, which is on by default".into(),
-    ))
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::keys::{cipher, mac};
-use crate::random::random_bytes;
+use crate::random::public_random_bytes;
 
 /// AES-GCM's tag, in bytes.
 const TAG_LEN: usize = 16;
@@ -176,7 +176,7 @@ impl DataKey {
 
     /// Seals a value's JSON for one place, which `context` names: nonce, ciphertext, tag.
     pub(crate) fn seal_bytes(&self, context: &str, value: &Value) -> Vec<u8> {
-        let nonce = random_bytes::<NONCE_LEN>();
+        let nonce = public_random_bytes::<NONCE_LEN>();
         // Sized ahead, so that no copy of the plaintext is left behind by a growing buffer.
         let mut buffer = Vec::with_capacity(NONCE_LEN + TAG_LEN + plain_bound(value));
         buffer.extend_from_slice(&nonce);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ const ROW_LIFETIME: Duration = Duration::from_secs(1);
 /// How old the last look at the count of changes may be before a lookup asks for another, without waiting for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How many wrapped keys are remembered at most.
-const KNOWN_ROWS: u64 = 100_000;
+const KNOWN_ROWS: usize = 100_000;
 /// How many lookups may wait in line; more wait to get in line.
 const WAITING_LOOKUPS: usize = 1_024;
 /// How many lookups are answered together at most.
@@ -71,7 +72,7 @@ impl Wrapped {
 
 /// Wrapped keys, good for as long as the vault counts no change of any: changes are rare, and then all are read again.
 struct KnownRows {
-    rows: moka::sync::Cache<Uuid, Arc<Wrapped>>,
+    rows: Cache<Uuid, Arc<Wrapped>>,
     last: RwLock<Option<Look>>,
     /// Another look has been asked for.
     asked: AtomicBool,
@@ -80,9 +81,7 @@ struct KnownRows {
 impl KnownRows {
     fn new() -> Self {
         Self {
-            rows: moka::sync::Cache::builder()
-                .max_capacity(KNOWN_ROWS)
-                .build(),
+            rows: Cache::new(KNOWN_ROWS),
             last: RwLock::new(None),
             asked: AtomicBool::new(false),
         }
@@ -99,7 +98,7 @@ impl KnownRows {
     fn note(&self, look: Look) {
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|before| before.changes != look.changes) {
-            self.rows.invalidate_all();
+            self.rows.clear();
         }
         *last = Some(look);
     }
@@ -150,7 +149,7 @@ impl Loader {
 
     /// In this process, an erased person's key is forgotten at once.
     pub(crate) fn forget(&self, person: Uuid) {
-        self.known.rows.invalidate(&person);
+        self.known.rows.remove(&person);
     }
 
     /// How many queries for keys were sent.

@@ -1,8 +1,8 @@
 //! How many requests may be under way at once: as many as can be answered about as quickly as when there is little to do.
 //! Those beyond are refused at once, so that under more load than the process can carry the others do not get slow too.
 //!
-//! For each route it is remembered how long its requests take while hardly any other is under way; twice that, for the
-//! slowest of a hundred, is the route's budget. By Little's law as many requests may then be under way as leave in a
+//! For each route it is remembered how long its requests take while hardly any other is under way; what the slowest of a
+//! hundred takes then is the route's budget, for the average of a busy time. By Little's law as many requests may then be under way as leave in a
 //! second, times their budget. The limit follows that while requests take longer than their budget, and grows while they
 //! do not.
 //!
@@ -17,8 +17,9 @@ use std::time::Duration;
 use instruments::metrics::Gauge;
 use tokio::time::Instant;
 
-/// The least number of requests that may be under way.
-const LEAST: usize = 16;
+/// The least number of requests that may be under way, for each core: with fewer, a process that waits for others would
+/// refuse what it has the time for.
+const LEAST_A_CORE: usize = 16;
 /// How many may be under way before anything is known.
 const FIRST: usize = 256;
 /// How often the limit is set, and how many answers that takes, unless they do not come for so long.
@@ -33,12 +34,12 @@ const REMEMBERED: u32 = 4_096;
 /// Up to 2^24 microseconds.
 const PLACES: usize = 48;
 /// The bounds of a budget; before a route is known, it has the longest.
-const SHORTEST: Duration = Duration::from_millis(10);
+const SHORTEST: Duration = Duration::from_millis(3);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Lets in requests of one kind.
 pub(crate) struct Admission {
-    most: usize,
+    bounds: (usize, usize),
     shown: &'static Gauge,
     state: Mutex<State>,
 }
@@ -107,9 +108,10 @@ impl Drop for Aside {
 impl Admission {
     pub(crate) fn new(most: usize, shown: &'static Gauge) -> Arc<Self> {
         let limit = FIRST.min(most);
+        let least = LEAST_A_CORE * std::thread::available_parallelism().map_or(1, usize::from);
         shown.set(limit as i64);
         Arc::new(Self {
-            most,
+            bounds: (least.min(most), most),
             shown,
             state: Mutex::new(State::new(limit, Instant::now())),
         })
@@ -144,7 +146,13 @@ impl Drop for Admitted {
         let took = self.entered.elapsed().saturating_sub(lock(&self.aside).0);
         let admission = &self.admission;
         let mut state = admission.lock();
-        if state.leave(&self.route, took, self.calm, Instant::now(), admission.most) {
+        if state.leave(
+            &self.route,
+            took,
+            self.calm,
+            Instant::now(),
+            admission.bounds,
+        ) {
             admission.shown.set(state.limit as i64);
         }
     }
@@ -182,14 +190,14 @@ impl State {
         took: Duration,
         calm: bool,
         now: Instant,
-        most: usize,
+        bounds: (usize, usize),
     ) -> bool {
         self.active -= 1;
         self.note(route, took, calm);
         let window = now.saturating_duration_since(self.began);
         let due = (window >= WINDOW && self.answers >= ANSWERS) || window >= LONGEST_WINDOW;
         if due {
-            self.judge(window, most);
+            self.judge(window, bounds);
             self.began = now;
         }
         due
@@ -210,11 +218,11 @@ impl State {
         self.budgets += route.budget();
     }
 
-    fn judge(&mut self, window: Duration, most: usize) {
+    fn judge(&mut self, window: Duration, (least, most): (usize, usize)) {
         if self.took > self.budgets {
             // Little's law: what may be under way is what leaves in a second, times how long it may take.
             let fitting = (self.budgets.as_secs_f64() / window.as_secs_f64()) as usize;
-            self.limit = fitting.clamp(LEAST.min(most), self.limit.max(LEAST).min(most));
+            self.limit = fitting.clamp(least, self.limit.max(least));
         } else if self.peak * 10 >= self.limit * 9 || self.limit < FIRST {
             // Room is made where it is asked for, or was taken away in a time that is over.
             self.limit = (self.limit + self.limit / 4 + 1).min(most);
@@ -249,7 +257,7 @@ impl Route {
         }
     }
 
-    /// Twice as long as the slowest of a hundred takes while there is little to do.
+    /// As long as the slowest of a hundred takes while there is little to do.
     fn budget(&self) -> Duration {
         if self.seen < KNOWN {
             return LONGEST;
@@ -265,7 +273,7 @@ impl Route {
                 (beyond > allowed).then_some(place)
             });
         let upper = 2_f64.powf((slow.unwrap_or_default() + 1) as f64 / 2.0);
-        Duration::from_micros(2 * upper as u64).clamp(SHORTEST, LONGEST)
+        Duration::from_micros(upper as u64).clamp(SHORTEST, LONGEST)
     }
 }
 

@@ -10,7 +10,7 @@ use super::*;
 /// How long the machine works on one request, and on how many at once: it carries one a millisecond.
 const WORK: Duration = Duration::from_millis(4);
 const HANDS: usize = 4;
-const MOST: usize = 1_024;
+const BOUNDS: (usize, usize) = (16, 1_024);
 
 struct Machine {
     now: Instant,
@@ -68,7 +68,8 @@ impl Machine {
             && end <= now
         {
             self.under_way.pop();
-            self.state.leave("/v1/things", end - came, calm, end, MOST);
+            self.state
+                .leave("/v1/things", end - came, calm, end, BOUNDS);
             outcome.took.push(end - came);
         }
     }

@@ -37,7 +37,7 @@ pub trait ApiKeys: Send + Sync {
 /// Lets callers in by their keys.
 pub(crate) struct ApiKeyDoor {
     keys: Arc<dyn ApiKeys>,
-    found: Brief<Sha256, Option<Caller>>,
+    found: Brief<Sha256, Option<Caller>, Problem>,
 }
 
 impl ApiKeyDoor {
@@ -52,7 +52,10 @@ impl ApiKeyDoor {
         if text.len() > KEY_BYTES {
             return Err(Problem::invalid_token());
         }
-        let look_up = async { Ok(self.keys.find(text, now).await?.map(Caller::from)) };
+        let look_up = || {
+            let (keys, text) = (Arc::clone(&self.keys), text.to_owned());
+            async move { Ok(keys.find(&text, now).await?.map(Caller::from)) }
+        };
         self.found
             .get(sha256(text), look_up)
             .await

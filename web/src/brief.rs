@@ -5,57 +5,67 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moka::Expiry;
-use moka::future::Cache;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use quick_cache::sync::Cache;
 
 /// How long an answer may be used after it was asked for: as long as a revocation may take to be noticed.
 const LIFE: Duration = Duration::from_secs(1);
 /// How many answers are remembered at most.
-const REMEMBERED: u64 = 20_000;
+const REMEMBERED: usize = 20_000;
 
-/// What was answered lately.
-pub(crate) struct Brief<K, V>(Cache<K, Asked<V>>);
+/// What was asked lately.
+pub(crate) struct Brief<K, V, E>(Cache<K, Asked<V, E>>);
 
-/// An answer, with the moment before which what it was read from may have changed unseen.
-#[derive(Clone)]
-struct Asked<V> {
+/// A question, with the moment before which what its answer was read from may have changed unseen. The answer may be on
+/// its way still: then all who ask wait for it together.
+struct Asked<V, E> {
     at: Instant,
-    answer: V,
+    answer: Shared<BoxFuture<'static, Result<V, Arc<E>>>>,
 }
 
-/// Counts from the question: the answer may have been long on its way.
-struct FromTheQuestion;
-
-impl<K, V> Expiry<K, Asked<V>> for FromTheQuestion {
-    fn expire_after_create(&self, _: &K, asked: &Asked<V>, now: Instant) -> Option<Duration> {
-        Some(LIFE.saturating_sub(now.saturating_duration_since(asked.at)))
+impl<V, E> Clone for Asked<V, E> {
+    fn clone(&self) -> Self {
+        Self {
+            at: self.at,
+            answer: self.answer.clone(),
+        }
     }
 }
 
-impl<K, V> Brief<K, V>
+impl<V, E> Asked<V, E> {
+    /// Counts from the question: the answer may have been long on its way.
+    fn holds(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < LIFE
+            && self.answer.peek().is_none_or(Result::is_ok)
+    }
+}
+
+impl<K, V, E> Brief<K, V, E>
 where
-    K: Hash + Eq + Send + Sync + 'static,
+    K: Hash + Eq,
     V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
 {
     pub(crate) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(REMEMBERED)
-                .expire_after(FromTheQuestion)
-                .build(),
-        )
+        Self(Cache::new(REMEMBERED))
     }
 
     /// The remembered answer, or the one that `ask` gives.
-    pub(crate) async fn get<E: Send + Sync + 'static>(
-        &self,
-        key: K,
-        ask: impl Future<Output = Result<V, E>>,
-    ) -> Result<V, Arc<E>> {
-        let asked = self.0.try_get_with(key, async {
-            let at = Instant::now();
-            ask.await.map(|answer| Asked { at, answer })
-        });
-        asked.await.map(|asked| asked.answer)
+    pub(crate) async fn get<F>(&self, key: K, ask: impl FnOnce() -> F) -> Result<V, Arc<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let now = Instant::now();
+        if let Some(asked) = self.0.get(&key).filter(|asked| asked.holds(now)) {
+            return asked.answer.await;
+        }
+        let answer = ask()
+            .map(|answer| answer.map_err(Arc::new))
+            .boxed()
+            .shared();
+        let asked = Asked { at: now, answer };
+        self.0.insert(key, asked.clone());
+        asked.answer.await
     }
 }

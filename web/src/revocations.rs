@@ -34,7 +34,7 @@ const HELD_SESSIONS: usize = 200_000;
 /// Knows which sessions ended. Its task ends with it.
 pub struct Revocations {
     feed: Arc<Feed>,
-    asked: Brief<Uuid, bool>,
+    asked: Brief<Uuid, bool, ()>,
     task: JoinHandle<()>,
 }
 
@@ -92,12 +92,15 @@ impl Revocations {
 
     /// What the vault says of one session, if it answers.
     async fn ask(&self, session: Uuid) -> Option<bool> {
-        let question = async {
-            timeout(ANSWER_WITHIN, self.feed.vault.session_ended(&[session]))
-                .await
-                .map_err(drop)?
-                .map(|ended| ended.contains(&session))
-                .map_err(drop)
+        let question = || {
+            let vault = self.feed.vault.clone();
+            async move {
+                timeout(ANSWER_WITHIN, vault.session_ended(&[session]))
+                    .await
+                    .map_err(drop)?
+                    .map(|ended| ended.contains(&session))
+                    .map_err(drop)
+            }
         };
         self.asked.get(session, question).await.ok()
     }

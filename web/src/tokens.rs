@@ -5,14 +5,13 @@ use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -34,7 +33,7 @@ const TYPE: &str = "at+jwt";
 /// Longest token looked at, in bytes.
 const TOKEN_BYTES: usize = 4 * 1024;
 /// Verified tokens remembered, so that a token is checked against its signature once.
-const REMEMBERED: u64 = 20_000;
+const REMEMBERED: usize = 20_000;
 
 /// What names this installation in its tokens. Never taken from the address it listens on.
 #[derive(Debug, Clone)]
@@ -146,10 +145,7 @@ impl Derived {
                 .collect(),
             verifying: by_kid.map(|(kid, key)| (kid, verifying(key))).collect(),
             jwks,
-            seen: Cache::builder()
-                .max_capacity(REMEMBERED)
-                .time_to_live(Duration::from_secs((LIFETIME_S + SKEW_S) as u64))
-                .build(),
+            seen: Cache::new(REMEMBERED),
             ring,
         })
     }

@@ -1,5 +1,7 @@
 //! Token confusion: every way a token may pretend to be ours.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::*;
