@@ -142,58 +142,54 @@ impl EsdbBackend {
         lanes: &mut [Lane<'_>],
         refused: &mut Vec<(usize, String)>,
     ) -> Result<(), Failure> {
-        for _ in 0..ROUNDS {
-            let mut places = vec![];
-            let mut appends = vec![];
-            for (lane_index, lane) in lanes.iter().enumerate().filter(|(_, lane)| !lane.over) {
-                for (index, sending) in lane.sendings.iter().enumerate() {
-                    if sending.position.is_none() {
-                        places.push((lane_index, index));
-                        appends.push((
-                            lane.stream.as_str().to_owned(),
-                            state(sending.after),
-                            sending.events(self.connection.names())?,
-                        ));
-                    }
+        let mut idle = 0;
+        while idle < ROUNDS {
+            let (mut places, mut appends) = (vec![], vec![]);
+            for (place, lane) in lanes.iter().enumerate() {
+                let next = lane.next();
+                let Some(first) = next.first() else { continue };
+                let mut events = vec![];
+                for sending in next {
+                    events.extend(sending.events(self.connection.names())?);
                 }
+                places.push(place);
+                appends.push((lane.stream.as_str().to_owned(), state(first.after), events));
             }
             if appends.is_empty() {
                 return Ok(());
             }
+            let before = settled(lanes);
             let answers = self.send(appends).await?;
             let mut doubtful: Vec<usize> = vec![];
-            for ((lane, index), answer) in places.into_iter().zip(answers) {
-                let sending = &mut lanes[lane].sendings[index];
-                match answer {
-                    Ok(result) if sending.is_in_place(&result) => {
-                        sending.position = result
-                            .current_position()
-                            .map(|position| Position::new(position.commit));
-                    }
-                    Err(Trouble::Lasting(why)) => {
-                        refused.push((sending.command, why));
-                        lanes[lane].over = true;
-                        doubtful.push(lane);
-                    }
-                    _ => doubtful.push(lane),
+            for (place, answer) in places.into_iter().zip(answers) {
+                if !lanes[place].take(answer, refused) {
+                    doubtful.push(place);
                 }
             }
-            doubtful.sort_unstable();
-            doubtful.dedup();
             let mut reads = Vec::with_capacity(doubtful.len());
-            for lane in &doubtful {
-                let lane = &lanes[*lane];
+            for place in &doubtful {
+                let lane = &lanes[*place];
                 let rows: usize = lane.sendings.iter().map(|sending| sending.rows.len()).sum();
                 let (stream, after) = (lane.stream.as_str(), lane.sendings[0].after);
                 reads.push(read::stored(&self.connection, stream, after, rows).boxed());
             }
             let seen = together(reads).await?;
-            for (lane, seen) in doubtful.into_iter().zip(seen) {
-                lanes[lane].compare(self.connection.names(), &seen);
+            for (place, seen) in doubtful.into_iter().zip(seen) {
+                lanes[place].compare(self.connection.names(), &seen);
             }
+            idle = if settled(lanes) > before { 0 } else { idle + 1 };
         }
         Err(Failure::Unknown("EventStoreDB does not answer".into()))
     }
+}
+
+/// How much is decided of what the lanes hold.
+fn settled(lanes: &[Lane<'_>]) -> usize {
+    let decided = |lane: &Lane<'_>| {
+        let placed = lane.sendings.iter().filter(|s| s.position.is_some());
+        placed.count() + usize::from(lane.over) + usize::from(lane.singly)
+    };
+    lanes.iter().map(decided).sum()
 }
 
 #[async_trait]

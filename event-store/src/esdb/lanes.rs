@@ -9,10 +9,16 @@ use events::{CommandId, Position, StreamId, Version};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::connection::Trouble;
 use super::names::Names;
 use super::read;
 use crate::backend::{Batch, Failure, Row};
+use crate::check;
 use crate::envelope::Envelope;
+
+/// How much of several commands goes into one append: with their envelopes, well below EventStoreDB's default of 1 MiB.
+const TOGETHER_EVENTS: usize = 500;
+const TOGETHER_BYTES: usize = 256 << 10;
 
 /// One command's events on their way.
 pub(super) struct Sending<'a> {
@@ -28,11 +34,69 @@ pub(super) struct Lane<'a> {
     pub claim: usize,
     pub stream: &'a StreamId,
     pub sendings: Vec<Sending<'a>>,
+    /// Send one command at a time: together something was refused, and it must be found out which.
+    pub singly: bool,
     /// It has another tail than it was planned on, or something of it was refused.
     pub over: bool,
 }
 
 impl Lane<'_> {
+    /// What goes out next: commands in a row, as one append. Were each an append of its own, one could go in though the one
+    /// before it did not, because another process had put something else in that place.
+    pub(super) fn next(&self) -> &[Sending<'_>] {
+        let open = self
+            .sendings
+            .iter()
+            .position(|sending| sending.position.is_none());
+        let Some(first) = open.filter(|_| !self.over) else {
+            return &[];
+        };
+        let (mut events, mut bytes) = (0, 0);
+        let fits = self.sendings[first..].iter().take_while(|sending| {
+            events += sending.rows.len();
+            bytes += sending.bytes();
+            events <= TOGETHER_EVENTS && bytes <= TOGETHER_BYTES
+        });
+        let most = if self.singly { 1 } else { fits.count().max(1) };
+        &self.sendings[first..first + most]
+    }
+
+    /// Takes the answer to what went out; `false` if it has to be read back what became of it.
+    pub(super) fn take(
+        &mut self,
+        answer: Result<BatchWriteResult, Trouble>,
+        refused: &mut Vec<(usize, String)>,
+    ) -> bool {
+        let (sent, first) = match self.next() {
+            [] => return true,
+            next => (next.len(), next[0].after),
+        };
+        let sent = self
+            .sendings
+            .iter_mut()
+            .filter(|sending| sending.after >= first)
+            .take(sent);
+        let mut sent: Vec<_> = sent.collect();
+        match (answer, &mut sent[..]) {
+            // Of several, only the last one's position is told.
+            (Ok(result), [only]) if only.is_in_place(&result) => {
+                let position = result.current_position();
+                only.position = position.map(|position| Position::new(position.commit));
+                true
+            }
+            (Err(Trouble::Lasting(why)), [only]) => {
+                refused.push((only.command, why));
+                self.over = true;
+                false
+            }
+            (Err(Trouble::Lasting(_)), _) => {
+                self.singly = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Finds out what of it is in, by what stands in its place.
     pub(super) fn compare(&mut self, names: &Names, stored: &[Stored]) {
         let mut rest = stored;
@@ -56,6 +120,10 @@ impl Lane<'_> {
 }
 
 impl Sending<'_> {
+    fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| check::bytes(row.event)).sum()
+    }
+
     pub(super) fn events(&self, names: &Names) -> Result<Vec<EventData>, Failure> {
         self.rows.iter().map(|row| event(names, row)).collect()
     }
@@ -117,6 +185,7 @@ pub(super) fn lanes<'a>(batch: &'a Batch<'a>) -> Vec<Lane<'a>> {
                 claim: row.claim,
                 stream: batch.claims[row.claim].stream,
                 sendings: vec![],
+                singly: false,
                 over: false,
             });
             lanes.len() - 1

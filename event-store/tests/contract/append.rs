@@ -250,7 +250,7 @@ pub async fn hostile_and_unicode_stream_ids_are_only_names(log: Log) {
     // A log's name stands before its streams' on a server with several.
     let longest = format!(
         "thing-{}",
-        "長".repeat(if log.is_named() { 60 } else { 81 })
+        "長".repeat(if log.is_eventstore() { 60 } else { 81 })
     );
     let names = [
         "thing-'; DROP TABLE events; --",

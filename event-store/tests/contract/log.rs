@@ -70,7 +70,8 @@ impl Log {
         }
     }
 
-    /// EventStoreDB's protocol on a socket: served from SQLite, or by the server that somebody named.
+    /// EventStoreDB's protocol on a socket: served from SQLite, or by the server that somebody named. The log has a name
+    /// there: so the serving log keeps its events byte for byte, as a real server would, and chains nothing anew.
     pub async fn eventstore() -> Self {
         if let Some(server) = named_eventstore() {
             return Self::on_named(&fresh_log(&server)).await;
@@ -78,7 +79,7 @@ impl Log {
         let log = Self::sqlite();
         let (address, server) = serve(log.open().await).await;
         Self {
-            url: format!("esdb://{address}?tls=false"),
+            url: format!("esdb://{address}?tls=false&log=contract"),
             _server: Some(server),
             ..log
         }
@@ -106,6 +107,12 @@ impl Log {
             link: other.link.clone(),
             ..Self::at(other.url.clone())
         }
+    }
+
+    /// The server's one log without a name; only of a server of one's own.
+    pub fn without_name(&self) -> Option<String> {
+        let (url, _) = self.url.split_once("&log=")?;
+        (!self.is_named()).then(|| url.to_owned())
     }
 
     /// It is on a server that somebody named, of which nothing is known but its protocol.
