@@ -51,6 +51,7 @@ cases! {
         an_exact_version_lets_one_of_many_in
         any_and_exists_append_to_whatever_is_there
         appends_to_one_stream_go_into_one_batch_one_after_another
+        what_waits_behind_an_append_that_came_too_late_is_chained_to_what_is_there
         one_bad_append_among_many_is_refused_alone
         what_could_not_be_read_back_is_refused_before_it_is_written
         hostile_and_unicode_stream_ids_are_only_names

@@ -179,6 +179,22 @@ pub async fn appends_to_one_stream_go_into_one_batch_one_after_another(log: Log)
     assert_eq!(verified(&*store).await.len(), 61);
 }
 
+pub async fn what_waits_behind_an_append_that_came_too_late_is_chained_to_what_is_there(log: Log) {
+    let (one, two) = (log.open().await, log.open().await);
+    let thing = stream("thing-1");
+    one.append(append(&thing, exactly(0), 1)).await.unwrap();
+    for round in 1..=5 {
+        // One knows an old end of the stream, and plans three in a row on it.
+        let began = 1 + (round - 1) * 4;
+        two.append(append(&thing, exactly(began), 1)).await.unwrap();
+        let late = (0..3).map(|_| append(&thing, Expected::Any, 1)).collect();
+        for (answer, version) in one.append_all(late).await.into_iter().zip(began + 2..) {
+            assert_eq!(seen(&answer.unwrap()), (version, version, false));
+        }
+    }
+    assert_eq!(verified(&*two).await.len(), 21);
+}
+
 pub async fn one_bad_append_among_many_is_refused_alone(log: Log) {
     if log.is_named() {
         println!("not shown: nothing is known that such a server refuses alone");
