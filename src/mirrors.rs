@@ -1,14 +1,16 @@
 //! Mirrors: further databases that the same projections write to, each by a projector of its own. It refuses to let one that
 //! is down, or wrong, hold anything else up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use broker::Broker;
 use event_store::EventStore;
-use projector::Projector;
+use instruments::metrics::Observations;
+use projector::{Projector, Status};
 use read_models::{Error, Options, ProjectionStore, ReadModel};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::secret_url::Url;
@@ -17,6 +19,27 @@ use crate::secret_url::Url;
 const PAUSE: Duration = Duration::from_secs(2);
 /// The longest name of a queue group.
 const GROUP_BYTES: usize = 100;
+
+/// How a mirror stands, for those who watch; nothing while it is not written to.
+#[derive(Clone, Default)]
+pub struct Standing(Arc<Mutex<Option<watch::Receiver<Status>>>>);
+
+impl Standing {
+    /// Notes it among what is told of this process.
+    pub fn observe(&self, mirror: &str, observations: &mut Observations) {
+        let status = self.lock().as_ref().map(|status| status.borrow().clone());
+        projector::metrics::observe_mirror(mirror, status.as_ref(), observations);
+    }
+
+    fn set(&self, status: Option<watch::Receiver<Status>>) {
+        *self.lock() = status;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<watch::Receiver<Status>>> {
+        // Whole at every moment, so a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One mirror.
 #[derive(Debug, Clone)]
@@ -95,11 +118,15 @@ impl Mirror {
         log: Arc<dyn EventStore>,
         broker: Arc<dyn Broker>,
         models: Vec<ReadModel>,
+        standing: Standing,
         shutdown: CancellationToken,
     ) {
         let mut told = String::new();
         loop {
-            let kept = self.keep_once(&log, &broker, &models, &shutdown).await;
+            let stands = |status| standing.set(Some(status));
+            let kept = self.keep_once(&log, &broker, &models, stands, &shutdown);
+            let kept = kept.await;
+            standing.set(None);
             if shutdown.is_cancelled() {
                 return;
             }
@@ -127,6 +154,7 @@ impl Mirror {
         log: &Arc<dyn EventStore>,
         broker: &Arc<dyn Broker>,
         models: &[ReadModel],
+        stands: impl FnOnce(watch::Receiver<Status>),
         shutdown: &CancellationToken,
     ) -> Result<()> {
         let store = tokio::select! {
@@ -143,9 +171,9 @@ impl Mirror {
             ..projector::Options::default()
         };
         let (log, broker) = (Arc::clone(log), Arc::clone(broker));
-        Projector::new(log, broker, store, models.to_vec(), options)
-            .run(shutdown.clone())
-            .await?;
+        let projector = Projector::new(log, broker, store, models.to_vec(), options);
+        stands(projector.status());
+        projector.run(shutdown.clone()).await?;
         Ok(())
     }
 }

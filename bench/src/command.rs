@@ -43,18 +43,14 @@ const SQLITE: Lines = Lines {
     ],
 };
 
+const ESDB: Lines = Lines {
+    first: Key::EsdbFirst,
+    tasks: [(1, Key::Esdb1), (64, Key::Esdb64), (256, Key::Esdb256)],
+};
+
 /// One round: a new log on each database, log and vault of the same kind.
 pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
-    let events = world.postgres.fresh_database().await;
-    on(
-        world,
-        table,
-        &POSTGRES,
-        &events,
-        &world.vault,
-        &world.people,
-    )
-    .await?;
+    on_postgres(world, table).await?;
 
     let folder = test_support::temp_dir();
     let url = |file: &str| format!("sqlite:{}", folder.path().join(file).display());
@@ -66,6 +62,21 @@ pub async fn measure(world: &World, table: &mut Table) -> Result<()> {
     .await?;
     let people = account::people(&vault, ACCOUNTS).await?;
     on(world, table, &SQLITE, &url("events.db"), &vault, &people).await
+}
+
+/// One round on PostgreSQL alone.
+pub async fn on_postgres(world: &World, table: &mut Table) -> Result<()> {
+    let events = world.postgres.fresh_database().await;
+    on_log(world, table, &POSTGRES, &events).await
+}
+
+/// One round on a log behind EventStoreDB's protocol, with the vault in PostgreSQL.
+pub async fn on_eventstore(world: &World, table: &mut Table, events: &str) -> Result<()> {
+    on_log(world, table, &ESDB, events).await
+}
+
+async fn on_log(world: &World, table: &mut Table, lines: &Lines, events: &str) -> Result<()> {
+    on(world, table, lines, events, &world.vault, &world.people).await
 }
 
 async fn on(

@@ -13,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod account;
 mod command;
 mod copy;
+mod esdb;
 mod http;
 mod lag;
 mod live;
@@ -59,6 +60,8 @@ enum Part {
     Reference,
     /// Commands, without HTTP
     Command,
+    /// Commands and appends over EventStoreDB's protocol, beside the same log in PostgreSQL; only where it is named
+    Esdb,
     /// Commands over HTTP, with tokens
     Http,
     /// Log-ins over HTTP, beside the two hashes that each of them takes
@@ -105,6 +108,12 @@ async fn main() -> Result<()> {
         }
         if wanted(Part::Command) {
             command::measure(&world, &mut table).await?;
+        }
+        if arguments.parts.contains(&Part::Esdb) {
+            if !wanted(Part::Command) {
+                command::on_postgres(&world, &mut table).await?;
+            }
+            esdb::measure(&world, &mut table).await?;
         }
         if wanted(Part::Http) {
             http::measure(&world, &mut table).await?;

@@ -19,6 +19,13 @@ pub enum Key {
     Sqlite1,
     Sqlite64,
     Sqlite256,
+    EsdbFirst,
+    Esdb1,
+    Esdb64,
+    Esdb256,
+    EsdbOneByOne,
+    EsdbPipelined,
+    EsdbBare,
     Http64,
     LogIn,
     TwoHashes,
@@ -85,10 +92,11 @@ impl Key {
             aim: Some(Bar::AtLeast(aim)),
             ..about(what, unit)
         };
-        let beside = |what, other| About {
+        let compared = |what, unit, other| About {
             beside: Some(other),
-            ..about(what, "requests/s")
+            ..about(what, unit)
         };
+        let beside = |what, other| compared(what, "requests/s", other);
         match self {
             Self::Pgbench1 => about("pgbench insert, 1 client", "rows/s"),
             Self::Pgbench64 => about("pgbench insert, 64 clients", "rows/s"),
@@ -129,6 +137,25 @@ impl Key {
                 31_640.0,
             ),
             Self::Sqlite256 => about("commands, SQLite, 256 tasks", "commands/s"),
+            Self::EsdbFirst => compared(
+                "commands, esdb, 64 tasks, accounts not cached",
+                "commands/s",
+                Self::PostgresFirst,
+            ),
+            Self::Esdb1 => compared("commands, esdb, 1 task", "commands/s", Self::Postgres1),
+            Self::Esdb64 => compared("commands, esdb, 64 tasks", "commands/s", Self::Postgres64),
+            Self::Esdb256 => compared("commands, esdb, 256 tasks", "commands/s", Self::Postgres256),
+            Self::EsdbOneByOne => about("appends, esdb, each awaited before the next", "appends/s"),
+            Self::EsdbPipelined => compared(
+                "appends, esdb, 512 on their way",
+                "appends/s",
+                Self::EsdbOneByOne,
+            ),
+            Self::EsdbBare => compared(
+                "events by the client alone, esdb, 512 on their way",
+                "events/s",
+                Self::EsdbPipelined,
+            ),
             Self::Http64 => against(
                 "commands over HTTP, 64 connections",
                 "commands/s",

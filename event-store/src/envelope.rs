@@ -2,14 +2,15 @@
 //! there. Both ends of the wire use this: the adapter, and the log served over EventStoreDB's protocol. It refuses to
 //! guess: user metadata without the key, or with something else under it, carries no envelope.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use events::{CommandId, EventId, Hash};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-/// The key. Clients may use every other.
+/// The key of a log that has its server to itself. Clients may use every other.
 pub const KEY: &str = "showcaller";
 
 /// The keys by which EventStoreDB's own tools follow events.
@@ -31,19 +32,6 @@ pub struct Envelope {
     pub command_id: Option<CommandId>,
     /// The stored JSON of [`events::Metadata`], byte for byte; without spaces around it.
     pub metadata: String,
-}
-
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(flatten)]
-    others: BTreeMap<String, Box<RawValue>>,
-    showcaller: Carried<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Read<'a> {
-    #[serde(borrow)]
-    showcaller: Carried<&'a RawValue>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,10 +62,10 @@ impl Envelope {
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
-    /// As user metadata: a JSON object with the envelope under its key, the correlations where EventStoreDB's tools look
+    /// As user metadata: a JSON object with the envelope under `key`, the correlations where EventStoreDB's tools look
     /// for them, and what a client of the served log wrote. An error says that the metadata is not JSON, or has spaces
     /// around it, which would be lost.
-    pub fn to_user_metadata(&self) -> Result<Vec<u8>, String> {
+    pub fn to_user_metadata(&self, key: &str) -> Result<Vec<u8>, String> {
         let metadata: &RawValue = serde_json::from_str(&self.metadata)
             .map_err(|error| format!("its metadata is not JSON: {error}"))?;
         if metadata.get().len() != self.metadata.len() {
@@ -93,30 +81,31 @@ impl Envelope {
                 others.entry(key.to_owned()).or_insert(value);
             }
         }
-        others.remove(KEY);
-        let written = Written {
-            others,
-            showcaller: Carried {
-                id: self.id,
-                schema_version: self.schema_version,
-                hash: self.hash,
-                command_id: self.command_id,
-                metadata,
-            },
+        let carried = Carried {
+            id: self.id,
+            schema_version: self.schema_version,
+            hash: self.hash,
+            command_id: self.command_id,
+            metadata,
         };
-        serde_json::to_vec(&written).map_err(|error| format!("its metadata: {error}"))
+        let written = to_raw_value(&carried).and_then(|carried| {
+            // A client's own value under the key would be taken for an envelope.
+            others.insert(key.to_owned(), carried);
+            serde_json::to_vec(&others)
+        });
+        written.map_err(|error| format!("its metadata: {error}"))
     }
 
-    /// From user metadata; `None` if it carries no envelope.
-    pub fn from_user_metadata(bytes: &[u8]) -> Option<Self> {
-        let read: Read<'_> = serde_json::from_slice(bytes).ok()?;
+    /// From user metadata; `None` if it carries no envelope under this key.
+    pub fn from_user_metadata(bytes: &[u8], key: &str) -> Option<Self> {
+        let read: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(bytes).ok()?;
         let Carried {
             id,
             schema_version,
             hash,
             command_id,
             metadata,
-        } = read.showcaller;
+        } = serde_json::from_str::<Carried<&RawValue>>(read.get(key)?.get()).ok()?;
         Some(Self {
             id,
             schema_version,
@@ -151,12 +140,13 @@ mod tests {
             "null",
             "{\"showcaller\":1,\"client\":[]}",
         ] {
-            let there = envelope(metadata).to_user_metadata().unwrap();
-            let back = Envelope::from_user_metadata(&there).unwrap();
+            let there = envelope(metadata).to_user_metadata(KEY).unwrap();
+            let back = Envelope::from_user_metadata(&there, KEY).unwrap();
             assert_eq!(back, envelope(metadata), "{metadata}");
+            assert_eq!(Envelope::from_user_metadata(&there, "another"), None);
         }
-        assert!(envelope(" {} ").to_user_metadata().is_err());
-        assert!(envelope("{").to_user_metadata().is_err());
+        assert!(envelope(" {} ").to_user_metadata(KEY).is_err());
+        assert!(envelope("{").to_user_metadata(KEY).is_err());
     }
 
     #[test]
@@ -165,7 +155,9 @@ mod tests {
             "correlation_id": "c", "causation_id": "d",
             "client": {"$causationId": "theirs", "tenant": 5, "showcaller": "no"},
         });
-        let there = envelope(&metadata.to_string()).to_user_metadata().unwrap();
+        let there = envelope(&metadata.to_string())
+            .to_user_metadata(KEY)
+            .unwrap();
         let seen: Value = serde_json::from_slice(&there).unwrap();
         assert_eq!(
             (
@@ -189,7 +181,7 @@ mod tests {
             "{\"showcaller\":7}",
         ] {
             assert_eq!(
-                Envelope::from_user_metadata(other.as_bytes()),
+                Envelope::from_user_metadata(other.as_bytes(), KEY),
                 None,
                 "{other}"
             );

@@ -1,11 +1,13 @@
 //! The event store in EventStoreDB (KurrentDB), through its official client. Positions are sparse here: they rise, and
-//! that is all. It refuses streams that Showcaller did not write, and a category that begins with `~`, where the adapter
-//! keeps records of its own.
+//! that is all. It refuses streams that Showcaller did not write, and a category that holds `~`, by which the adapter
+//! tells its own records, and other logs on the same server, from the log.
 
 mod append;
 mod connection;
 mod lanes;
 mod lease;
+mod leash;
+mod names;
 mod read;
 mod records;
 mod watch;
@@ -15,7 +17,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{CommandId, LogIdentity, Position, RecordedEvent, StreamId, Version};
-use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,9 +30,6 @@ use crate::{
 };
 use connection::{Connection, Trouble};
 use records::{Claim, Format, Kind, LogIdentified};
-
-/// How long the watcher may take to end.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// An event store in EventStoreDB.
 pub struct EsdbEventStore {
@@ -59,17 +57,13 @@ impl EsdbEventStore {
         });
         let stop = CancellationToken::new();
         let watch = watch::watch(Arc::clone(&connection), Arc::clone(&heads), stop.clone());
-        let runtime = Handle::current();
-        // On a thread of its own: when a server ends a subscription without an error, the client asks for its next event
-        // over and over without ever yielding, which would hold up everything else on a worker's thread.
-        let watcher = tokio::task::spawn_blocking(move || runtime.block_on(watch));
         Ok(Self {
             identity,
             connection,
             heads,
             seen: lease::Seen::default(),
             writer,
-            watcher: Mutex::new(Some(watcher)),
+            watcher: Mutex::new(Some(tokio::spawn(watch))),
             _stop: stop.clone().drop_guard(),
             stop,
         })
@@ -120,10 +114,10 @@ async fn identify(connection: &Connection, options: &Options) -> Result<LogIdent
 
 /// Refuses what only SQL stores take.
 fn check(append: &Append) -> Result<(), Error> {
-    if append.stream.as_str().starts_with(records::MARK) {
+    if append.stream.category().contains(names::MARK) {
         return Err(Error::Invalid(format!(
-            "in EventStoreDB no category may begin with {:?}: rename that of {}",
-            records::MARK,
+            "in EventStoreDB no category may hold {:?}: rename that of {}",
+            names::MARK,
             append.stream
         )));
     }
@@ -258,8 +252,8 @@ impl EventStore for EsdbEventStore {
         }
         self.stop.cancel();
         if let Some(watcher) = self.watcher.lock().await.take() {
-            // One that spins does not end; see where it is started.
-            let _ = tokio::time::timeout(GRACE, watcher).await;
+            // A panic of it was reported where it happened.
+            let _ = watcher.await;
         }
         self.connection.close();
     }

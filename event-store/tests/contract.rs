@@ -2,6 +2,7 @@
 
 mod contract {
     pub mod append;
+    pub mod cluster;
     pub mod commands;
     pub mod faults;
     pub mod follow;
@@ -50,6 +51,7 @@ cases! {
         an_exact_version_lets_one_of_many_in
         any_and_exists_append_to_whatever_is_there
         appends_to_one_stream_go_into_one_batch_one_after_another
+        what_waits_behind_an_append_that_came_too_late_is_chained_to_what_is_there
         one_bad_append_among_many_is_refused_alone
         what_could_not_be_read_back_is_refused_before_it_is_written
         hostile_and_unicode_stream_ids_are_only_names
@@ -120,6 +122,20 @@ mod postgres_only {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_server_that_forgets_commits_is_refused() {
         opening::a_server_that_forgets_commits_is_refused(Log::postgres().await).await;
+    }
+}
+
+mod eventstore_only {
+    use crate::contract::cluster;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nodes_that_die_or_fall_silent_lose_and_repeat_nothing() {
+        cluster::nodes_that_die_or_fall_silent_lose_and_repeat_nothing().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn logs_of_different_names_on_one_server_know_nothing_of_each_other() {
+        cluster::logs_of_different_names_on_one_server_know_nothing_of_each_other().await;
     }
 }
 

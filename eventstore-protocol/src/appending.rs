@@ -318,7 +318,7 @@ impl Draft {
                 client: None,
             });
         }
-        let envelope = Envelope::from_user_metadata(&event.metadata);
+        let envelope = Envelope::from_user_metadata(&event.metadata, KEY);
         let client = match envelope {
             Some(_) => None,
             None => Some(client_metadata(event.metadata).map_err(invalid)?),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use event_store::envelope::Envelope;
+use event_store::envelope::{Envelope, KEY};
 use events::RecordedEvent;
 use prost_types::Timestamp;
 use serde::Deserialize;
@@ -30,7 +30,7 @@ pub(crate) fn answer(node: &Node, event: RecordedEvent, id_as_text: bool) -> Rea
         command_id: None,
         metadata: event.metadata,
     };
-    let metadata = envelope.to_user_metadata().unwrap_or_else(|why| {
+    let metadata = envelope.to_user_metadata(KEY).unwrap_or_else(|why| {
         // Only SQL's hand can have written such a thing.
         tracing::error!(position, why, "stored metadata cannot be served");
         Vec::new()

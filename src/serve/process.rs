@@ -20,6 +20,7 @@ use web::{Health, Tokens};
 use crate::app::App;
 use crate::config::{Role, Settings};
 use crate::metrics::Registry;
+use crate::mirrors::Standing;
 use crate::served_log;
 
 /// What runs in this process.
@@ -117,9 +118,14 @@ impl Process {
                 anyhow::bail!("the mirror {}: {problem}", mirror.name);
             }
             let (events, broker) = (Arc::clone(events), Arc::clone(broker));
+            let (standing, name) = (Standing::default(), mirror.name.clone());
+            let watched = standing.clone();
+            self.metrics
+                .probe(move |observations| watched.observe(&name, observations));
+            let (models, shutdown) = (models.to_vec(), shutdown.clone());
             let keep = mirror
                 .clone()
-                .keep(events, broker, models.to_vec(), shutdown.clone());
+                .keep(events, broker, models, standing, shutdown);
             self.tasks.spawn(keep);
         }
         Ok(())

@@ -147,7 +147,10 @@ impl Secrets {
     fn translated(&self, value: &str) -> String {
         match value.strip_prefix(SECRETS) {
             Some(name) => self.path(name).display().to_string(),
-            None => value.replace("0.0.0.0:2113", &format!("127.0.0.1:{}", free_port())),
+            None => match value.strip_prefix("0.0.0.0:") {
+                Some(_) => format!("127.0.0.1:{}", free_port()),
+                None => value.to_owned(),
+            },
         }
     }
 }
@@ -248,6 +251,17 @@ impl Role {
             _folder: folder,
         }
     }
+
+    /// Its metrics are where Prometheus looks for them.
+    async fn tells_of_itself(&self) {
+        const LISTEN: &str = "SHOWCALLER_METRICS_LISTEN";
+        let listens = self.variables.iter().find(|(name, _)| name == LISTEN);
+        let (_, address) = listens.expect("a listener for metrics");
+        let page = Client::new(&format!("http://{address}")).get("/metrics");
+        let page = page.expect(200).await.text;
+        let role = format!("role=\"{}\"", self.name);
+        assert!(page.contains(&role), "{}: {page}", self.name);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,6 +294,9 @@ async fn what_the_compose_file_says_runs_becomes_healthy_answers_and_stops_in_ti
     let row = client.read(ME, &ada, changed.token()).await;
     assert_eq!(row.body["given_name"], "Augusta Ada");
 
+    for role in &roles {
+        role.tells_of_itself().await;
+    }
     for role in roles.iter().rev() {
         let service = &services[role.name];
         let stopped = role

@@ -158,12 +158,16 @@ impl Crowd {
     }
 
     /// Every acknowledged command stands in the log exactly once, where its answer said; nothing else of its kind does;
-    /// and positions have no gaps.
+    /// and positions have no gaps, where they are promised to have none.
     pub async fn assert_in_log_once(&self, events_url: &str) {
         let log = read_log(events_url).await;
         let mut found: HashMap<String, (String, u64)> = HashMap::new();
         for (event, position) in log.iter().zip(1..) {
-            assert_eq!(event.position.get(), position, "positions have no gaps");
+            let gapless = !events_url.starts_with("esdb:");
+            assert!(
+                !gapless || event.position.get() == position,
+                "positions have no gaps"
+            );
             if event.type_name != "SettingsChanged" {
                 continue;
             }

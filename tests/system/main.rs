@@ -37,4 +37,5 @@ mod postgrest;
 mod rebuild;
 mod refusals;
 mod restarts;
+mod tls;
 mod watched;

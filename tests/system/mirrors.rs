@@ -8,7 +8,7 @@ use events::{Partition, Position, partition_of};
 use projector::built_in;
 use read_models::{Options, ProjectionStore, Row, RowKey, open_mirror};
 use serde_json::json;
-use test_support::{Launch, MariaDb, MongoDb, Postgres, TempDir, eventually, temp_dir};
+use test_support::{Launch, MariaDb, MongoDb, Postgres, TempDir, eventually, free_port, temp_dir};
 
 use crate::client::{Client, ME};
 use crate::world::{assert_clean, launch, read_log};
@@ -74,6 +74,22 @@ fn server(folder: &TempDir, database: &str, mirrors: [&str; 2]) -> Launch {
         .env("SHOWCALLER_MIRROR", mirrors.join(","))
 }
 
+/// The metrics say which mirrors are written to, in the order of their names backwards.
+async fn are_up(watched: &str, expected: [bool; 2]) {
+    let client = Client::new(&format!("http://{watched}"));
+    eventually(WITHIN, || async {
+        let page = client.get("/metrics").expect(200).await.text;
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("showcaller_mirror_up{"));
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort_by(|one, other| other.cmp(one));
+        let up: Vec<_> = lines.iter().map(|line| line.ends_with(" 1")).collect();
+        if up == expected { Ok(()) } else { Err(page) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn four_databases_hold_the_same_rows_live_and_rebuilt_whatever_is_killed() {
     let (mariadb, postgres) = tokio::join!(MariaDb::start(), Postgres::shared());
@@ -86,7 +102,11 @@ async fn four_databases_hold_the_same_rows_live_and_rebuilt_whatever_is_killed()
 
     // A mirror that is down at start delays itself alone.
     mongodb.kill().await;
-    let running = server(&folder, &sqlite, [&mysql, &documents]).start().await;
+    let watched = format!("127.0.0.1:{}", free_port());
+    let running = server(&folder, &sqlite, [&mysql, &documents])
+        .env("SHOWCALLER_METRICS_LISTEN", &watched)
+        .start()
+        .await;
     let client = Client::new(&running.url());
     let ada = client.person("ada@example.org").await;
     let change = json!({ "given_name": "Augusta Ada" });
@@ -99,8 +119,10 @@ async fn four_databases_hold_the_same_rows_live_and_rebuilt_whatever_is_killed()
     for address in &others {
         client.person(address).await;
     }
+    are_up(&watched, [true, false]).await;
     mongodb.restart().await;
     rows(&documents, &events).await;
+    are_up(&watched, [true, true]).await;
 
     // The server dies in the middle, and so does a mirror.
     for (n, theme) in ["light", "dark", "light", "dark"].into_iter().enumerate() {

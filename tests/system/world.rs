@@ -105,7 +105,7 @@ impl Embedded {
 pub struct Settings {
     folder: TempDir,
     pub events: String,
-    vault: String,
+    pub vault: String,
     pub database: String,
     pub broker: String,
     /// What is logged.

@@ -4,16 +4,18 @@
 //! batch. It refuses to guess: whatever is not answered with success is read back.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 
 use ::eventstore::{BatchAppendClient, BatchWriteResult, EventData, StreamState};
 use async_trait::async_trait;
 use events::{CommandId, Position, StreamId, Version};
-use futures::future::{BoxFuture, FutureExt, join_all};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connection::{Connection, Trouble, in_time};
+use super::connection::{Connection, PATIENCE, Trouble, in_time};
 use super::lanes::{Lane, lanes, state};
 use super::read;
 use super::records::{self, Claim, Kind};
@@ -71,13 +73,14 @@ impl EsdbBackend {
             return Ok(vec![]);
         };
         let number = *number;
+        let names = self.connection.names();
         let sent = appends
             .into_iter()
             .map(|(stream, state, events)| async move {
-                let answer = in_time(session.append_to_stream(stream, state, events)).await;
-                answer.map_err(Trouble::from)
+                let there = names.there(&stream);
+                session.append_to_stream(there, state, events).await
             });
-        let answers = join_all(sent).await;
+        let answers = answers(sent).await;
         let failures = || answers.iter().filter_map(|answer| answer.as_ref().err());
         if failures().next().is_some() {
             // One failure ends the session for all. If it has a reason of its own, the connection is still good.
@@ -139,58 +142,54 @@ impl EsdbBackend {
         lanes: &mut [Lane<'_>],
         refused: &mut Vec<(usize, String)>,
     ) -> Result<(), Failure> {
-        for _ in 0..ROUNDS {
-            let mut places = vec![];
-            let mut appends = vec![];
-            for (lane_index, lane) in lanes.iter().enumerate().filter(|(_, lane)| !lane.over) {
-                for (index, sending) in lane.sendings.iter().enumerate() {
-                    if sending.position.is_none() {
-                        places.push((lane_index, index));
-                        appends.push((
-                            lane.stream.as_str().to_owned(),
-                            state(sending.after),
-                            sending.events()?,
-                        ));
-                    }
+        let mut idle = 0;
+        while idle < ROUNDS {
+            let (mut places, mut appends) = (vec![], vec![]);
+            for (place, lane) in lanes.iter().enumerate() {
+                let next = lane.next();
+                let Some(first) = next.first() else { continue };
+                let mut events = vec![];
+                for sending in next {
+                    events.extend(sending.events(self.connection.names())?);
                 }
+                places.push(place);
+                appends.push((lane.stream.as_str().to_owned(), state(first.after), events));
             }
             if appends.is_empty() {
                 return Ok(());
             }
+            let before = settled(lanes);
             let answers = self.send(appends).await?;
             let mut doubtful: Vec<usize> = vec![];
-            for ((lane, index), answer) in places.into_iter().zip(answers) {
-                let sending = &mut lanes[lane].sendings[index];
-                match answer {
-                    Ok(result) if sending.is_in_place(&result) => {
-                        sending.position = result
-                            .current_position()
-                            .map(|position| Position::new(position.commit));
-                    }
-                    Err(Trouble::Lasting(why)) => {
-                        refused.push((sending.command, why));
-                        lanes[lane].over = true;
-                        doubtful.push(lane);
-                    }
-                    _ => doubtful.push(lane),
+            for (place, answer) in places.into_iter().zip(answers) {
+                if !lanes[place].take(answer, refused) {
+                    doubtful.push(place);
                 }
             }
-            doubtful.sort_unstable();
-            doubtful.dedup();
             let mut reads = Vec::with_capacity(doubtful.len());
-            for lane in &doubtful {
-                let lane = &lanes[*lane];
+            for place in &doubtful {
+                let lane = &lanes[*place];
                 let rows: usize = lane.sendings.iter().map(|sending| sending.rows.len()).sum();
                 let (stream, after) = (lane.stream.as_str(), lane.sendings[0].after);
                 reads.push(read::stored(&self.connection, stream, after, rows).boxed());
             }
             let seen = together(reads).await?;
-            for (lane, seen) in doubtful.into_iter().zip(seen) {
-                lanes[lane].compare(&seen);
+            for (place, seen) in doubtful.into_iter().zip(seen) {
+                lanes[place].compare(self.connection.names(), &seen);
             }
+            idle = if settled(lanes) > before { 0 } else { idle + 1 };
         }
         Err(Failure::Unknown("EventStoreDB does not answer".into()))
     }
+}
+
+/// How much is decided of what the lanes hold.
+fn settled(lanes: &[Lane<'_>]) -> usize {
+    let decided = |lane: &Lane<'_>| {
+        let placed = lane.sendings.iter().filter(|s| s.position.is_some());
+        placed.count() + usize::from(lane.over) + usize::from(lane.singly)
+    };
+    lanes.iter().map(decided).sum()
 }
 
 #[async_trait]
@@ -301,6 +300,22 @@ impl EsdbBackend {
         }
         together(reads).await
     }
+}
+
+/// Waits for all answers, as long as one comes after the other in time.
+async fn answers<T>(
+    sent: impl Iterator<Item = impl Future<Output = ::eventstore::Result<T>>>,
+) -> Vec<Result<T, Trouble>> {
+    let mut under_way: FuturesUnordered<_> = sent
+        .enumerate()
+        .map(|(index, sent)| sent.map(move |answer| (index, answer)))
+        .collect();
+    let silent = || Err(Trouble::Passing("EventStoreDB did not answer".into()));
+    let mut answers: Vec<_> = (0..under_way.len()).map(|_| silent()).collect();
+    while let Ok(Some((index, answer))) = timeout(PATIENCE, under_way.next()).await {
+        answers[index] = answer.map_err(Trouble::from);
+    }
+    answers
 }
 
 /// A few at a time, their results in this order.

@@ -11,15 +11,32 @@ use ::eventstore::{
     Error as ClientError, ReadAllOptions, ReadStreamOptions, SubscribeToAllOptions,
 };
 use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
 use url::Url;
+use url::form_urlencoded::{self, Serializer};
 
+use super::names::Names;
 use crate::Error;
 
-/// How long one answer may take; a stream of answers, from one to the next.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a call is tried, each time with a client made anew, and the pause between.
-const TRIES: usize = 3;
+/// How long one answer may take; a stream of answers, from one to the next. Short enough that an append which a silent node
+/// keeps waiting can still go to another one within the writer's time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the first event of the log may take, where the server looks through others for it.
+pub(super) const SEARCH: Duration = Duration::from_secs(30);
+/// For how long a call is tried anew, each time with a client made anew, and the pause between: a cluster needs a few
+/// seconds to find another leader.
+const INSIST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
+/// What the client is told where the URL says nothing: only the leader knows everything that was acknowledged; it waits so
+/// many milliseconds before each look for a node, the first included; and a node that does not say who it is within this
+/// time is passed over.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("nodePreference", "leader"),
+    ("discoveryInterval", "50"),
+    ("gossipTimeout", "1000"),
+];
+/// The parameter that names one of several logs on one server. The client must not see it.
+const LOG: &str = "log";
 
 /// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,12 +101,41 @@ impl From<Trouble> for Error {
 }
 
 /// A future's result, if it comes in time.
-pub(super) async fn in_time<T>(
+pub(super) fn in_time<T>(
+    act: impl Future<Output = Result<T, ClientError>>,
+) -> impl Future<Output = Result<T, ClientError>> {
+    within(PATIENCE, act)
+}
+
+/// The same, within another time.
+pub(super) async fn within<T>(
+    patience: Duration,
     act: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    tokio::time::timeout(PATIENCE, act)
+    tokio::time::timeout(patience, act)
         .await
         .unwrap_or(Err(ClientError::DeadlineExceeded))
+}
+
+/// The log that a URL names, and the parameters for the client: those of the URL, and [`DEFAULTS`] for what it leaves out.
+fn parameters(query: &str) -> (Option<String>, String) {
+    let mut log = None;
+    let mut others = Serializer::new(String::new());
+    let mut given = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name == LOG {
+            log = Some(value.into_owned());
+            continue;
+        }
+        others.append_pair(&name, &value);
+        given.push(name.to_ascii_lowercase());
+    }
+    for (name, value) in DEFAULTS {
+        if !given.contains(&name.to_ascii_lowercase()) {
+            others.append_pair(name, value);
+        }
+    }
+    (log, others.finish())
 }
 
 struct Current {
@@ -101,6 +147,7 @@ struct Current {
 /// The way to the server.
 pub(super) struct Connection {
     settings: ClientSettings,
+    names: Names,
     credentials: Option<Credentials>,
     current: Mutex<Current>,
 }
@@ -116,17 +163,12 @@ impl Connection {
             )
         };
         // The client reads several hosts separated by commas, which a URL knows nothing of.
-        let mut settings: ClientSettings = url.parse().map_err(|_| invalid())?;
-        let single = url.replacen(',', "/", usize::MAX);
-        let parsed = Url::parse(&single).map_err(|_| invalid())?;
-        let prefers =
-            |(name, _): (std::borrow::Cow<'_, str>, _)| name.eq_ignore_ascii_case("nodePreference");
-        if !parsed.query_pairs().any(prefers) {
-            // Only the leader knows everything that was acknowledged.
-            let separator = if parsed.query().is_some() { '&' } else { '?' };
-            let led = format!("{url}{separator}nodePreference=leader");
-            settings = led.parse().map_err(|_| invalid())?;
-        }
+        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let parsed = Url::parse(&place.replace(',', "/")).map_err(|_| invalid())?;
+        let (log, others) = parameters(query);
+        let names = Names::new(log.as_deref())?;
+        let settings: ClientSettings =
+            format!("{place}?{others}").parse().map_err(|_| invalid())?;
         // The client takes user and password as the URL writes them, percent signs and all.
         let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let credentials = (!parsed.username().is_empty()).then(|| {
@@ -137,6 +179,7 @@ impl Connection {
         });
         Ok(Self {
             settings,
+            names,
             credentials,
             current: Mutex::new(Current {
                 number: 0,
@@ -161,6 +204,17 @@ impl Connection {
         Ok((current.number, client))
     }
 
+    /// What streams are called on the server.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether a client has not been thrown away since.
+    pub(super) fn is_current(&self, number: u64) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.number == number && current.client.is_some()
+    }
+
     /// Throws a client away, if it is still the current one.
     pub(super) fn broken(&self, number: u64) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,23 +231,35 @@ impl Connection {
             .client = None;
     }
 
+    /// The client does not say why it cannot connect, so whoever named the wrong certificates is told what it may be.
+    fn trouble(&self, error: ClientError) -> Trouble {
+        let connecting = matches!(error, ClientError::GrpcConnectionError(_));
+        match Trouble::from(error) {
+            Trouble::Passing(why) if connecting && self.settings.is_secure_mode_enabled() => {
+                Trouble::Passing(format!(
+                    "{why} Either it is down, or its certificate is none that this machine, or the URL's tlsCaFile, trusts."
+                ))
+            }
+            trouble => trouble,
+        }
+    }
+
     /// Makes a call that may be repeated, over what passes.
     pub(super) async fn call<T, F>(&self, act: impl Fn(Client) -> F) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let mut tries = 1;
+        let deadline = Instant::now() + INSIST;
         loop {
             let (number, client) = self.client()?;
-            match act(client).await.map_err(Trouble::from) {
+            match act(client).await.map_err(|error| self.trouble(error)) {
                 Err(Trouble::Passing(why)) => {
                     self.broken(number);
-                    if tries == TRIES {
+                    if Instant::now() >= deadline {
                         return Err(Trouble::Passing(why));
                     }
                     tracing::debug!(why, "EventStoreDB did not answer; trying again");
                     tokio::time::sleep(PAUSE).await;
-                    tries += 1;
                 }
                 result => return result,
             }
@@ -224,4 +290,27 @@ options! {
     read_all_options -> ReadAllOptions;
     read_stream_options -> ReadStreamOptions;
     subscription_options -> SubscribeToAllOptions;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_leaves_out_is_filled_in_and_the_logs_name_stays_here() {
+        let (log, others) = parameters("tls=false&log=blue&GOSSIPTIMEOUT=5&tlsCaFile=/a,b%20c");
+        assert_eq!(log.as_deref(), Some("blue"));
+        assert_eq!(
+            others,
+            "tls=false&GOSSIPTIMEOUT=5&tlsCaFile=%2Fa%2Cb+c&nodePreference=leader&discoveryInterval=50"
+        );
+        for url in [
+            "esdb://a",
+            "esdb://u:p%40w@a,b:2114,c?tls=false",
+            "esdb+discover://a?log=blue",
+        ] {
+            assert!(Connection::new(url).is_ok(), "{url}");
+        }
+        assert!(Connection::new("esdb://a?log=Blue").is_err());
+    }
 }

@@ -9,9 +9,16 @@ use events::{CommandId, Position, StreamId, Version};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::connection::Trouble;
+use super::names::Names;
 use super::read;
 use crate::backend::{Batch, Failure, Row};
+use crate::check;
 use crate::envelope::Envelope;
+
+/// How much of several commands goes into one append: with their envelopes, well below EventStoreDB's default of 1 MiB.
+const TOGETHER_EVENTS: usize = 500;
+const TOGETHER_BYTES: usize = 256 << 10;
 
 /// One command's events on their way.
 pub(super) struct Sending<'a> {
@@ -27,18 +34,76 @@ pub(super) struct Lane<'a> {
     pub claim: usize,
     pub stream: &'a StreamId,
     pub sendings: Vec<Sending<'a>>,
+    /// Send one command at a time: together something was refused, and it must be found out which.
+    pub singly: bool,
     /// It has another tail than it was planned on, or something of it was refused.
     pub over: bool,
 }
 
 impl Lane<'_> {
+    /// What goes out next: commands in a row, as one append. Were each an append of its own, one could go in though the one
+    /// before it did not, because another process had put something else in that place.
+    pub(super) fn next(&self) -> &[Sending<'_>] {
+        let open = self
+            .sendings
+            .iter()
+            .position(|sending| sending.position.is_none());
+        let Some(first) = open.filter(|_| !self.over) else {
+            return &[];
+        };
+        let (mut events, mut bytes) = (0, 0);
+        let fits = self.sendings[first..].iter().take_while(|sending| {
+            events += sending.rows.len();
+            bytes += sending.bytes();
+            events <= TOGETHER_EVENTS && bytes <= TOGETHER_BYTES
+        });
+        let most = if self.singly { 1 } else { fits.count().max(1) };
+        &self.sendings[first..first + most]
+    }
+
+    /// Takes the answer to what went out; `false` if it has to be read back what became of it.
+    pub(super) fn take(
+        &mut self,
+        answer: Result<BatchWriteResult, Trouble>,
+        refused: &mut Vec<(usize, String)>,
+    ) -> bool {
+        let (sent, first) = match self.next() {
+            [] => return true,
+            next => (next.len(), next[0].after),
+        };
+        let sent = self
+            .sendings
+            .iter_mut()
+            .filter(|sending| sending.after >= first)
+            .take(sent);
+        let mut sent: Vec<_> = sent.collect();
+        match (answer, &mut sent[..]) {
+            // Of several, only the last one's position is told.
+            (Ok(result), [only]) if only.is_in_place(&result) => {
+                let position = result.current_position();
+                only.position = position.map(|position| Position::new(position.commit));
+                true
+            }
+            (Err(Trouble::Lasting(why)), [only]) => {
+                refused.push((only.command, why));
+                self.over = true;
+                false
+            }
+            (Err(Trouble::Lasting(_)), _) => {
+                self.singly = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Finds out what of it is in, by what stands in its place.
-    pub(super) fn compare(&mut self, stored: &[Stored]) {
+    pub(super) fn compare(&mut self, names: &Names, stored: &[Stored]) {
         let mut rest = stored;
         for sending in &mut self.sendings {
             let here = &rest[..rest.len().min(sending.rows.len())];
             let same = here.iter().zip(&sending.rows).all(|(stored, row)| {
-                read::recorded(stored).is_some_and(|stored| stored.hash == row.hash)
+                read::recorded(names, stored).is_some_and(|stored| stored.hash == row.hash)
             });
             if !same {
                 self.over = true;
@@ -55,8 +120,12 @@ impl Lane<'_> {
 }
 
 impl Sending<'_> {
-    pub(super) fn events(&self) -> Result<Vec<EventData>, Failure> {
-        self.rows.iter().map(|row| event(row)).collect()
+    fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| check::bytes(row.event)).sum()
+    }
+
+    pub(super) fn events(&self, names: &Names) -> Result<Vec<EventData>, Failure> {
+        self.rows.iter().map(|row| event(names, row)).collect()
     }
 
     /// Whether this is the answer to the append itself, with everything in it.
@@ -77,7 +146,7 @@ pub(super) fn state(version: Version) -> StreamState {
     }
 }
 
-fn event(row: &Row<'_>) -> Result<EventData, Failure> {
+fn event(names: &Names, row: &Row<'_>) -> Result<EventData, Failure> {
     let refused =
         |why: String| Failure::Refused(format!("{} cannot be stored: {why}", row.event.type_name));
     let envelope = Envelope {
@@ -87,7 +156,7 @@ fn event(row: &Row<'_>) -> Result<EventData, Failure> {
         command_id: row.command.map(|(command, _)| CommandId(command)),
         metadata: row.event.metadata.clone(),
     };
-    let metadata = envelope.to_user_metadata().map_err(refused)?;
+    let metadata = envelope.to_user_metadata(names.key()).map_err(refused)?;
     let data: Box<RawValue> = serde_json::from_str(&row.event.data)
         .map_err(|error| refused(format!("its data is not JSON: {error}")))?;
     if data.get().len() != row.event.data.len() {
@@ -116,6 +185,7 @@ pub(super) fn lanes<'a>(batch: &'a Batch<'a>) -> Vec<Lane<'a>> {
                 claim: row.claim,
                 stream: batch.claims[row.claim].stream,
                 sendings: vec![],
+                singly: false,
                 over: false,
             });
             lanes.len() - 1

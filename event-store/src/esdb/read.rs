@@ -1,12 +1,15 @@
 //! Reading streams and the log. It refuses to take an event without an envelope for one of the log's.
 
+use std::time::Duration;
+
 use ::eventstore::{
-    Position as LogPosition, RecordedEvent as Stored, StreamPosition, SubscriptionFilter,
+    Position as LogPosition, ReadAllOptions, RecordedEvent as Stored, StreamPosition,
 };
 use events::{CommandId, Partition, Position, RecordedEvent, StreamId, Version, partition_of};
 
-use super::connection::{Connection, Trouble, in_time};
-use super::records::{self, Claim};
+use super::connection::{Connection, PATIENCE, SEARCH, Trouble, in_time, within};
+use super::names::Names;
+use super::records::Claim;
 use crate::envelope::Envelope;
 use crate::tails::Tail;
 use crate::{Appended, Error, Filter, Page};
@@ -27,11 +30,12 @@ pub(super) async fn stored(
         .read_stream_options()
         .position(StreamPosition::Position(after.get()))
         .max_count(limit);
+    let there = connection.names().there(stream);
     let read = connection.call(|client| {
-        let options = &options;
+        let (there, options) = (&*there, &options);
         async move {
             let mut events = Vec::new();
-            let mut answers = in_time(client.read_stream(stream, options)).await?;
+            let mut answers = in_time(client.read_stream(there, options)).await?;
             while let Some(event) = in_time(answers.next()).await? {
                 events.extend(event.event);
             }
@@ -54,10 +58,11 @@ pub(super) async fn last_stored(
         .position(StreamPosition::End)
         .backwards()
         .max_count(1);
+    let there = connection.names().there(stream);
     let read = connection.call(|client| {
-        let options = &options;
+        let (there, options) = (&*there, &options);
         async move {
-            let mut answers = in_time(client.read_stream(stream, options)).await?;
+            let mut answers = in_time(client.read_stream(there, options)).await?;
             in_time(answers.next()).await
         }
     });
@@ -68,11 +73,12 @@ pub(super) async fn last_stored(
 }
 
 /// An event of the log; `None` for one that Showcaller did not write.
-pub(super) fn recorded(event: &Stored) -> Option<RecordedEvent> {
-    let envelope = Envelope::from_user_metadata(&event.custom_metadata)?;
+pub(super) fn recorded(names: &Names, event: &Stored) -> Option<RecordedEvent> {
+    let stream = StreamId::parse(names.here(event.stream_id())?).ok()?;
+    let envelope = Envelope::from_user_metadata(&event.custom_metadata, names.key())?;
     Some(RecordedEvent {
         position: Position::new(event.position.commit),
-        stream: StreamId::parse(event.stream_id()).ok()?,
+        stream,
         version: Version::new(event.revision + 1),
         id: envelope.id,
         type_name: event.event_type.clone(),
@@ -84,8 +90,8 @@ pub(super) fn recorded(event: &Stored) -> Option<RecordedEvent> {
 }
 
 /// An event that stands in a stream of the log.
-fn belonging(event: &Stored) -> Result<RecordedEvent, Trouble> {
-    recorded(event).ok_or_else(|| {
+fn belonging(names: &Names, event: &Stored) -> Result<RecordedEvent, Trouble> {
+    recorded(names, event).ok_or_else(|| {
         Trouble::Lasting(format!(
             "event {} of {} was not written by Showcaller: streams of its log are its own",
             event.revision,
@@ -97,7 +103,8 @@ fn belonging(event: &Stored) -> Result<RecordedEvent, Trouble> {
 /// Where a stream ends.
 pub(super) async fn tail(connection: &Connection, stream: &StreamId) -> Result<Tail, Trouble> {
     let last = last_stored(connection, stream.as_str()).await?;
-    let last = last.as_ref().map(belonging).transpose()?;
+    let names = connection.names();
+    let last = last.map(|last| belonging(names, &last)).transpose()?;
     Ok(last.map_or(Tail::EMPTY, |last| Tail {
         version: last.version,
         hash: last.hash,
@@ -112,44 +119,40 @@ pub(super) async fn stream(
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, Trouble> {
     let events = stored(connection, stream.as_str(), after, limit).await?;
-    events.iter().map(belonging).collect()
+    let names = connection.names();
+    events.iter().map(|event| belonging(names, event)).collect()
 }
 
-/// What passes is the log: neither EventStoreDB's streams nor the adapter's own records.
-fn log_filter(filter: &Filter) -> SubscriptionFilter {
-    let streams = SubscriptionFilter::on_stream_name();
-    if filter.categories.is_empty() {
-        return streams.regex(records::NOT_A_RECORD);
-    }
-    let add =
-        |streams: SubscriptionFilter, category: &String| streams.add_prefix(format!("{category}-"));
-    filter.categories.iter().fold(streams, add)
-}
-
-/// The filter of everything in the log.
-pub(super) fn everything() -> SubscriptionFilter {
-    log_filter(&Filter::default())
-}
-
-/// The position of the log's last event.
+/// The position of the log's last event. Mostly that is the server's last one. Where others write to it too, the server has to
+/// search, which may take it a while; so it is asked only then.
 pub(super) async fn head(connection: &Connection) -> Result<Position, Trouble> {
-    let options = connection
+    let names = connection.names();
+    let newest = connection
         .read_all_options()
         .position(StreamPosition::End)
         .backwards()
-        .filter(everything())
         .max_count(1);
-    let last = connection
-        .call(|client| {
-            let options = &options;
-            async move {
-                let mut answers = in_time(client.read_all(options)).await?;
-                in_time(answers.next()).await
-            }
-        })
-        .await?;
-    let last = last.and_then(|event| event.event);
+    let last = last_of_all(connection, &newest, PATIENCE).await?;
+    let last = match last {
+        Some(last) if names.here(last.stream_id()).is_none() => {
+            let newest = newest.filter(names.filter(&Filter::default()));
+            last_of_all(connection, &newest, SEARCH).await?
+        }
+        last => last,
+    };
     Ok(last.map_or(Position::ZERO, |last| Position::new(last.position.commit)))
+}
+
+async fn last_of_all(
+    connection: &Connection,
+    options: &ReadAllOptions,
+    patience: Duration,
+) -> Result<Option<Stored>, Trouble> {
+    let last = connection.call(|client| async move {
+        let mut answers = in_time(client.read_all(options)).await?;
+        within(patience, answers.next()).await
+    });
+    Ok(last.await?.and_then(|event| event.event))
 }
 
 /// Up to `limit` events of the log after a position.
@@ -184,9 +187,10 @@ pub(super) async fn all(
     let options = connection
         .read_all_options()
         .position(from)
-        .filter(log_filter(filter))
+        .filter(connection.names().filter(filter))
         .max_count(count);
     let wanted = Wanted {
+        names: connection.names(),
         partitions,
         partition: filter.partition,
         after,
@@ -199,7 +203,7 @@ pub(super) async fn all(
         async move {
             let mut answers = in_time(client.read_all(options)).await?;
             let mut looked = Looked::default();
-            while let Some(event) = in_time(answers.next()).await? {
+            while let Some(event) = within(SEARCH, answers.next()).await? {
                 let Some(event) = event.event else { continue };
                 if !looked.take(wanted, &event) {
                     break;
@@ -212,7 +216,8 @@ pub(super) async fn all(
 }
 
 /// What a page is to hold.
-struct Wanted {
+struct Wanted<'a> {
+    names: &'a Names,
     partitions: u16,
     partition: Option<Partition>,
     after: Position,
@@ -233,7 +238,7 @@ struct Looked {
 
 impl Looked {
     /// Takes one event in; `false` when the page is full or has reached the head.
-    fn take(&mut self, wanted: &Wanted, event: &Stored) -> bool {
+    fn take(&mut self, wanted: &Wanted<'_>, event: &Stored) -> bool {
         let position = Position::new(event.position.commit);
         if position > wanted.head {
             self.past_head = true;
@@ -242,7 +247,7 @@ impl Looked {
         self.count += 1;
         self.at = position;
         if position > wanted.after
-            && let Some(event) = recorded(event)
+            && let Some(event) = recorded(wanted.names, event)
             && wanted
                 .partition
                 .is_none_or(|partition| partition_of(&event.stream, wanted.partitions) == partition)
@@ -252,7 +257,7 @@ impl Looked {
         self.events.len() < wanted.limit
     }
 
-    fn finish(self, wanted: &Wanted) -> Page {
+    fn finish(self, wanted: &Wanted<'_>) -> Page {
         // All that was asked for came, so there may be more before the head.
         let cut = self.count >= wanted.count && !self.past_head;
         let end = if cut { self.at } else { wanted.head };

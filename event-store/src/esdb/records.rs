@@ -11,13 +11,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::connection::{Connection, Trouble, in_time};
+use super::names::MARK;
 use super::read::last_stored;
 use crate::RelayCheckpoint;
-
-/// What the names of the records' streams begin with.
-pub(super) const MARK: char = '~';
-/// An expression for the names of all other streams, those of EventStoreDB left out as well.
-pub(super) const NOT_A_RECORD: &str = "^[^$~]";
 
 /// The format of the log and the release that it needs: read even where the rest cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +140,8 @@ pub(super) async fn replace(
     let options = connection.append_options().stream_state(state);
     let event = kind.event(random_id(), record)?;
     let (number, client) = connection.client()?;
-    let written = in_time(client.append_to_stream(stream, &options, event)).await;
+    let there = connection.names().there(stream);
+    let written = in_time(client.append_to_stream(&*there, &options, event)).await;
     if let Err(error) = written {
         let trouble = Trouble::from(error);
         if matches!(trouble, Trouble::Passing(_)) {
@@ -164,8 +161,9 @@ async fn keep_newest(connection: &Connection, stream: &str) {
     const KEPT: u64 = 10;
     let metadata = StreamMetadataBuilder::new().max_count(KEPT).build();
     let options = connection.append_options();
+    let there = connection.names().there(stream);
     if let Ok((_, client)) = connection.client()
-        && let Err(error) = in_time(client.set_stream_metadata(stream, &options, &metadata)).await
+        && let Err(error) = in_time(client.set_stream_metadata(&*there, &options, &metadata)).await
     {
         tracing::debug!(%error, stream, "old records of this stream will not be scavenged");
     }

@@ -9,7 +9,9 @@ use events::Position;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, PATIENCE, Trouble};
+use super::leash::Leash;
 use super::read;
+use crate::Filter;
 use crate::heads::Heads;
 
 /// The pause after a subscription that ended.
@@ -42,12 +44,18 @@ async fn listen(connection: &Connection, heads: &Heads) -> Result<(), Trouble> {
     let options = connection
         .subscription_options()
         .position(StreamPosition::End)
-        .filter(read::everything());
+        .filter(connection.names().filter(&Filter::default()));
     let mut subscription = client.subscribe_to_all(&options).await;
-    let mut confirmed = false;
+    let (mut confirmed, leash) = (false, Leash::new());
     loop {
         let patience = if confirmed { SILENCE } else { PATIENCE };
-        match tokio::time::timeout(patience, subscription.next_subscription_event()).await {
+        let next = leash.hold(subscription.next_subscription_event());
+        let next = match tokio::time::timeout(patience, next).await {
+            Ok(None) => return Err(Trouble::Passing("the server ended the subscription".into())),
+            Ok(Some(next)) => Ok(next),
+            Err(late) => Err(late),
+        };
+        match next {
             Ok(Ok(SubscriptionEvent::Confirmed(_))) => {
                 confirmed = true;
                 // What was appended before it began is not told.
@@ -69,6 +77,9 @@ async fn listen(connection: &Connection, heads: &Heads) -> Result<(), Trouble> {
                 // Nobody told, or nothing happened. A node that died is found out by asking it.
                 heads.someone_waits().await;
                 heads.correct(read::head(connection).await?);
+                if !connection.is_current(number) {
+                    return Err(Trouble::Passing("its node fell silent".into()));
+                }
             }
             Err(_) => {
                 connection.broken(number);

@@ -15,7 +15,7 @@ use super::log::{Log, append, exactly, seen, stream, verified, verified_once};
 use super::proxy::{Loss, Proxy};
 
 /// 64 tasks append to streams of their own; every append must be answered. Gives their commands.
-async fn storm(store: &Arc<dyn EventStore>, appends: u64) -> Vec<CommandId> {
+pub async fn storm(store: &Arc<dyn EventStore>, appends: u64) -> Vec<CommandId> {
     let tasks = (0..64).map(|task| {
         let store = Arc::clone(store);
         tokio::spawn(async move {

@@ -1,15 +1,17 @@
 //! A log of one test's own, what to put into it, and the proof that it is whole. It refuses to know adapters beyond how
-//! their locks are held and their commits slowed down.
+//! their appends are held up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chrono::DateTime;
 use event_store::{Append, Appended, EventStore, Expected, Filter, Options, open};
 use events::{CommandId, Hash, NewEvent, Position, RecordedEvent, StreamId, Version, partition_of};
 use sqlx::{Connection, PgConnection, SqliteConnection};
-use test_support::{Postgres, TempDir, temp_dir};
+use test_support::{
+    Link, Postgres, TempDir, eventstore_address, fresh_log, named_eventstore, temp_dir,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,20 +20,30 @@ use uuid::Uuid;
 /// An empty log.
 pub struct Log {
     pub url: String,
-    /// The database that holds it in the end.
-    database: String,
+    /// The database that holds it in the end; none is known behind a server that somebody named.
+    database: Option<String>,
     _folder: Option<TempDir>,
     /// What serves it, for as long as this lives.
-    server: Option<JoinSet<()>>,
+    _server: Option<JoinSet<()>>,
+    /// The way to a server that somebody named, for the first store that is opened.
+    link: Option<Arc<Linked>>,
+}
+
+/// What stands for a lock where none can be taken: the first store's way to the server.
+pub struct Linked {
+    link: Link,
+    url: String,
+    taken: AtomicBool,
 }
 
 /// What positions are multiplied by where EventStoreDB's protocol is served, so that they are as sparse as its own.
 const STRIDE: u64 = 37;
 
-/// A connection that holds the lock which appends need; dropping it would let go only after a while.
+/// What keeps appends waiting; dropping it would let go only after a while.
 pub enum Held {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
+    Link(Arc<Linked>),
 }
 
 impl Log {
@@ -39,58 +51,78 @@ impl Log {
         let folder = temp_dir();
         let url = format!("sqlite:{}/data/events.db", folder.path().display());
         Self {
-            database: url.clone(),
-            url,
             _folder: Some(folder),
-            server: None,
+            ..Self::at(url)
         }
     }
 
     pub async fn postgres() -> Self {
-        let url = Postgres::shared().await.fresh_database().await;
+        Self::at(Postgres::shared().await.fresh_database().await)
+    }
+
+    fn at(url: String) -> Self {
         Self {
-            database: url.clone(),
+            database: Some(url.clone()),
             url,
             _folder: None,
-            server: None,
+            _server: None,
+            link: None,
         }
     }
 
-    /// EventStoreDB's protocol on a socket, served from SQLite.
+    /// EventStoreDB's protocol on a socket: served from SQLite, or by the server that somebody named. The log has a name
+    /// there: so the serving log keeps its events byte for byte, as a real server would, and chains nothing anew.
     pub async fn eventstore() -> Self {
-        let mut log = Self::sqlite();
-        let store = log.open().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        log.url = format!("esdb://{}?tls=false", listener.local_addr().unwrap());
-        let options = eventstore_protocol::Options {
-            gate: Arc::new(eventstore_protocol::OpenGate),
-            deciders: BTreeSet::new(),
-            clock: Arc::new(|| DateTime::UNIX_EPOCH),
-            tls: None,
-            stride: STRIDE,
-        };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let served =
-                eventstore_protocol::serve(listener, store, options, CancellationToken::new());
-            served.await.expect("the log is served");
-        });
-        log.server = Some(tasks);
-        log
+        if let Some(server) = named_eventstore() {
+            return Self::on_named(&fresh_log(&server)).await;
+        }
+        let log = Self::sqlite();
+        let (address, server) = serve(log.open().await).await;
+        Self {
+            url: format!("esdb://{address}?tls=false&log=contract"),
+            _server: Some(server),
+            ..log
+        }
     }
 
-    /// The same database, for a task beside the test; the test keeps its folder.
+    async fn on_named(url: &str) -> Self {
+        let address = eventstore_address(url);
+        let link = Link::to(&address).await;
+        let linked = Linked {
+            url: url.replacen(&address, link.address(), 1),
+            link,
+            taken: AtomicBool::new(false),
+        };
+        Self {
+            database: None,
+            link: Some(Arc::new(linked)),
+            ..Self::at(url.to_owned())
+        }
+    }
+
+    /// The same log, for a task beside the test; the test keeps its folder.
     pub fn beside(other: &Self) -> Self {
         Self {
-            url: other.url.clone(),
             database: other.database.clone(),
-            _folder: None,
-            server: None,
+            link: other.link.clone(),
+            ..Self::at(other.url.clone())
         }
+    }
+
+    /// The server's one log without a name; only of a server of one's own.
+    pub fn without_name(&self) -> Option<String> {
+        let (url, _) = self.url.split_once("&log=")?;
+        (!self.is_named()).then(|| url.to_owned())
+    }
+
+    /// It is on a server that somebody named, of which nothing is known but its protocol.
+    pub fn is_named(&self) -> bool {
+        self.database.is_none()
     }
 
     pub fn is_sqlite(&self) -> bool {
-        self.database.starts_with("sqlite:")
+        let database = self.database.as_deref();
+        database.is_some_and(|database| database.starts_with("sqlite:"))
     }
 
     pub fn is_eventstore(&self) -> bool {
@@ -103,19 +135,25 @@ impl Log {
     }
 
     pub async fn open_with(&self, options: Options) -> Arc<dyn EventStore> {
-        open(&self.url, options).await.expect("the store opens")
+        let first = |linked: &&Arc<Linked>| !linked.taken.swap(true, Ordering::SeqCst);
+        let url = match self.link.as_ref().filter(first) {
+            Some(linked) => &linked.url,
+            None => &self.url,
+        };
+        open(url, options).await.expect("the store opens")
     }
 
-    /// Runs SQL beside the store, in whichever dialect it speaks.
+    /// Runs SQL beside the store, in whichever dialect it speaks. There must be a database to run it in.
     pub async fn execute(&self, sqlite: &'static str, postgres: &'static str) {
+        let database = self.database.as_deref().expect("a database of its own");
         let done = if self.is_sqlite() {
-            let mut connection = SqliteConnection::connect(&self.database).await.unwrap();
+            let mut connection = SqliteConnection::connect(database).await.unwrap();
             sqlx::raw_sql(sqlite)
                 .execute(&mut connection)
                 .await
                 .map(drop)
         } else {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            let mut connection = PgConnection::connect(database).await.unwrap();
             sqlx::raw_sql(postgres)
                 .execute(&mut connection)
                 .await
@@ -124,17 +162,22 @@ impl Log {
         done.expect("the SQL runs");
     }
 
-    /// Takes the lock that every append needs.
+    /// Takes the lock that every append needs; of a server that was named, holds up the store that was opened first.
     pub async fn hold(&self) -> Held {
+        let Some(database) = &self.database else {
+            let linked = Arc::clone(self.link.as_ref().expect("a named server has a link"));
+            linked.link.freeze();
+            return Held::Link(linked);
+        };
         if self.is_sqlite() {
-            let mut connection = SqliteConnection::connect(&self.database).await.unwrap();
+            let mut connection = SqliteConnection::connect(database).await.unwrap();
             sqlx::raw_sql("BEGIN IMMEDIATE")
                 .execute(&mut connection)
                 .await
                 .unwrap();
             Held::Sqlite(connection)
         } else {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            let mut connection = PgConnection::connect(database).await.unwrap();
             let lock = "BEGIN; SELECT * FROM showcaller_events.head FOR UPDATE";
             sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
             Held::Postgres(connection)
@@ -145,6 +188,7 @@ impl Log {
 impl Held {
     pub async fn release(self) {
         match self {
+            Self::Link(linked) => linked.link.mend(),
             Self::Sqlite(mut connection) => drop(
                 sqlx::raw_sql("ROLLBACK")
                     .execute(&mut connection)
@@ -159,6 +203,25 @@ impl Held {
             ),
         }
     }
+}
+
+/// Serves a store over EventStoreDB's protocol: its address, and what ends with it.
+pub async fn serve(store: Arc<dyn EventStore>) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let options = eventstore_protocol::Options {
+        gate: Arc::new(eventstore_protocol::OpenGate),
+        deciders: BTreeSet::new(),
+        clock: Arc::new(|| DateTime::UNIX_EPOCH),
+        tls: None,
+        stride: STRIDE,
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let served = eventstore_protocol::serve(listener, store, options, CancellationToken::new());
+        served.await.expect("the log is served");
+    });
+    (address, tasks)
 }
 
 /// A command id that no other call in this process gave.
@@ -212,7 +275,7 @@ pub fn is_nth(store: &dyn EventStore, position: Position, n: u64) -> bool {
     if store.gapless() {
         position.get() == n
     } else {
-        position >= Position::new(n * STRIDE)
+        position >= Position::new(n)
     }
 }
 

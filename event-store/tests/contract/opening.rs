@@ -2,6 +2,7 @@
 
 use event_store::{AppendError, Error, Options, open};
 use events::Version;
+use eventstore::{AppendToStreamOptions, Client, EventData, StreamState};
 use futures::future::join_all;
 use test_support::psql;
 
@@ -39,15 +40,15 @@ pub async fn many_processes_make_one_log(log: Log) {
 
 pub async fn a_newer_format_is_refused_by_naming_what_it_needs(log: Log) {
     log.open().await.close().await;
-    log.execute(
-        if log.is_eventstore() {
-            "UPDATE events SET data = json_set(data, '$.format', 99, '$.needs', '7.8.9') WHERE type = 'LogIdentified'"
-        } else {
-            "UPDATE events_head SET format = 99, needs = '7.8.9'"
-        },
-        "UPDATE showcaller_events.head SET format = 99, needs = '7.8.9'",
-    )
-    .await;
+    if log.is_eventstore() {
+        identify_anew(&log.url).await;
+    } else {
+        log.execute(
+            "UPDATE events_head SET format = 99, needs = '7.8.9'",
+            "UPDATE showcaller_events.head SET format = 99, needs = '7.8.9'",
+        )
+        .await;
+    }
     for options in [Options::default(), Options::read_only()] {
         let why = refusal(&log.url, options).await;
         assert!(
@@ -55,6 +56,23 @@ pub async fn a_newer_format_is_refused_by_naming_what_it_needs(log: Log) {
             "{why}"
         );
     }
+}
+
+/// As a newer release would: the last event of this stream says what the log is.
+async fn identify_anew(url: &str) {
+    let prefix = match url.split_once("log=") {
+        Some((_, log)) => format!("{}~", log.split('&').next().unwrap()),
+        None => String::new(),
+    };
+    let client = Client::new(url.parse().unwrap()).unwrap();
+    let newer = serde_json::json!({"format": 99, "needs": "7.8.9", "log": {"of": "another form"}});
+    let event = EventData::json("LogIdentified", &newer).unwrap();
+    let options = AppendToStreamOptions::default().stream_state(StreamState::StreamExists);
+    let stream = format!("{prefix}~showcaller_log-identity");
+    client
+        .append_to_stream(stream, &options, event)
+        .await
+        .unwrap();
 }
 
 pub async fn reading_only_makes_nothing_and_appends_nothing(log: Log) {

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// Makes some commits slow: in PostgreSQL after everything is written and before it is visible; in SQLite by another
 /// process that takes the write lock and lets go again.
 async fn slow_commits(log: &Log, background: &mut JoinSet<()>, over: &Arc<AtomicBool>) {
-    if !log.is_sqlite() {
+    if !log.is_sqlite() && !log.is_named() {
         log.execute(
             "",
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \

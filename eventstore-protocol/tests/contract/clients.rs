@@ -3,15 +3,23 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use test_support::{free_port, named_eventstore};
+
 use crate::server::Served;
 
 /// Installing a client from its registry included.
 const PATIENCE_SECONDS: u32 = 300;
 
-/// Runs a client against the server that SHOWCALLER_TEST_ESDB names, or else against a served log.
+/// Runs a client against the server that SHOWCALLER_TEST_ESDB names, or else against a served log, of whose two nodes one is
+/// dead.
 async fn run(client: &str) {
     let served = Served::open().await;
-    let url = real_server().unwrap_or_else(|| served.url());
+    let both = format!(
+        "esdb://127.0.0.1:{},127.0.0.1:{}?tls=false",
+        free_port(),
+        served.port
+    );
+    let url = named_eventstore().unwrap_or(both);
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/clients")
         .join(client)
@@ -35,14 +43,6 @@ async fn run(client: &str) {
         String::from_utf8_lossy(&ended.stdout),
         String::from_utf8_lossy(&ended.stderr)
     );
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whoever runs the tests says so in the environment"
-)]
-fn real_server() -> Option<String> {
-    std::env::var("SHOWCALLER_TEST_ESDB").ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

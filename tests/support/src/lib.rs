@@ -9,9 +9,12 @@
 
 #![allow(clippy::disallowed_methods)] // tests may read the environment and the clock
 
+mod certificates;
+mod eventstore;
 mod folder;
 mod guard;
 mod http;
+mod link;
 mod mariadb;
 mod mongodb;
 mod owner;
@@ -23,7 +26,10 @@ mod showcaller;
 mod totp;
 mod wait;
 
+pub use certificates::{Authority, Certificate};
+pub use eventstore::{EVENTSTORE, eventstore_address, fresh_log, named_eventstore};
 pub use folder::{TempDir, files_containing, temp_dir};
+pub use link::Link;
 pub use mariadb::{MariaDb, mariadb};
 pub use mongodb::MongoDb;
 pub use ports::free_port;

@@ -3,12 +3,14 @@
 //! Refuses: to run without the real server, to listen beyond loopback, and to share a database between tests.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::certificates::{Authority, Certificate};
 use crate::guard::Guard;
 use crate::owner::Owner;
 use crate::ports::free_port;
@@ -54,6 +56,21 @@ impl Postgres {
                 "postgres",
                 Some(&password),
                 &arguments,
+                None,
+            )))
+        };
+        blocking(start).await
+    }
+
+    /// A server of one's own that speaks TLS to whoever wants it, with a certificate of this authority.
+    pub async fn start_with_tls(authority: &'static Authority) -> Self {
+        let start = move || {
+            let certificate = authority.issue("postgres");
+            Self(Arc::new(Server::start_as(
+                USER,
+                None,
+                &[],
+                Some(&certificate),
             )))
         };
         blocking(start).await
@@ -147,10 +164,15 @@ pub async fn psql(url: &str, sql: &str) -> String {
 impl Server {
     fn start() -> Self {
         let arguments = ["-c".to_owned(), "max_connections=300".to_owned()];
-        Self::start_as(USER, None, &arguments)
+        Self::start_as(USER, None, &arguments, None)
     }
 
-    fn start_as(superuser: &str, password: Option<&str>, arguments: &[String]) -> Self {
+    fn start_as(
+        superuser: &str,
+        password: Option<&str>,
+        arguments: &[String],
+        certificate: Option<&Certificate>,
+    ) -> Self {
         let (port, owner) = (free_port(), Owner::find("postgres"));
         let guard = Guard::new("postgres", "QUIT", |folder| {
             let mut command = owner.command(&binaries().join("postgres"), folder);
@@ -165,6 +187,22 @@ impl Server {
                 "log_min_messages=warning",
             ] {
                 command.args(["-c", setting]);
+            }
+            if let Some(certificate) = certificate {
+                let own = folder.join("tls");
+                fs::create_dir(&own).expect("the server's folder is ours");
+                command.args(["-c", "ssl=on"]);
+                for (setting, file) in [
+                    ("ssl_cert_file", &certificate.chain),
+                    ("ssl_key_file", &certificate.key),
+                ] {
+                    let copy = own.join(setting);
+                    fs::copy(file, &copy).expect("the certificate can be read");
+                    let mine_alone = fs::Permissions::from_mode(0o600);
+                    fs::set_permissions(&copy, mine_alone).expect("the copy is ours");
+                    command.args(["-c", &format!("{setting}={}", copy.display())]);
+                }
+                owner.take_all(&own);
             }
             command
         });

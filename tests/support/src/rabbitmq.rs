@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::certificates::Authority;
 use crate::guard::Guard;
 use crate::ports::free_port;
 use crate::wait::{becomes_true, blocking};
@@ -38,6 +39,7 @@ pub struct RabbitMq(Arc<Broker>);
 struct Broker {
     guard: Guard,
     port: u16,
+    tls_port: u16,
     environment: Vec<(&'static str, String)>,
     /// One administrator's command at a time: they listen on one reserved port.
     control: Mutex<()>,
@@ -96,6 +98,13 @@ impl RabbitMq {
     /// The port it listens on, also after a restart.
     pub fn port(&self) -> u16 {
         self.0.port
+    }
+
+    /// The same virtual host over TLS, with a certificate of [`Authority::shared`].
+    pub fn over_tls(&self, url: &str) -> String {
+        let plain = format!(":{}/", self.0.port);
+        let tls = format!(":{}/", self.0.tls_port);
+        url.replacen("amqp:", "amqps:", 1).replacen(&plain, &tls, 1)
     }
 
     /// Where its files are, the messages among them, to look for bytes that must not be there.
@@ -219,9 +228,9 @@ impl Broker {
     }
 
     fn start_with(configuration: Option<&Path>) -> Self {
-        let (port, mut environment) = (free_port(), Vec::new());
+        let (port, tls_port, mut environment) = (free_port(), free_port(), Vec::new());
         let guard = Guard::new("rabbitmq", "KILL", |folder| {
-            environment = settings(folder, port);
+            environment = settings(folder, port, tls_port);
             if let Some(file) = configuration {
                 let own = folder.join("conf.d");
                 fs::create_dir(&own).expect("the broker's folder is ours");
@@ -242,6 +251,7 @@ impl Broker {
         let broker = Self {
             guard,
             port,
+            tls_port,
             environment,
             control: Mutex::default(),
             vhosts: Mutex::new(Vhosts::default()),
@@ -332,8 +342,18 @@ impl Broker {
 }
 
 /// Writes the broker's configuration, and gives the environment that keeps a node apart from every other one.
-fn settings(folder: &Path, port: u16) -> Vec<(&'static str, String)> {
+fn settings(folder: &Path, port: u16, tls_port: u16) -> Vec<(&'static str, String)> {
     let mut main = format!("listeners.tcp.1 = 127.0.0.1:{port}\n");
+    let authority = Authority::shared();
+    let certificate = authority.issue(&format!("rabbitmq-{port}"));
+    let _ = write!(
+        main,
+        "listeners.ssl.1 = 127.0.0.1:{tls_port}\n\
+        ssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n",
+        authority.root().display(),
+        certificate.chain.display(),
+        certificate.key.display()
+    );
     // A small write-ahead log and a low bar for free disk space: many brokers may run on one machine.
     main.push_str("raft.wal_max_size_bytes = 33554432\ndisk_free_limit.absolute = 64MB\n");
     // Figures of quorum queues are brought up to date ten times a second, not once in five.
