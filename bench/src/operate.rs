@@ -21,7 +21,7 @@ use crate::world::{ACCOUNTS, World};
 
 /// Commands a second, and the clients that send them in turn.
 const RATE: u32 = 500;
-const CLIENTS: u32 = 96;
+const CLIENTS: u32 = 32;
 /// How long commands come before the first rebuild, and how long the last build may take.
 const BEFORE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_mins(5);
