@@ -37,6 +37,8 @@ impl std::fmt::Display for Url {
         };
         match place.rsplit_once('@') {
             Some((_, host)) => write!(f, "{scheme}://…@{host}{query}"),
+            // The `?` was one of the password, or the `@` is one of what follows: nobody knows.
+            None if rest.contains('@') => write!(f, "{scheme}://…"),
             None => write!(f, "{scheme}://{place}{query}"),
         }
     }
@@ -61,5 +63,11 @@ mod tests {
         );
         let url = Url::new("postgres://host/db?user=ada&password=s3cret".into());
         assert_eq!(url.to_string(), "postgres://host/db?…");
+        for secret in [
+            "postgres://ada:s3?cret@host/db",
+            "postgres://host/db?password=s3@cret",
+        ] {
+            assert_eq!(Url::new(secret.into()).to_string(), "postgres://…");
+        }
     }
 }
