@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use ::mongodb::action::Find;
 use ::mongodb::bson::{Document, doc};
 use ::mongodb::options::IndexOptions;
 use ::mongodb::{ClientSession, Database, IndexModel};
@@ -168,21 +169,10 @@ impl MongoDb {
         search: &Search,
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
-        let column = checks::search(model, search)?;
-        let mut filter = codec::search(column, &search.value);
-        filter.insert(HIDDEN_PARTITION, i32::from(partition.0));
-        let found: Vec<Document> = self
-            .rows(generation)
-            .find(filter)
-            .limit(i64::from(limit))
-            .max_time(ANSWER)
-            .await?
-            .try_collect()
-            .await?;
-        found
-            .iter()
-            .map(|document| codec::row(model, document))
-            .collect()
+        let filter = codec::search(checks::search(model, search)?, &search.value);
+        let rows = self.rows(generation);
+        let found = rows.find(within_partition(filter, partition));
+        stored(model, found, limit).await
     }
 
     async fn find_due(
@@ -193,21 +183,11 @@ impl MongoDb {
         due: &Due,
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
-        let mut filter = codec::due(due);
-        filter.insert(HIDDEN_PARTITION, i32::from(partition.0));
-        let found: Vec<Document> = self
-            .rows(generation)
-            .find(filter)
-            .sort(doc! { &due.column: 1 })
-            .limit(i64::from(limit))
-            .max_time(ANSWER)
-            .await?
-            .try_collect()
-            .await?;
-        found
-            .iter()
-            .map(|document| codec::row(model, document))
-            .collect()
+        let rows = self.rows(generation);
+        let found = rows
+            .find(within_partition(codec::due(due), partition))
+            .sort(doc! { &due.column: 1 });
+        stored(model, found, limit).await
     }
 
     async fn write(&self, commit: Commit<'_>) -> Result<(), CommitError> {
@@ -320,6 +300,28 @@ fn delete(model: &ReadModel, table: &str, partition: Partition, keys: &[RowKey])
 
 fn of_partition(model: &ReadModel, partition: Partition, key: &RowKey) -> Document {
     doc! { "_id": codec::id(model, partition, key), HIDDEN_PARTITION: i32::from(partition.0) }
+}
+
+fn within_partition(mut filter: Document, partition: Partition) -> Document {
+    filter.insert(HIDDEN_PARTITION, i32::from(partition.0));
+    filter
+}
+
+async fn stored(
+    model: &ReadModel,
+    find: Find<'_, Document>,
+    limit: u32,
+) -> Result<Vec<(RowKey, Row)>, Error> {
+    let found: Vec<Document> = find
+        .limit(i64::from(limit))
+        .max_time(ANSWER)
+        .await?
+        .try_collect()
+        .await?;
+    found
+        .iter()
+        .map(|document| codec::row(model, document))
+        .collect()
 }
 
 #[async_trait]

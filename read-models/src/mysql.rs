@@ -11,7 +11,7 @@ use crate::rows;
 use crate::sql::{Layout, built, wanted_indexes};
 use crate::{
     Checkpoint, Commit, CommitError, Due, Error, Generation, Options, Parked, ProjectionStore,
-    ReadModel, Row, RowKey, Search, checks,
+    ReadModel, Row, RowKey, Search, Value, checks,
 };
 
 mod codec;
@@ -136,22 +136,20 @@ impl MySql {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let column = checks::search(model, search)?;
         let sql = sql::find(model.into(), &generation.table, column);
-        let query = codec::bind(sqlx::query(built(sql)), &search.value)
-            .bind(i64::from(partition.0))
-            .bind(i64::from(limit));
-        rows::stored(model, &query.fetch_all(&self.pool).await?)
+        self.stored(model, sql, &search.value, partition, limit)
+            .await
     }
 
-    async fn find_due(
+    /// Rows of a partition that a statement finds by a value.
+    async fn stored(
         &self,
         model: &ReadModel,
-        generation: &Generation,
+        sql: String,
+        value: &Value,
         partition: Partition,
-        due: &Due,
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
-        let sql = sql::due(model.into(), &generation.table, &due.column);
-        let query = codec::bind(sqlx::query(built(sql)), &due.before)
+        let query = codec::bind(sqlx::query(built(sql)), value)
             .bind(i64::from(partition.0))
             .bind(i64::from(limit));
         rows::stored(model, &query.fetch_all(&self.pool).await?)
@@ -331,7 +329,8 @@ impl ProjectionStore for MySql {
         due: &Due,
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
-        let found = self.find_due(model, generation, partition, due, limit);
+        let sql = sql::due(model.into(), &generation.table, &due.column);
+        let found = self.stored(model, sql, &due.before, partition, limit);
         within("the mirror", found).await
     }
 

@@ -19,7 +19,7 @@ use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Changed, Checkpoint, Commit, CommitError, Due, Error, Generation, Options, Page,
     Parked, Place, ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search,
-    Status, Waiting, checks,
+    Status, Value, Waiting, checks,
 };
 
 mod codec;
@@ -67,6 +67,22 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
+    /// Rows of a partition that a statement finds by a value.
+    async fn stored(
+        &self,
+        model: &ReadModel,
+        sql: String,
+        value: &Value,
+        partition: Partition,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let query = codec::bind(sqlx::query(built(sql)), value)
+            .bind(codec::small(partition)?)
+            .bind(i64::from(limit));
+        let found = within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?;
+        rows::stored(model, &found)
+    }
+
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
         let store = Self {
             pool: pool::lazy(url, options.read_only, pool::STATEMENT)?,
@@ -323,13 +339,8 @@ impl ProjectionStore for Postgres {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         checks::search(model, search)?;
         let sql = sql::find(model.into(), &generation.table, &search.column);
-        let query = codec::bind(sqlx::query(built(sql)), &search.value)
-            .bind(codec::small(partition)?)
-            .bind(i64::from(limit));
-        rows::stored(
-            model,
-            &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
-        )
+        self.stored(model, sql, &search.value, partition, limit)
+            .await
     }
 
     async fn due_rows(
@@ -341,13 +352,7 @@ impl ProjectionStore for Postgres {
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let sql = sql::due(model.into(), &generation.table, &due.column);
-        let query = codec::bind(sqlx::query(built(sql)), &due.before)
-            .bind(codec::small(partition)?)
-            .bind(i64::from(limit));
-        rows::stored(
-            model,
-            &within(async { Ok::<_, Error>(query.fetch_all(&self.pool).await?) }).await?,
-        )
+        self.stored(model, sql, &due.before, partition, limit).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {

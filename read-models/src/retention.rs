@@ -62,9 +62,8 @@ impl ReadModel {
     /// Which rows are due at a moment; nothing where rows stay for ever.
     pub fn due_at(&self, moment: DateTime<Utc>) -> Option<Due> {
         let Retention { column, keep } = self.retention.as_ref()?;
-        let mut columns = self.key.iter().chain(&self.columns);
-        let place = columns.position(|of| of.name == *column)?;
-        let of = self.key.iter().chain(&self.columns).nth(place)?;
+        let mut columns = self.key.iter().chain(&self.columns).enumerate();
+        let (place, of) = columns.find(|(_, of)| of.name == *column)?;
         let before = moment.checked_sub_signed(*keep)?;
         Some(Due {
             column: column.clone(),
@@ -93,9 +92,8 @@ impl ReadModel {
         let Some(Retention { column, keep }) = &self.retention else {
             return Ok(());
         };
-        let columns = self.key.iter().chain(&self.columns);
-        let found = columns.clone().find(|of| of.name == *column);
-        match found {
+        let mut columns = self.key.iter().chain(&self.columns);
+        match columns.find(|of| of.name == *column) {
             None => Err(format!("the retention's column {column:?} is not declared")),
             Some(of) if !matches!(of.column_type, ColumnType::Timestamp | ColumnType::Date) => {
                 Err(format!(

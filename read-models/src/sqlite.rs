@@ -18,7 +18,7 @@ use crate::sql::{self, Dialect, Layout, PARK, built, statement};
 use crate::{
     ChangeFeed, Changed, Checkpoint, Commit, CommitError, Due, Error, Generation, Options, Page,
     Parked, Place, ProjectionStore, Query, ReadModel, ReadStore, Rebuild, Row, RowKey, Search,
-    Status, Waiting, checks,
+    Status, Value, Waiting, checks,
 };
 
 mod codec;
@@ -56,6 +56,21 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
+    /// Rows of a partition that a statement finds by a value.
+    async fn stored(
+        &self,
+        model: &ReadModel,
+        sql: String,
+        value: &Value,
+        partition: Partition,
+        limit: u32,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let query = codec::bind(sqlx::query(built(sql)), value)
+            .bind(i64::from(partition.0))
+            .bind(i64::from(limit));
+        rows::stored(model, &query.fetch_all(&self.readers).await?)
+    }
+
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
         let (file, connect) = pool::options(url)?;
         let writer = if options.read_only {
@@ -318,10 +333,8 @@ impl ProjectionStore for Sqlite {
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         checks::search(model, search)?;
         let sql = sql::find(model.into(), &generation.table, &search.column);
-        let query = codec::bind(sqlx::query(built(sql)), &search.value)
-            .bind(i64::from(partition.0))
-            .bind(i64::from(limit));
-        rows::stored(model, &query.fetch_all(&self.readers).await?)
+        self.stored(model, sql, &search.value, partition, limit)
+            .await
     }
 
     async fn due_rows(
@@ -333,10 +346,7 @@ impl ProjectionStore for Sqlite {
         limit: u32,
     ) -> Result<Vec<(RowKey, Row)>, Error> {
         let sql = sql::due(model.into(), &generation.table, &due.column);
-        let query = codec::bind(sqlx::query(built(sql)), &due.before)
-            .bind(i64::from(partition.0))
-            .bind(i64::from(limit));
-        rows::stored(model, &query.fetch_all(&self.readers).await?)
+        self.stored(model, sql, &due.before, partition, limit).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<(), CommitError> {
