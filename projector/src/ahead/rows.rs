@@ -66,7 +66,8 @@ impl Ahead {
             return Ok(());
         }
         // Any row in memory may be found in the table as it no longer is.
-        let mut limit = ROWS_A_CHANGE + self.rows.len() + 1;
+        let most = ROWS_A_CHANGE + self.rows.len() + 1;
+        let mut limit = most;
         let Table {
             store,
             model,
@@ -81,11 +82,10 @@ impl Ahead {
             let is_due =
                 |(key, row): &&(RowKey, Row)| due.is_some_and(|due| due.holds(key, &row.values));
             let passed_over = stored.iter().filter(is_due).count();
-            let wanted = ROWS_A_CHANGE + self.rows.len() + 1 + passed_over;
-            if stored.len() < limit || wanted <= limit {
+            if stored.len() < limit || most + passed_over <= limit {
                 break stored;
             }
-            limit = wanted;
+            limit = most + passed_over;
         };
         if stored.len() < limit {
             self.found.insert(search.clone());
@@ -100,9 +100,12 @@ impl Ahead {
     }
 }
 
-/// The rows that none of these events finds.
+/// The rows that none of these events finds, if any of them looks for rows.
 fn due_for_all(table: &Table<'_>, changes: &[(&RecordedEvent, Changes<'_>)]) -> Option<Due> {
     table.model.retention.as_ref()?;
+    changes
+        .iter()
+        .find_map(|(_, made)| made.searches().next())?;
     let times = changes
         .iter()
         .map(|(event, _)| EventPlace::of(table.partition, event).recorded_at);
