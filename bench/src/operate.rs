@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use test_support::{Showcaller, eventually};
+use test_support::{Finished, Launch, Showcaller, eventually};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use uuid::Uuid;
@@ -176,8 +176,7 @@ impl Operator<'_> {
     /// Runs a verb to its end, which must be a good one.
     async fn verb(&self, arguments: &[&str]) -> Result<Duration> {
         let began = Instant::now();
-        let launch = Showcaller::launch(&self.world.showcaller).args(arguments);
-        let done = self.settings(launch, arguments).finish().await;
+        let done = self.finish(arguments).await;
         ensure!(
             done.status == 0,
             "{arguments:?}: {}{}",
@@ -190,7 +189,7 @@ impl Operator<'_> {
     /// Waits until the relay has published the whole log, and every read model is at its head.
     async fn until_up_to_date(&self) {
         eventually(PATIENCE, || async {
-            let told = self.told(&["status", "--output", "json"]).await;
+            let told = self.finish(&["status", "--output", "json"]).await.stdout;
             let seen: Vec<serde_json::Value> = told
                 .lines()
                 .filter_map(|line| serde_json::from_str(line).ok())
@@ -208,7 +207,7 @@ impl Operator<'_> {
     /// Waits until read models are being built, or no longer are.
     async fn until_under_way(&self, is_so: bool) {
         eventually(PATIENCE, || async {
-            let told = self.told(&["rebuilds", "--output", "json"]).await;
+            let told = self.finish(&["rebuilds", "--output", "json"]).await.stdout;
             let under_way = ["waiting", "building", "comparing"]
                 .iter()
                 .any(|phase| told.contains(phase));
@@ -217,14 +216,14 @@ impl Operator<'_> {
         .await;
     }
 
-    /// What a verb prints.
-    async fn told(&self, arguments: &[&str]) -> String {
+    /// Runs a verb, however it ends.
+    async fn finish(&self, arguments: &[&str]) -> Finished {
         let launch = Showcaller::launch(&self.world.showcaller).args(arguments);
-        self.settings(launch, arguments).finish().await.stdout
+        self.settings(launch, arguments).finish().await
     }
 
     /// With everything that the arguments do not name themselves.
-    fn settings(&self, launch: test_support::Launch, arguments: &[&str]) -> test_support::Launch {
+    fn settings(&self, launch: Launch, arguments: &[&str]) -> Launch {
         let keys = self.world.keys_file();
         let mut launch = launch
             .args(["--events", &self.events, "--database", &self.database])
