@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use events::{LogIdentity, Position};
 use uuid::Uuid;
 
+use crate::sql::Dialect;
 use crate::{Access, Commit, Error, Generation, ReadModel, RowKey, Status};
 
 mod form;
@@ -213,18 +214,30 @@ fn owners(text: &str) -> HashMap<usize, Uuid> {
 
 /// Reads the checkpoints of the table `$1`, if readers see it, and beside each the entries after `$2, …`, one for each
 /// partition; at most `$n` lines. One statement, so one snapshot.
-pub(crate) fn since(partitions: usize) -> String {
+pub(crate) fn since(dialect: Dialect, partitions: usize) -> String {
     let places: Vec<String> = (0..partitions)
         .map(|partition| format!("({partition}, CAST(${} AS bigint))", partition + 2))
         .collect();
+    let limit = partitions + 2;
+    let entries = match dialect {
+        // Bound to be a range of the primary key. Left to itself, PostgreSQL may go through all that the journal holds of a
+        // partition, for while it has not counted what is new there, either seems to cost the same.
+        Dialect::Postgres => format!(
+            "LEFT JOIN LATERAL (SELECT position, since, keys, owners FROM changes WHERE generation = $1 \
+             AND partition = a.partition AND position > a.position ORDER BY position LIMIT ${limit}) j ON true"
+        ),
+        Dialect::Sqlite => {
+            "LEFT JOIN changes j ON j.generation = c.generation AND j.partition = c.partition \
+             AND j.position > a.position"
+                .to_owned()
+        }
+    };
     format!(
         "WITH a (partition, position) AS (VALUES {}) \
          SELECT c.partition, c.position, c.amended, j.position, j.since, j.keys, j.owners \
-         FROM generations g JOIN checkpoints c ON c.generation = g.table_name JOIN a ON a.partition = c.partition \
-         LEFT JOIN changes j ON j.generation = c.generation AND j.partition = c.partition AND j.position > a.position \
-         WHERE g.table_name = $1 AND (g.live OR g.serves) ORDER BY c.partition, j.position LIMIT ${}",
+         FROM generations g JOIN checkpoints c ON c.generation = g.table_name JOIN a ON a.partition = c.partition {entries} \
+         WHERE g.table_name = $1 AND (g.live OR g.serves) ORDER BY c.partition, j.position LIMIT ${limit}",
         places.join(", "),
-        partitions + 2
     )
 }
 
@@ -287,20 +300,20 @@ pub(crate) fn check(model: &ReadModel, place: &Place) -> Result<(), Error> {
 
 /// Reads the journal on a connection, whatever the database: sqlx's types differ.
 macro_rules! journal {
-    ($name:ident, $connection:ty) => {
+    ($name:ident, $connection:ty, $dialect:ident) => {
         pub(crate) mod $name {
             use futures::TryStreamExt;
 
             use crate::Error;
             use crate::journal::{self, Changed, LineValues, Place, Reading};
-            use crate::sql::built;
+            use crate::sql::{Dialect, built};
 
             /// See `ReadStore::changes_since`.
             pub(crate) async fn since(
                 connection: &mut $connection,
                 place: &Place,
             ) -> Result<Option<Changed>, Error> {
-                let sql = journal::since(place.positions.len());
+                let sql = journal::since(Dialect::$dialect, place.positions.len());
                 let mut query =
                     sqlx::query_as::<_, LineValues>(built(sql)).bind(&place.generation.table);
                 for position in &place.positions {

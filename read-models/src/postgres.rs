@@ -42,7 +42,7 @@ bookkeeping!(
     postgres
 );
 
-journal!(entries, sqlx::postgres::PgConnection);
+journal!(entries, sqlx::postgres::PgConnection, Postgres);
 
 operations!(ops, books, sqlx::postgres::PgConnection, postgres);
 
@@ -85,8 +85,8 @@ impl Postgres {
 
     pub(crate) async fn open(url: &str, options: Options) -> Result<Self, Error> {
         let store = Self {
-            pool: pool::lazy(url, options.read_only, pool::STATEMENT)?,
-            queries: pool::lazy(url, true, options.query_timeout)?,
+            pool: pool::own(url, options.read_only)?,
+            queries: pool::queries(url, options.query_timeout)?,
             query_timeout: options.query_timeout,
             commits: Arc::new(watch::Sender::new(0)),
             listener: Mutex::new(None),
@@ -416,7 +416,7 @@ impl ReadStore for Postgres {
         if seen.is_none_or(|seen| seen.stored.generation.table != place.generation.table) {
             return Ok(None);
         }
-        within(async { entries::since(&mut *self.queries.acquire().await?, place).await }).await
+        within(async { entries::since(&mut *self.pool.acquire().await?, place).await }).await
     }
 
     async fn status(&self, model: &ReadModel) -> Result<Option<Status>, Error> {

@@ -34,7 +34,7 @@ bookkeeping!(
     sqlite
 );
 
-journal!(entries, sqlx::sqlite::SqliteConnection);
+journal!(entries, sqlx::sqlite::SqliteConnection, Sqlite);
 
 operations!(ops, books, sqlx::sqlite::SqliteConnection, sqlite);
 

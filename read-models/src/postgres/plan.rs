@@ -47,6 +47,52 @@ pub(crate) const DIRECTIONS: [(Direction, Nulls); 4] = [
 ];
 
 #[tokio::test]
+async fn a_look_at_the_journal_reads_what_is_new() {
+    let url = test_support::Postgres::shared()
+        .await
+        .fresh_database()
+        .await;
+    let store = Postgres::open(&url, Options::default()).await.unwrap();
+    let model = entries();
+    let log = events::LogIdentity {
+        log: uuid::Uuid::from_u128(1),
+        epoch: uuid::Uuid::from_u128(2),
+        partitions: 2,
+    };
+    let generation = crate::ProjectionStore::prepare(&store, &model, log)
+        .await
+        .unwrap();
+    // As it is between two counts of what the table holds.
+    let journal = "INSERT INTO changes (generation, partition, position, since, keys) \
+        SELECT $1, i % 2, i, i - 2, '' FROM generate_series(1, $2) i";
+    for statement in [
+        "UPDATE checkpoints SET position = $2 WHERE generation = $1",
+        journal,
+    ] {
+        sqlx::query(statement)
+            .bind(&generation.table)
+            .bind(ROWS)
+            .execute(&store.pool)
+            .await
+            .unwrap();
+    }
+    let sql = crate::journal::since(Dialect::Postgres, 2);
+    let mut explain = sqlx::query(built(format!("EXPLAIN {sql}"))).bind(&generation.table);
+    for position in [ROWS - 5, ROWS - 5, 100_000] {
+        explain = explain.bind(position);
+    }
+    let rows = explain.fetch_all(&store.pool).await.unwrap();
+    let lines = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, 0));
+    let plan = lines.collect::<Vec<_>>().join("\n");
+    let looked = plan.split("changes_pkey").nth(1).expect(&plan);
+    let condition = looked
+        .lines()
+        .find(|line| line.contains("Index Cond"))
+        .expect(&plan);
+    assert!(condition.contains("\"position\" >"), "{plan}");
+}
+
+#[tokio::test]
 async fn pages_read_ranges_of_the_indexes_there_are() {
     let url = test_support::Postgres::shared()
         .await

@@ -20,10 +20,35 @@ const STATEMENTS: usize = 256;
 const IDLE_IN_TRANSACTION: &str = "5s";
 /// The longest wait for a lock, and for a statement.
 const LOCK: &str = "5s";
-pub(super) const STATEMENT: Duration = Duration::from_mins(1);
+const STATEMENT: Duration = Duration::from_mins(1);
 
-/// A pool that connects when it is used.
-pub(super) fn lazy(url: &str, read_only: bool, statement: Duration) -> Result<PgPool, Error> {
+/// How statements of the store's own are planned: once for each connection, and so that rows are found by index. Planned
+/// anew each time, a small commit would cost half as much again; and a plan that was made while a table was small must do
+/// when it is large.
+const OWN_PLANS: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// The connections that the store's own work goes through, made when they are used.
+pub(super) fn own(url: &str, read_only: bool) -> Result<PgPool, Error> {
+    lazy(url, read_only, STATEMENT, &OWN_PLANS)
+}
+
+/// Those for what readers ask, whatever that is: each may take so long.
+pub(super) fn queries(url: &str, timeout: Duration) -> Result<PgPool, Error> {
+    lazy(url, true, timeout, &[])
+}
+
+fn lazy(
+    url: &str,
+    read_only: bool,
+    statement: Duration,
+    plans: &[(&str, &str)],
+) -> Result<PgPool, Error> {
     let wrong = |_| {
         // The parser's message may quote the URL, which may hold a password.
         Error::Invalid(
@@ -49,7 +74,8 @@ pub(super) fn lazy(url: &str, read_only: bool, statement: Duration) -> Result<Pg
             // A crash of the server may undo the last commits, and that is enough here: rows and checkpoint go back
             // together, and the log holds what followed. Waiting for the disk would protect what can be rebuilt.
             ("synchronous_commit", "off"),
-        ]);
+        ])
+        .options(plans.iter().copied());
     Ok(PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE)
