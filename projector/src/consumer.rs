@@ -34,7 +34,7 @@ impl Consumer {
             self.report(|status| &mut status.subscribed, true);
             self.report(|status| &mut status.consuming, false);
             let end = self.consume(subscription).await;
-            flush(&self.lanes()).await;
+            flush(&self.context, &self.lanes()).await;
             self.report(|status| &mut status.subscribed, false);
             match end {
                 Ok(()) => return,
@@ -163,7 +163,9 @@ impl Consumer {
             let lanes = following(&self.lanes());
             let through = events.last().map_or(*after, |event| event.position);
             let store = &*self.context.store;
+            let live = (!lanes.is_empty()).then(|| self.context.yielding.live());
             let outcomes = take_together(store, &lanes, *after, through, events).await;
+            drop(live);
             if !sort_out(&lanes, &outcomes) {
                 return false;
             }

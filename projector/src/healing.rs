@@ -9,22 +9,22 @@ use events::{Partition, Position};
 use futures::future::join_all;
 
 use crate::context::Context;
-use crate::lane::{Lane, Pace, Taken};
+use crate::lane::{Lane, Pace, Taken, flush_together};
 use crate::options::{HEALING_PAGES, Pauses};
 
 /// Takes the log into those lanes of a partition that follow it, at least up to `target` and in any case to the log's
 /// head. False when the projector is to stop.
 pub(crate) async fn heal(context: &Context, lanes: &[Arc<Lane>], target: Position) -> bool {
     let goes_on = read_on(context, lanes, target).await;
-    flush(lanes).await;
+    flush(context, lanes).await;
     goes_on
 }
 
 /// Commits what waits in lanes that follow. What could not be committed is read again, as soon as it is missed.
-pub(crate) async fn flush(lanes: &[Arc<Lane>]) {
+pub(crate) async fn flush(context: &Context, lanes: &[Arc<Lane>]) {
     let mut waiting = following(lanes);
     waiting.retain(|lane| lane.waits());
-    let outcomes = join_all(waiting.iter().map(|lane| lane.flush())).await;
+    let outcomes = flush_together(&*context.store, &waiting).await;
     sort_out(&waiting, &outcomes);
 }
 

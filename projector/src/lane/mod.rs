@@ -21,7 +21,7 @@ use crate::options::{Pauses, TRIES_IN_PLACE};
 use crate::status::{Board, State};
 use crate::wishes::Discards;
 
-pub(crate) use together::take_together;
+pub(crate) use together::{flush_together, take_together};
 
 /// When to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,8 +39,47 @@ pub(crate) async fn take_together(
     events: &[RecordedEvent],
 ) -> Vec<Taken> {
     let beginnings = join_all(lanes.iter().map(|lane| lane.begin(after, through, events))).await;
-    let mut outcomes = Vec::with_capacity(lanes.len());
-    let mut begun = Vec::with_capacity(lanes.len());
+    let outcomes = commit_together(store, beginnings).await;
+    // What is in already is passed over.
+    by_themselves(lanes, outcomes, |lane| {
+        lane.take(after, through, events, Pace::Now)
+    })
+    .await
+}
+
+/// Commits what waits in lanes of one partition; see [`Lane::flush`]. The answers are in the order of the lanes.
+pub(crate) async fn flush_together(store: &dyn ProjectionStore, lanes: &[Arc<Lane>]) -> Vec<Taken> {
+    let beginnings = join_all(lanes.iter().map(|lane| lane.begin_to_flush())).await;
+    let outcomes = commit_together(store, beginnings).await;
+    by_themselves(lanes, outcomes, Lane::flush).await
+}
+
+/// What became of each lane, once those that met trouble have tried alone.
+async fn by_themselves<'l, F: Future<Output = Taken>>(
+    lanes: &'l [Arc<Lane>],
+    outcomes: Vec<Option<Taken>>,
+    alone: impl Fn(&'l Lane) -> F,
+) -> Vec<Taken> {
+    let alone = &alone;
+    let settled = lanes
+        .iter()
+        .zip(outcomes)
+        .map(|(lane, outcome)| async move {
+            match outcome {
+                Some(taken) => taken,
+                None => alone(lane).await,
+            }
+        });
+    join_all(settled).await
+}
+
+/// Commits what lanes have begun; nothing for those that met trouble.
+async fn commit_together(
+    store: &dyn ProjectionStore,
+    beginnings: Vec<Beginning<'_>>,
+) -> Vec<Option<Taken>> {
+    let mut outcomes = Vec::with_capacity(beginnings.len());
+    let mut begun = Vec::with_capacity(beginnings.len());
     for (index, beginning) in beginnings.into_iter().enumerate() {
         outcomes.push(matches!(beginning, Beginning::Done).then_some(Taken::Done));
         if let Beginning::Begun(lane) = beginning {
@@ -56,17 +95,7 @@ pub(crate) async fn take_together(
     for ((index, begun), answer) in begun.into_iter().zip(answers) {
         outcomes[index] = begun.end(answer).then_some(Taken::Done);
     }
-    // What is in already is passed over.
-    let rest = lanes
-        .iter()
-        .zip(outcomes)
-        .map(|(lane, outcome)| async move {
-            match outcome {
-                Some(taken) => taken,
-                None => lane.take(after, through, events, Pace::Now).await,
-            }
-        });
-    join_all(rest).await
+    outcomes
 }
 
 impl Lane {
@@ -97,7 +126,34 @@ impl Lane {
         }
         ahead.covered = ahead.covered.max(through);
         // Rows that are due wait until there is more to commit.
-        if ahead.is_ahead() && (ahead.changes_rows() || ahead.is_full()) {
+        let commits = ahead.is_ahead() && (ahead.changes_rows() || ahead.is_full());
+        self.begin_with(held, ahead, commits)
+    }
+
+    async fn begin_to_flush(&self) -> Beginning<'_> {
+        let mut held = self.held.lock().await;
+        if self.is_stopped() {
+            return Beginning::Trouble;
+        }
+        match held.ahead.take() {
+            Some(ahead) if ahead.reached.position >= held.careful => {
+                let commits = ahead.is_ahead();
+                self.begin_with(held, ahead, commits)
+            }
+            ahead => {
+                held.ahead = ahead;
+                Beginning::Trouble
+            }
+        }
+    }
+
+    fn begin_with<'l>(
+        &'l self,
+        mut held: MutexGuard<'l, Held>,
+        mut ahead: Ahead,
+        commits: bool,
+    ) -> Beginning<'l> {
+        if commits {
             let writes = ahead.take_writes();
             return Beginning::Begun(Box::new(Begun {
                 lane: self,
