@@ -20,6 +20,7 @@ use crate::healing::heal;
 use crate::lane::{Lane, Pace, Taken};
 use crate::options::{PRUNE_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
 use crate::pace::Meter;
+use crate::yielding::{Step, Yielding};
 
 pub(crate) struct CatchingUp {
     context: Arc<Context>,
@@ -155,7 +156,7 @@ impl CatchingUp {
         for lane in lanes {
             let (sender, receiver) = mpsc::channel(WAITING_SLICES);
             queues[usize::from(lane.partition.0)] = Some(sender);
-            workers.spawn(work(Arc::clone(lane), receiver));
+            workers.spawn(work(Arc::clone(lane), receiver, self.makes_way()));
         }
         let read = self.read(start, &queues).await;
         drop(queues);
@@ -169,13 +170,20 @@ impl CatchingUp {
         done
     }
 
+    /// For whom it makes way, while readers do not see it.
+    fn makes_way(&self) -> Option<Arc<Yielding>> {
+        (!self.serves).then(|| Arc::clone(&self.context.yielding))
+    }
+
     /// Reads pages and gives each partition its slice, until the log's head is near. False when that could not be done.
     async fn read(&mut self, start: Position, queues: &[Option<mpsc::Sender<Slice>>]) -> bool {
         let limit = self.context.options.rebuilding_page;
+        let yielding = self.makes_way();
         self.meter.start(start);
         let (everything, mut after, mut head) = (Filter::default(), start, None);
         loop {
             let read = async {
+                let _step = turn(yielding.as_deref()).await;
                 if head.is_none() {
                     head = Some(self.context.log.head().await?);
                 }
@@ -325,14 +333,20 @@ impl CatchingUp {
 }
 
 /// Brings one lane its slices, then commits the rest.
-async fn work(lane: Arc<Lane>, mut slices: mpsc::Receiver<Slice>) -> Taken {
+async fn work(
+    lane: Arc<Lane>,
+    mut slices: mpsc::Receiver<Slice>,
+    yielding: Option<Arc<Yielding>>,
+) -> Taken {
     while let Some(Slice {
         after,
         through,
         events,
     }) = slices.recv().await
     {
+        let step = turn(yielding.as_deref()).await;
         let taken = lane.take(after, through, &events, Pace::WhenFull).await;
+        drop(step);
         if taken == Taken::Stopped {
             // The others go on: keep taking slices off their hands.
             while slices.recv().await.is_some() {}
@@ -341,5 +355,14 @@ async fn work(lane: Arc<Lane>, mut slices: mpsc::Receiver<Slice>) -> Taken {
             return taken;
         }
     }
+    let _step = turn(yielding.as_deref()).await;
     lane.flush().await
+}
+
+/// A step of a build, when it is its turn; whoever makes way for nobody takes it at once.
+async fn turn(yielding: Option<&Yielding>) -> Option<Step<'_>> {
+    match yielding {
+        Some(yielding) => Some(yielding.step().await),
+        None => None,
+    }
 }

@@ -102,9 +102,11 @@ async fn page(
     let pair = builds.map(|build| &build.generation);
     let deadline = Instant::now() + COMPARE_PATIENCE;
     loop {
+        let step = context.yielding.step().await;
         let [(at, mut one), (also_at, mut other)] = store
             .scan_pair(model, pair, partition, after.as_ref(), COMPARED_ROWS)
             .await?;
+        drop(step);
         if at.position == also_at.position {
             let full = |rows: &[(RowKey, Row)]| {
                 let last = rows.last().map(|(key, _)| key.clone());

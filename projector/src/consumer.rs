@@ -125,7 +125,7 @@ impl Consumer {
                 }
             }
             if due.is_some_and(|due| Instant::now() >= due) {
-                flush(&self.lanes()).await;
+                flush(&self.context, &self.lanes()).await;
                 due = None;
             } else if due.is_none() && self.lanes().iter().any(|lane| lane.waits()) {
                 due = Some(Instant::now() + CHECKPOINT_PAUSE);

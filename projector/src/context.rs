@@ -11,6 +11,7 @@ use read_models::{OperatedStore, ProjectionStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::options::Options;
+use crate::yielding::Yielding;
 
 /// What every part of a projector stands on.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     /// For how many read models another version's definition is fed as well: then only one of the versions is brought
     /// messages, and the other has to look at the log.
     pub(crate) side_by_side: Arc<AtomicUsize>,
+    /// Builds make way for what readers wait for.
+    pub(crate) yielding: Arc<Yielding>,
     pub(crate) options: Options,
     pub(crate) shutdown: CancellationToken,
 }

@@ -27,6 +27,7 @@ mod stretch;
 mod traces;
 mod verify;
 mod wishes;
+mod yielding;
 
 pub use self::read_models::built_in;
 pub use options::Options;

@@ -26,6 +26,10 @@ pub(crate) const WAITING_SLICES: usize = 2;
 /// How many events, and changed rows, a partition takes in before it commits while it catches up.
 pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
 pub(crate) const ROWS_A_COMMIT: usize = 5_000;
+/// Builds make way for live batches for so long after the last one, and before each step for so many times as long as the
+/// last step took at most.
+pub(crate) const LIVE_LATELY: Duration = Duration::from_secs(1);
+pub(crate) const YIELDED_STEPS: u32 = 3;
 /// How often a build that is caught up is offered for the swap, while the live one is ahead.
 pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
 /// How often a keeper looks at its read model when it hears of nothing, and when something waits for it.

@@ -21,6 +21,7 @@ use crate::observing::Observing;
 use crate::options::{Options, Pauses};
 use crate::status::{PartitionStatus, ReadModelStatus, Status};
 use crate::wishes::Follower;
+use crate::yielding::Yielding;
 
 /// Why the projector cannot begin: a setting or what is stored is wrong, and trying again will not help.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,7 @@ impl Projector {
             store,
             operated,
             side_by_side: Arc::default(),
+            yielding: Arc::new(Yielding::new()),
             options,
             shutdown,
         });
