@@ -26,6 +26,7 @@ mod projection;
 mod query;
 mod rebuild;
 mod reference;
+mod steady;
 mod table;
 mod world;
 
@@ -74,7 +75,9 @@ enum Part {
     Query,
     /// Commands at twice the rate that the server can carry; only where it is named
     Overload,
-    /// Operators' verbs: carrying a log, and rebuilds under load; only where it is named
+    /// Export, import, backup and restore of a log; only where it is named
+    Carry,
+    /// Rebuilds under 500 commands a second; only where it is named
     Operate,
     /// Server-sent events: a thousand idle listeners, and how soon all of them hear of a write
     Live,
@@ -94,7 +97,7 @@ async fn main() -> Result<()> {
     } else {
         Scale::FULL
     };
-    let with_rabbitmq = wanted(Part::Projection) || wanted(Part::Operate);
+    let with_rabbitmq = wanted(Part::Projection) || wanted(Part::Carry) || wanted(Part::Operate);
     let world = World::start(&arguments.showcaller, scale, with_rabbitmq).await?;
     let rebuild = match wanted(Part::Rebuild) {
         true => Some(rebuild::Rebuild::prepare(&world).await?),
@@ -137,8 +140,11 @@ async fn main() -> Result<()> {
     if arguments.parts.contains(&Part::Overload) {
         overload::measure(&world).await?;
     }
+    if arguments.parts.contains(&Part::Carry) {
+        operate::carry(&world).await?;
+    }
     if arguments.parts.contains(&Part::Operate) {
-        operate::measure(&world).await?;
+        operate::rebuild(&world).await?;
     }
     println!("{}", world.describe().await);
     if !table.is_empty() {

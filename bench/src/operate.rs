@@ -1,29 +1,22 @@
 //! What operators do, by the release binary's verbs: export, import, backup and restore of a log, each process timed as a
 //! whole; and rebuilds while 500 commands a second come, each followed by a read with its token.
 //!
-//! Refuses: to go on after a read that fails, or that shows less than its token.
+//! Refuses: to count a verb that ends badly.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use test_support::{Finished, Launch, Showcaller, eventually};
-use tokio::task::JoinSet;
-use tokio::time::interval;
-use uuid::Uuid;
 
 use crate::account;
-use crate::http::{Connection, authorised, command, stop};
-use crate::load::scatter;
-use crate::world::{ACCOUNTS, World};
+use crate::http::{authorised, stop};
+use crate::steady::Load;
+use crate::world::World;
 
-/// Commands a second, and the clients that send them in turn.
-const RATE: u32 = 500;
-const CLIENTS: u32 = 32;
 /// How long commands come before the first rebuild, and how long the last build may take.
-const BEFORE: Duration = Duration::from_secs(3);
+const BEFORE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Runs verbs on one log.
@@ -34,17 +27,20 @@ struct Operator<'w> {
     broker: String,
 }
 
-/// What readers have seen.
-#[derive(Default)]
-struct Seen {
-    over: AtomicBool,
-    reads: AtomicU64,
-    longest_us: AtomicU64,
-    /// Reads that were told to ask again, since the projection was not there within 2 s.
-    again: AtomicU64,
+/// Times the verbs that carry a log.
+pub async fn carry(world: &World) -> Result<()> {
+    let (operator, events) = prepare(world).await?;
+    operator.carry(events).await
 }
 
-pub async fn measure(world: &World) -> Result<()> {
+/// Rebuilds while commands come.
+pub async fn rebuild(world: &World) -> Result<()> {
+    let (operator, events) = prepare(world).await?;
+    operator.rebuild_under_load(events).await
+}
+
+/// A log, and how many events it holds.
+async fn prepare(world: &World) -> Result<(Operator<'_>, u64)> {
     let rabbitmq = world
         .rabbitmq
         .as_ref()
@@ -60,8 +56,7 @@ pub async fn measure(world: &World) -> Result<()> {
     let events = log.head().await?.get();
     log.close().await;
     println!("\na log of {events} events on PostgreSQL");
-    operator.carry(events).await?;
-    operator.rebuild_under_load(events).await
+    Ok((operator, events))
 }
 
 impl Operator<'_> {
@@ -110,35 +105,18 @@ impl Operator<'_> {
         // The first builds are no rebuilds.
         self.until_up_to_date().await;
         let people = Arc::new(authorised(self.world, &self.world.people, &[]).await?);
-        let seen = Arc::new(Seen::default());
-        let began = Instant::now();
-        let clients = load(command_api.port(), query_api.port(), &people, &seen).await?;
+        let load = Load::start(command_api.port(), query_api.port(), people).await?;
         tokio::time::sleep(BEFORE).await;
-        let before = seen.longest_us.swap(0, Ordering::Relaxed);
+        load.tell("nothing beside");
         for arguments in [
             &["rebuild", "accounts", "--compare"][..],
             &["rollback", "accounts"],
             &["rebuild", "--all"],
         ] {
-            let took = self.verb(arguments).await?;
-            println!(
-                "{}: {:.1} s; longest read meanwhile {} ms, {} told to ask again",
-                arguments.join(" "),
-                took.as_secs_f64(),
-                seen.longest_us.swap(0, Ordering::Relaxed) / 1_000,
-                seen.again.swap(0, Ordering::Relaxed)
-            );
+            self.verb(arguments).await?;
+            load.tell(&arguments.join(" "));
         }
-        seen.over.store(true, Ordering::Relaxed);
-        for client in clients.join_all().await {
-            client?;
-        }
-        let reads = seen.reads.load(Ordering::Relaxed);
-        println!(
-            "{reads} commands, each read back with its token, {:.0}/s; none failed; longest read before the rebuilds {} ms",
-            reads as f64 / began.elapsed().as_secs_f64(),
-            before / 1_000
-        );
+        load.stop().await?;
 
         // Killed in the middle, it goes on where it was.
         self.verb(&["rebuild", "--all", "--detach"]).await?;
@@ -233,64 +211,6 @@ impl Operator<'_> {
         }
         launch
     }
-}
-
-/// Starts clients, which go on until it is over.
-async fn load(
-    commands: u16,
-    queries: u16,
-    people: &Arc<Vec<(Uuid, String)>>,
-    seen: &Arc<Seen>,
-) -> Result<JoinSet<Result<()>>> {
-    let mut clients = JoinSet::new();
-    for first in 0..CLIENTS {
-        let mut to_commands = Connection::open(commands).await?;
-        let mut to_queries = Connection::open(queries).await?;
-        let (people, seen) = (Arc::clone(people), Arc::clone(seen));
-        clients.spawn(async move {
-            let mut turns = interval(Duration::from_secs(1) * CLIENTS / RATE);
-            for number in (u64::from(first)..).step_by(CLIENTS as usize) {
-                turns.tick().await;
-                if seen.over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let person = &people[scatter(number, ACCOUNTS)];
-                to_commands.expect(&command(person, number), b"200").await?;
-                let token = told(to_commands.answer(), "\"token\":\"")?;
-                let version = told(to_commands.answer(), "\"version\":")?;
-                let began = Instant::now();
-                let read = format!(
-                    "GET /v1/accounts/me HTTP/1.1\r\nHost: 127.0.0.1\r\n{}Showcaller-After: {token}\r\n\r\n",
-                    person.1
-                );
-                while to_queries.ask(&read).await? == *b"503" {
-                    seen.again.fetch_add(1, Ordering::Relaxed);
-                }
-                ensure!(
-                    to_queries.answer().starts_with(b"HTTP/1.1 200"),
-                    "a read failed: {}",
-                    String::from_utf8_lossy(to_queries.answer())
-                );
-                let took = began.elapsed().as_micros() as u64;
-                let row: u64 = told(to_queries.answer(), "\"version\":")?.parse()?;
-                ensure!(row >= version.parse()?, "a read shows less than its token");
-                seen.longest_us.fetch_max(took, Ordering::Relaxed);
-                seen.reads.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        });
-    }
-    Ok(clients)
-}
-
-/// What an answer's JSON has after this, up to the value's end.
-fn told(answer: &[u8], before: &str) -> Result<String> {
-    let text = String::from_utf8_lossy(answer);
-    let (_, after) = text
-        .split_once(before)
-        .with_context(|| format!("{before} is missing in {text}"))?;
-    let end = after.find(['"', ',', '}']).unwrap_or(after.len());
-    Ok(after[..end].to_owned())
 }
 
 fn text(path: &Path) -> Result<&str> {
