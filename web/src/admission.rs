@@ -17,15 +17,23 @@ use std::time::Duration;
 use instruments::metrics::Gauge;
 use tokio::time::Instant;
 
+use crate::queueing::Queueing;
+
 /// The least number of requests that may be under way, for each core: with fewer, a process that waits for others would
 /// refuse what it has the time for.
-const LEAST_A_CORE: usize = 16;
+const LEAST_A_CORE: usize = 32;
+/// Of that, a process is left one part in so many whose requests wait for its own cores.
+const LESS: usize = 4;
 /// How many may be under way before anything is known.
 const FIRST: usize = 256;
 /// How often the limit is set, and how many answers that takes, unless they do not come for so long.
-const WINDOW: Duration = Duration::from_millis(50);
+const WINDOW: Duration = Duration::from_millis(20);
 const ANSWERS: u32 = 10;
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// So many slow windows in a row are more than a disk that takes a breath; and for so long after a request was refused, one
+/// is enough.
+const PATIENCE: u32 = 3;
+const STRICT: Duration = Duration::from_secs(1);
 /// A request that finds no more than this many others under way shows how long its route takes.
 const CALM: usize = 2;
 /// How many of these must have been seen, and how many are remembered about.
@@ -40,6 +48,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Lets in requests of one kind.
 pub(crate) struct Admission {
     bounds: (usize, usize),
+    queueing: Arc<Queueing>,
     shown: &'static Gauge,
     state: Mutex<State>,
 }
@@ -49,9 +58,15 @@ struct State {
     limit: usize,
     began: Instant,
     peak: usize,
+    refused: bool,
+    /// How many windows in a row were slow.
+    slow: u32,
+    strict_until: Option<Instant>,
     answers: u32,
     took: Duration,
     budgets: Duration,
+    /// How long requests wait now before they are seen.
+    queueing: Duration,
     routes: HashMap<String, Route>,
 }
 
@@ -106,12 +121,13 @@ impl Drop for Aside {
 }
 
 impl Admission {
-    pub(crate) fn new(most: usize, shown: &'static Gauge) -> Arc<Self> {
+    pub(crate) fn new(most: usize, queueing: Arc<Queueing>, shown: &'static Gauge) -> Arc<Self> {
         let limit = FIRST.min(most);
         let least = LEAST_A_CORE * std::thread::available_parallelism().map_or(1, usize::from);
         shown.set(limit as i64);
         Arc::new(Self {
             bounds: (least.min(most), most),
+            queueing,
             shown,
             state: Mutex::new(State::new(limit, Instant::now())),
         })
@@ -119,7 +135,11 @@ impl Admission {
 
     /// Lets a request in, if there is room.
     pub(crate) fn enter(self: &Arc<Self>, route: &str) -> Option<Arc<Admitted>> {
-        let calm = self.lock().enter()?;
+        let calm = {
+            let mut state = self.lock();
+            state.queueing = self.queueing.waited();
+            state.enter()?
+        };
         Some(Arc::new(Admitted {
             admission: Arc::clone(self),
             route: route.to_owned(),
@@ -165,9 +185,13 @@ impl State {
             limit,
             began: now,
             peak: 0,
+            refused: false,
+            slow: 0,
+            strict_until: None,
             answers: 0,
             took: Duration::ZERO,
             budgets: Duration::ZERO,
+            queueing: Duration::ZERO,
             routes: HashMap::new(),
         }
     }
@@ -175,9 +199,10 @@ impl State {
     /// Lets a request in if there is room, and tells whether hardly any other is under way.
     fn enter(&mut self) -> Option<bool> {
         if self.active >= self.limit {
+            self.refused = true;
             return None;
         }
-        let calm = self.active <= CALM;
+        let calm = self.active <= CALM && self.queueing < SHORTEST / 10;
         self.active += 1;
         self.peak = self.peak.max(self.active);
         Some(calm)
@@ -197,7 +222,7 @@ impl State {
         let window = now.saturating_duration_since(self.began);
         let due = (window >= WINDOW && self.answers >= ANSWERS) || window >= LONGEST_WINDOW;
         if due {
-            self.judge(window, bounds);
+            self.judge(window, now, bounds);
             self.began = now;
         }
         due
@@ -218,14 +243,28 @@ impl State {
         self.budgets += route.budget();
     }
 
-    fn judge(&mut self, window: Duration, (least, most): (usize, usize)) {
-        if self.took > self.budgets {
+    fn judge(&mut self, window: Duration, now: Instant, (least, most): (usize, usize)) {
+        if self.refused {
+            (self.refused, self.strict_until) = (false, Some(now + STRICT));
+        }
+        let strict = self.strict_until.is_some_and(|until| now < until);
+        let queued = self.queueing * self.answers;
+        let slow = self.took + queued > self.budgets;
+        self.slow = if slow { self.slow + 1 } else { 0 };
+        if slow && (strict || self.slow >= PATIENCE) {
             // Little's law: what may be under way is what leaves in a second, times how long it may take.
-            let fitting = (self.budgets.as_secs_f64() / window.as_secs_f64()) as usize;
+            let left = self.budgets.saturating_sub(queued);
+            let fitting = (left.as_secs_f64() / window.as_secs_f64()) as usize;
+            // The cores are busy with those under way and with refusing others, not waiting for somebody.
+            let least = if queued * 2 > self.budgets {
+                least.div_ceil(LESS)
+            } else {
+                least
+            };
             self.limit = fitting.clamp(least, self.limit.max(least));
-        } else if self.peak * 10 >= self.limit * 9 || self.limit < FIRST {
+        } else if !slow && (self.peak * 10 >= self.limit * 9 || self.limit < FIRST) {
             // Room is made where it is asked for, or was taken away in a time that is over.
-            self.limit = (self.limit + self.limit / 4 + 1).min(most);
+            self.limit = (self.limit + self.limit / 10 + 1).min(most);
         }
         self.peak = self.active;
         self.answers = 0;

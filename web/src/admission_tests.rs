@@ -57,6 +57,13 @@ impl Machine {
         outcome
     }
 
+    /// Nothing is worked on for so long.
+    fn breathe(&mut self, time: Duration) {
+        for hand in &mut self.hands {
+            *hand = (*hand).max(self.now) + time;
+        }
+    }
+
     fn begin(&mut self, calm: bool) {
         let hand = self.hands.iter_mut().min().expect("it has hands");
         *hand = (*hand).max(self.now) + WORK;
@@ -112,6 +119,27 @@ fn a_burst_is_let_in_whole_after_a_calm_time_and_after_an_overload() {
 }
 
 #[test]
+fn a_machine_that_takes_a_breath_refuses_nobody() {
+    let mut machine = Machine::new();
+    machine.under(Duration::from_millis(5), 1_000);
+    for _ in 0..10 {
+        machine.breathe(Duration::from_millis(40));
+        assert_eq!(machine.under(Duration::from_millis(2), 400).refused, 0);
+    }
+}
+
+#[test]
+fn what_stands_in_line_for_the_cores_leaves_less_room() {
+    let mut machine = Machine::new();
+    machine.under(Duration::from_millis(5), 1_000);
+    machine.under(Duration::from_micros(500), 4_000);
+    assert!(machine.state.limit >= BOUNDS.0);
+    machine.state.queueing = Duration::from_secs(1);
+    machine.under(Duration::from_micros(500), 4_000);
+    assert_eq!(machine.state.limit, BOUNDS.0.div_ceil(LESS));
+}
+
+#[test]
 fn before_anything_is_known_there_is_room_for_many() {
     assert_eq!(Machine::new().under(Duration::ZERO, FIRST).refused, 0);
 }
@@ -119,7 +147,7 @@ fn before_anything_is_known_there_is_room_for_many() {
 #[tokio::test]
 async fn what_waits_elsewhere_takes_no_room_and_is_not_held_against_anybody() {
     static SHOWN: Gauge = Gauge::new("limit", "The limit.");
-    let admission = Admission::new(1, &SHOWN);
+    let admission = Admission::new(1, Arc::new(Queueing::new()), &SHOWN);
     let (waits, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let admitted = admission.enter("/v1/log-ins").expect("there is room");
     assert!(admission.enter("/v1/log-ins").is_none(), "there is no more");

@@ -24,6 +24,7 @@ use tracing::field::Empty;
 use crate::admission::Admission;
 use crate::metrics;
 use crate::problem::{About, MEDIA_TYPE};
+use crate::queueing::Queueing;
 use crate::{Problem, TraceContext, codes};
 
 /// Probes are answered however busy the process is.
@@ -73,6 +74,7 @@ impl Default for Limits {
 struct Guard {
     request_time: Duration,
     permits: Semaphore,
+    queueing: Arc<Queueing>,
     commands: Arc<Admission>,
     queries: Arc<Admission>,
 }
@@ -80,11 +82,15 @@ struct Guard {
 /// Puts the limits, headers, tracing and the form of errors around all routes added so far, and answers for paths and
 /// methods that have none. Call it last, once.
 pub fn harden(router: Router, limits: Limits) -> Router {
+    let queueing = Arc::new(Queueing::new());
+    let admission =
+        |shown| Admission::new(limits.concurrent_requests, Arc::clone(&queueing), shown);
     let guard = Guard {
         request_time: limits.request_time,
         permits: Semaphore::new(limits.concurrent_requests),
-        commands: Admission::new(limits.concurrent_requests, &metrics::LIMITS[0]),
-        queries: Admission::new(limits.concurrent_requests, &metrics::LIMITS[1]),
+        commands: admission(&metrics::LIMITS[0]),
+        queries: admission(&metrics::LIMITS[1]),
+        queueing,
     };
     router
         // Counts the bytes as they come, whoever reads them and whatever Content-Length says.
@@ -121,6 +127,7 @@ async fn take_in_what_is_too_large(
 
 async fn around(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let (began, _in_flight) = (Instant::now(), metrics::IN_FLIGHT.hold());
+    guard.queueing.note();
     let trace = TraceContext::of(request.headers());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("(none)", MatchedPath::as_str);

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod openapi;
 mod position;
 mod problem;
+mod queueing;
 mod revocations;
 mod serve;
 pub mod tls;

@@ -1,0 +1,128 @@
+//! How long requests wait for their turn before anything can look at them: while the process has more to do than its cores
+//! can, they stand in the runtime's queue, those that will be refused among them.
+//!
+//! Refuses: to take a machine for busy with requests that is busy with something else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, yield_now};
+use tokio::time::{Instant, sleep};
+
+/// How often somebody stands in line.
+const PAUSE: Duration = Duration::from_millis(10);
+/// With fewer requests ahead than so many a core, the wait is not for requests.
+const CROWD_A_CORE: u64 = 4;
+/// What the newest wait counts for, among those before.
+const NEWEST: f64 = 0.25;
+
+/// The line in front of a process's requests, measured from the first of them on.
+pub(crate) struct Queueing {
+    line: Arc<Line>,
+    probe: OnceLock<AbortHandle>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// Requests whose turn came.
+    came: AtomicU64,
+    waited_us: AtomicU64,
+}
+
+impl Queueing {
+    pub(crate) fn new() -> Self {
+        Self {
+            line: Arc::default(),
+            probe: OnceLock::new(),
+        }
+    }
+
+    /// A request's turn has come.
+    pub(crate) fn note(&self) {
+        self.line.came.fetch_add(1, Ordering::Relaxed);
+        // With the first, there is sure to be a runtime.
+        self.probe
+            .get_or_init(|| tokio::spawn(probe(Arc::clone(&self.line))).abort_handle());
+    }
+
+    /// How long one that comes now is going to wait, if many stand there.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_micros(self.line.waited_us.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Queueing {
+    fn drop(&mut self) {
+        if let Some(probe) = self.probe.get() {
+            probe.abort();
+        }
+    }
+}
+
+/// Stands in line now and then, for ever.
+async fn probe(line: Arc<Line>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let mut smooth = 0.0;
+    loop {
+        sleep(PAUSE).await;
+        let (began, came) = (Instant::now(), line.came.load(Ordering::Relaxed));
+        yield_now().await;
+        let ahead = line.came.load(Ordering::Relaxed) - came;
+        let waited = if ahead >= CROWD_A_CORE * cores {
+            began.elapsed().as_secs_f64()
+        } else {
+            0.0
+        };
+        smooth += (waited - smooth) * NEWEST;
+        line.waited_us
+            .store((smooth * 1e6) as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORK: Duration = Duration::from_millis(1);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Keeps the only core busy with so many things at a time.
+    async fn work(queueing: &Arc<Queueing>, things: usize, requests: bool) {
+        for _ in 0..things {
+            let queueing = Arc::clone(queueing);
+            tokio::spawn(async move {
+                if requests {
+                    queueing.note();
+                }
+                std::thread::sleep(WORK);
+            });
+        }
+        sleep(PAUSE / 2).await;
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_requests_is_waited_for() {
+        let queueing = Arc::new(Queueing::new());
+        queueing.note();
+        let began = Instant::now();
+        while queueing.waited() < 5 * WORK {
+            work(&queueing, 50, true).await;
+            assert!(began.elapsed() < PATIENCE);
+        }
+        while !queueing.waited().is_zero() {
+            sleep(PAUSE).await;
+            assert!(began.elapsed() < 2 * PATIENCE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_not_taken_for_one() {
+        let queueing = Arc::new(Queueing::new());
+        queueing.note();
+        for _ in 0..5 {
+            work(&queueing, 50, false).await;
+            assert_eq!(queueing.waited(), Duration::ZERO);
+        }
+    }
+}
