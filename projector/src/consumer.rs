@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::healing::{flush, following, heal, sort_out};
 use crate::lane::{Lane, Taken, take_together};
 use crate::metrics;
-use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, Pauses, SIDE_BY_SIDE_PAUSE, SILENCE};
+use crate::options::{CHECKPOINT_PAUSE, LOG_PAUSE, LOOK_PAUSE, Pauses, SILENCE};
 use crate::status::Status;
 use crate::stretch::{Batch, Stretch};
 use crate::traces::Projecting;
@@ -91,17 +91,13 @@ impl Consumer {
         let mut heard = Instant::now();
         // Another process is brought the messages, as far as is known.
         let mut stands_by = true;
-        let mut seen_head = Position::ZERO;
+        let (mut seen_head, mut looked) = (Position::ZERO, Instant::now());
         // When checkpoints that moved past events which change no row are due.
         let mut due: Option<Instant> = None;
         loop {
             let silent = heard + SILENCE;
             let looks = stands_by && self.context.is_side_by_side();
-            let look = if looks {
-                heard + SIDE_BY_SIDE_PAUSE
-            } else {
-                silent
-            };
+            let look = if looks { heard + LOOK_PAUSE } else { silent };
             let patience = due.map_or(look, |due| due.min(look)) - Instant::now();
             let deliveries = tokio::select! {
                 () = self.context.shutdown.cancelled() => return Ok(()),
@@ -110,19 +106,20 @@ impl Consumer {
             if let Some(last) = deliveries.iter().map(|delivery| delivery.tag).max() {
                 (heard, stands_by) = (Instant::now(), false);
                 self.report(|status| &mut status.consuming, true);
-                if !self.project(&deliveries, &mut complaints).await {
+                let Some(brought) = self.project(&deliveries, &mut complaints).await else {
                     return Ok(());
-                }
+                };
                 subscription.acknowledge(last).await?;
+                if brought == Brought::OldNews && looked.elapsed() >= LOOK_PAUSE {
+                    // The relay is far behind the log, as after a restore: what is new would come long after.
+                    self.look(&mut seen_head, false).await;
+                    looked = Instant::now();
+                }
             } else if Instant::now() >= look {
                 // Not even a heartbeat: the relay may be down, or another version is brought the messages.
-                let now = self.context.log.head().await.unwrap_or(seen_head);
-                let moved = std::mem::replace(&mut seen_head, now) != now;
                 stands_by |= Instant::now() >= silent;
                 heard = Instant::now();
-                if moved || !looks {
-                    heal(&self.context, &self.lanes(), Position::ZERO).await;
-                }
+                self.look(&mut seen_head, !looks).await;
             }
             if due.is_some_and(|due| Instant::now() >= due) {
                 flush(&self.context, &self.lanes()).await;
@@ -133,22 +130,36 @@ impl Consumer {
         }
     }
 
-    /// Brings a batch to every lane. False when the projector is to stop before it was done.
-    async fn project(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
+    /// Reads the log if it has gone on since the last look, or in any case.
+    async fn look(&self, seen_head: &mut Position, in_any_case: bool) {
+        let now = self.context.log.head().await.unwrap_or(*seen_head);
+        let moved = std::mem::replace(seen_head, now) != now;
+        if moved || in_any_case {
+            heal(&self.context, &self.lanes(), Position::ZERO).await;
+        }
+    }
+
+    /// Brings a batch to every lane. `None` when the projector is to stop before it was done.
+    async fn project(
+        &self,
+        deliveries: &[Delivery],
+        complaints: &mut Complaints,
+    ) -> Option<Brought> {
         let (began, traces) = (
             Instant::now(),
             Projecting::begin(deliveries, self.partition),
         );
-        let goes_on = self.take(deliveries, complaints).await;
-        traces.end(goes_on);
+        let brought = self.take(deliveries, complaints).await;
+        traces.end(brought.is_some());
         metrics::TOOK.took(began.elapsed());
         metrics::BATCH.size(deliveries.len());
         metrics::MESSAGES.add(deliveries.len() as u64);
-        goes_on
+        brought
     }
 
-    async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> bool {
+    async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> Option<Brought> {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
+        let brought = self.judge(&batch);
         for lane in self.lanes() {
             lane.board.hear(batch.target());
         }
@@ -167,7 +178,7 @@ impl Consumer {
             let outcomes = take_together(store, &lanes, *after, through, events).await;
             drop(live);
             if !sort_out(&lanes, &outcomes) {
-                return false;
+                return None;
             }
             if outcomes.contains(&Taken::Behind) {
                 gap = true;
@@ -182,7 +193,19 @@ impl Consumer {
         if gap {
             metrics::HEALED.add(1);
         }
-        !gap || heal(&self.context, &self.lanes(), batch.target()).await
+        let goes_on = !gap || heal(&self.context, &self.lanes(), batch.target()).await;
+        goes_on.then_some(brought)
+    }
+
+    fn judge(&self, batch: &Batch) -> Brought {
+        let lanes = following(&self.lanes());
+        let reached = lanes.iter().map(|lane| lane.board.latest().position);
+        match reached.min() {
+            Some(reached) if !batch.stretches.is_empty() && batch.target() < reached => {
+                Brought::OldNews
+            }
+            _ => Brought::News,
+        }
     }
 
     /// Says of the partition that this is so.
@@ -192,6 +215,14 @@ impl Consumer {
             place.is_some_and(|place| std::mem::replace(place, is) != is)
         });
     }
+}
+
+/// What a batch was.
+#[derive(PartialEq, Eq)]
+enum Brought {
+    News,
+    /// All that it tells of is in, and more.
+    OldNews,
 }
 
 /// Keeps what happens often from filling the log.

@@ -12,8 +12,9 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a subscription may be silent, heartbeats included, before the log is looked at; and how often the log is
 /// looked at while the broker is down.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
-/// How often the log's head is looked at by a process that is brought nothing while another version runs beside it.
-pub(crate) const SIDE_BY_SIDE_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log's head is looked at by a process that is brought nothing while another version runs beside it, or nothing
+/// that it does not have.
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is looked at whether another version runs beside this one.
 pub(crate) const RIVAL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a checkpoint may wait whose events changed no row: readers that name such an event wait for it that long, and

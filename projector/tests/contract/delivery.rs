@@ -1,10 +1,14 @@
 //! Whatever the queue does to messages, the rows come out the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use broker::MemoryBroker;
+use broker::{Envelope, MemoryBroker};
 use chrono::NaiveDate;
+use event_store::Filter;
+use events::{Message, Position, partition_of};
 use projector::Options;
 use read_models::Value;
 use uuid::Uuid;
@@ -127,6 +131,57 @@ async fn a_relay_that_is_down_delays_projection_and_no_more() {
     world.history(1, 5).await;
     world.caught_up().await;
     projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_far_behind_holds_up_nobody() {
+    let world = World::embedded().await;
+    world.history(1, 10).await;
+    let projector = world.projector();
+    world.caught_up().await;
+    // What everybody has comes and comes, so it is never silent.
+    let old = first_of_each_partition(&world).await;
+    let mut publisher = world.broker.publisher().await.unwrap();
+    let publishing = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            ticks.tick().await;
+            publisher.publish(old.clone()).await.unwrap();
+        }
+    });
+    let mut status = projector.status.clone();
+    let consuming =
+        |status: &projector::Status| status.is_following() && status.consuming.iter().all(|is| *is);
+    status.wait_for(consuming).await.unwrap();
+    for turn in 1..5 {
+        world.turns(1, 10, turn..turn + 1).await;
+        world.caught_up().await;
+    }
+    publishing.abort();
+    projector.stop().await;
+}
+
+/// The first message of each partition, as the relay sends it.
+async fn first_of_each_partition(world: &World) -> Vec<Envelope> {
+    let log = world.log.identity();
+    let everything = Filter::default();
+    let page = world.log.read_all(Position::ZERO, &everything, 1_000);
+    let mut first = BTreeMap::new();
+    for event in page.await.unwrap().events {
+        let partition = partition_of(&event.stream, log.partitions);
+        first.entry(partition).or_insert(event);
+    }
+    let messages = first.into_iter().map(|(partition, event)| Message {
+        log: log.log,
+        epoch: log.epoch,
+        partition,
+        previous: Position::ZERO,
+        event,
+        replay: None,
+    });
+    messages
+        .map(|message| Envelope::event(&message, None).unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
