@@ -1,4 +1,4 @@
-//! Projection through RabbitMQ: relay and projector as processes of the release binary, three read models on PostgreSQL.
+//! Projection through RabbitMQ: relay and projector as processes of the release binary, the read models that ship on PostgreSQL.
 //! Events are appended all the while, never more than a few ahead of the read models, for a projector that is far behind
 //! would read the log instead of its queues.
 
@@ -227,7 +227,7 @@ impl Feed {
     }
 }
 
-/// The three read models, and how far each has come.
+/// The read models that are folded from the log, and how far each has come.
 pub struct Models {
     pub store: Arc<dyn ReadStore>,
     generations: Vec<Generation>,

@@ -169,7 +169,7 @@ impl Key {
             },
             Self::TwoHashes => about("two Argon2id hashes, 2 tasks", "pairs/s"),
             Self::Projection => at_least(
-                "projection through RabbitMQ, 3 read models",
+                "projection through RabbitMQ",
                 "events/s",
                 10_000.0,
                 30_000.0,
