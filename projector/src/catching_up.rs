@@ -20,7 +20,7 @@ use crate::healing::heal;
 use crate::lane::{Lane, Pace, Taken};
 use crate::options::{PRUNE_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
 use crate::pace::Meter;
-use crate::yielding::{Step, Yielding};
+use crate::yielding::Yielding;
 
 pub(crate) struct CatchingUp {
     context: Arc<Context>,
@@ -156,7 +156,8 @@ impl CatchingUp {
         for lane in lanes {
             let (sender, receiver) = mpsc::channel(WAITING_SLICES);
             queues[usize::from(lane.partition.0)] = Some(sender);
-            workers.spawn(work(Arc::clone(lane), receiver, self.makes_way()));
+            let (yielding, serves) = (Arc::clone(&self.context.yielding), self.serves);
+            workers.spawn(work(Arc::clone(lane), receiver, yielding, serves));
         }
         let read = self.read(start, &queues).await;
         drop(queues);
@@ -170,20 +171,15 @@ impl CatchingUp {
         done
     }
 
-    /// For whom it makes way, while readers do not see it.
-    fn makes_way(&self) -> Option<Arc<Yielding>> {
-        (!self.serves).then(|| Arc::clone(&self.context.yielding))
-    }
-
     /// Reads pages and gives each partition its slice, until the log's head is near. False when that could not be done.
     async fn read(&mut self, start: Position, queues: &[Option<mpsc::Sender<Slice>>]) -> bool {
         let limit = self.context.options.rebuilding_page;
-        let yielding = self.makes_way();
+        let (yielding, serves) = (Arc::clone(&self.context.yielding), self.serves);
         self.meter.start(start);
         let (everything, mut after, mut head) = (Filter::default(), start, None);
         loop {
             let read = async {
-                let _step = turn(yielding.as_deref()).await;
+                let _turn = yielding.turn(serves).await;
                 if head.is_none() {
                     head = Some(self.context.log.head().await?);
                 }
@@ -336,7 +332,8 @@ impl CatchingUp {
 async fn work(
     lane: Arc<Lane>,
     mut slices: mpsc::Receiver<Slice>,
-    yielding: Option<Arc<Yielding>>,
+    yielding: Arc<Yielding>,
+    serves: bool,
 ) -> Taken {
     while let Some(Slice {
         after,
@@ -344,9 +341,13 @@ async fn work(
         events,
     }) = slices.recv().await
     {
-        let step = turn(yielding.as_deref()).await;
+        let turn = if events.is_empty() {
+            None
+        } else {
+            Some(yielding.turn(serves).await)
+        };
         let taken = lane.take(after, through, &events, Pace::WhenFull).await;
-        drop(step);
+        drop(turn);
         if taken == Taken::Stopped {
             // The others go on: keep taking slices off their hands.
             while slices.recv().await.is_some() {}
@@ -355,14 +356,6 @@ async fn work(
             return taken;
         }
     }
-    let _step = turn(yielding.as_deref()).await;
+    let _turn = yielding.turn(serves).await;
     lane.flush().await
-}
-
-/// A step of a build, when it is its turn; whoever makes way for nobody takes it at once.
-async fn turn(yielding: Option<&Yielding>) -> Option<Step<'_>> {
-    match yielding {
-        Some(yielding) => Some(yielding.step().await),
-        None => None,
-    }
 }

@@ -3,9 +3,11 @@
 //! Refuses: to rely on the queue. What it does not bring, or brings broken, is read from the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Broker, Delivery, Group, Subscription};
 use events::{Partition, Position};
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
@@ -58,7 +60,10 @@ impl Consumer {
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
-                _ = silence.tick() => drop(heal(&self.context, &self.lanes(), Position::ZERO).await),
+                _ = silence.tick() => {
+                    let _live = self.context.yielding.live();
+                    heal(&self.context, &self.lanes(), Position::ZERO).await;
+                }
             }
         }
     }
@@ -110,9 +115,16 @@ impl Consumer {
                     return Ok(());
                 };
                 subscription.acknowledge(last).await?;
-                if brought == Brought::OldNews && looked.elapsed() >= LOOK_PAUSE {
-                    // The relay is far behind the log, as after a restore: what is new would come long after.
+                // A relay may be far behind the log, as after a restore: what is new would come long after.
+                let pause = match brought {
+                    Brought::News => Duration::MAX,
+                    Brought::OldNews => LOOK_PAUSE,
+                    Brought::Nothing => SILENCE,
+                };
+                if looked.elapsed() >= pause {
                     self.look(&mut seen_head, false).await;
+                }
+                if brought == Brought::News || looked.elapsed() >= pause {
                     looked = Instant::now();
                 }
             } else if Instant::now() >= look {
@@ -132,10 +144,20 @@ impl Consumer {
 
     /// Reads the log if it has gone on since the last look, or in any case.
     async fn look(&self, seen_head: &mut Position, in_any_case: bool) {
+        let _live = self.context.yielding.live();
         let now = self.context.log.head().await.unwrap_or(*seen_head);
-        let moved = std::mem::replace(seen_head, now) != now;
-        if moved || in_any_case {
-            heal(&self.context, &self.lanes(), Position::ZERO).await;
+        if now == *seen_head && !in_any_case {
+            return;
+        }
+        heal(&self.context, &self.lanes(), Position::ZERO).await;
+        // What went wrong is tried again with the next look.
+        let lanes = following(&self.lanes());
+        let places = join_all(lanes.iter().map(|lane| lane.locate())).await;
+        if places
+            .iter()
+            .all(|place| place.as_ref().is_ok_and(|place| *place >= now))
+        {
+            *seen_head = now;
         }
     }
 
@@ -160,6 +182,7 @@ impl Consumer {
     async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> Option<Brought> {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
         let brought = self.judge(&batch);
+        let _live = self.context.yielding.live();
         for lane in self.lanes() {
             lane.board.hear(batch.target());
         }
@@ -174,9 +197,7 @@ impl Consumer {
             let lanes = following(&self.lanes());
             let through = events.last().map_or(*after, |event| event.position);
             let store = &*self.context.store;
-            let live = (!lanes.is_empty()).then(|| self.context.yielding.live());
             let outcomes = take_together(store, &lanes, *after, through, events).await;
-            drop(live);
             if !sort_out(&lanes, &outcomes) {
                 return None;
             }
@@ -201,10 +222,12 @@ impl Consumer {
         let lanes = following(&self.lanes());
         let reached = lanes.iter().map(|lane| lane.board.latest().position);
         match reached.min() {
+            Some(reached) if batch.target() > reached => Brought::News,
             Some(reached) if !batch.stretches.is_empty() && batch.target() < reached => {
                 Brought::OldNews
             }
-            _ => Brought::News,
+            Some(_) => Brought::Nothing,
+            None => Brought::News,
         }
     }
 
@@ -221,8 +244,10 @@ impl Consumer {
 #[derive(PartialEq, Eq)]
 enum Brought {
     News,
-    /// All that it tells of is in, and more.
+    /// All of its events are in, and more.
     OldNews,
+    /// It says where the relay is, and no more than is known.
+    Nothing,
 }
 
 /// Keeps what happens often from filling the log.

@@ -28,9 +28,10 @@ pub(crate) const WAITING_SLICES: usize = 2;
 pub(crate) const EVENTS_A_COMMIT: usize = 20_000;
 pub(crate) const ROWS_A_COMMIT: usize = 5_000;
 /// Builds make way for live batches for so long after the last one, and before each step for so many times as long as the
-/// last step took at most.
+/// last steps took at most, and no longer than this.
 pub(crate) const LIVE_LATELY: Duration = Duration::from_secs(1);
 pub(crate) const YIELDED_STEPS: u32 = 3;
+pub(crate) const LONGEST_YIELD: Duration = Duration::from_secs(1);
 /// How often a build that is caught up is offered for the swap, while the live one is ahead.
 pub(crate) const SWAP_PAUSE: Duration = Duration::from_secs(1);
 /// How often a keeper looks at its read model when it hears of nothing, and when something waits for it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::options::{LIVE_LATELY, YIELDED_STEPS};
+use crate::options::{LIVE_LATELY, LONGEST_YIELD, YIELDED_STEPS};
 
 /// Who is at work.
 pub(crate) struct Yielding {
@@ -23,8 +23,14 @@ pub(crate) struct Yielding {
 struct Seen {
     /// When the last live batch ended.
     live: Option<Instant>,
-    /// How long a build's last step took.
+    /// How long the last steps of builds took, about: as long as the last, or half of what it was before.
     step: Duration,
+}
+
+/// A turn at the database, until it is dropped.
+pub(crate) enum Turn<'y> {
+    Live { _live: Live<'y> },
+    Step { _step: Step<'y> },
 }
 
 /// A live batch, until it is dropped.
@@ -55,12 +61,23 @@ impl Yielding {
         Live(self)
     }
 
+    /// A turn of what readers see, at once; or of a build, when it may.
+    pub(crate) async fn turn(&self, serves: bool) -> Turn<'_> {
+        if serves {
+            Turn::Live { _live: self.live() }
+        } else {
+            Turn::Step {
+                _step: self.step().await,
+            }
+        }
+    }
+
     /// Begins a step of a build, when it is its turn.
     pub(crate) async fn step(&self) -> Step<'_> {
         let turn = if self.is_live() {
             // It is never closed.
             let turn = self.turn.acquire().await.ok();
-            let patience = self.seen().step * YIELDED_STEPS;
+            let patience = (self.seen().step * YIELDED_STEPS).min(LONGEST_YIELD);
             let mut live = self.live.subscribe();
             _ = timeout(patience, live.wait_for(|live| *live == 0)).await;
             turn
@@ -97,7 +114,8 @@ impl Drop for Live<'_> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        self.yielding.seen().step = self.began.elapsed();
+        let mut seen = self.yielding.seen();
+        seen.step = self.began.elapsed().max(seen.step / 2);
     }
 }
 
@@ -117,14 +135,14 @@ mod tests {
     #[tokio::test]
     async fn a_step_waits_for_live_batches_but_not_for_ever() {
         let yielding = Yielding::new();
-        yielding.seen().step = Duration::from_hours(1);
+        yielding.seen().step = Duration::from_mins(1);
         let live = yielding.live();
         let mut step = Box::pin(yielding.step());
         assert!(step.as_mut().now_or_never().is_none());
         drop(live);
         drop(step.await);
 
-        // The step that has just been taken was a short one.
+        yielding.seen().step = Duration::from_millis(1);
         let _live = yielding.live();
         let _step = yielding.step().await;
     }
@@ -133,6 +151,8 @@ mod tests {
     async fn shortly_after_a_live_batch_steps_are_still_taken_one_at_a_time() {
         let yielding = Yielding::new();
         drop(yielding.live());
+        // However long this test takes.
+        yielding.seen().live = Some(Instant::now() + Duration::from_hours(1));
         let step = yielding.step().await;
         assert!(yielding.step().now_or_never().is_none());
         drop(step);

@@ -123,7 +123,8 @@ impl Drop for Aside {
 impl Admission {
     pub(crate) fn new(most: usize, queueing: Arc<Queueing>, shown: &'static Gauge) -> Arc<Self> {
         let limit = FIRST.min(most);
-        let least = LEAST_A_CORE * std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let least = (LEAST_A_CORE * cores).min(FIRST);
         shown.set(limit as i64);
         Arc::new(Self {
             bounds: (least.min(most), most),
@@ -255,13 +256,13 @@ impl State {
             // Little's law: what may be under way is what leaves in a second, times how long it may take.
             let left = self.budgets.saturating_sub(queued);
             let fitting = (left.as_secs_f64() / window.as_secs_f64()) as usize;
-            // The cores are busy with those under way and with refusing others, not waiting for somebody.
+            // Where requests wait for the cores and for nobody else, fewer of them keep the cores as busy.
             let least = if queued * 2 > self.budgets {
                 least.div_ceil(LESS)
             } else {
                 least
             };
-            self.limit = fitting.clamp(least, self.limit.max(least));
+            self.limit = fitting.max(least).min(self.limit);
         } else if !slow && (self.peak * 10 >= self.limit * 9 || self.limit < FIRST) {
             // Room is made where it is asked for, or was taken away in a time that is over.
             self.limit = (self.limit + self.limit / 10 + 1).min(most);

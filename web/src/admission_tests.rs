@@ -123,8 +123,9 @@ fn a_machine_that_takes_a_breath_refuses_nobody() {
     let mut machine = Machine::new();
     machine.under(Duration::from_millis(5), 1_000);
     for _ in 0..10 {
-        machine.breathe(Duration::from_millis(40));
+        machine.breathe(Duration::from_millis(30));
         assert_eq!(machine.under(Duration::from_millis(2), 400).refused, 0);
+        assert_eq!(machine.state.limit, FIRST);
     }
 }
 
@@ -136,6 +137,11 @@ fn what_stands_in_line_for_the_cores_leaves_less_room() {
     assert!(machine.state.limit >= BOUNDS.0);
     machine.state.queueing = Duration::from_secs(1);
     machine.under(Duration::from_micros(500), 4_000);
+    assert_eq!(machine.state.limit, BOUNDS.0.div_ceil(LESS));
+    // A window that is still slow, though for another reason, makes no room.
+    machine.state.queueing = Duration::ZERO;
+    (machine.state.answers, machine.state.took) = (10, Duration::from_secs(1));
+    machine.state.judge(WINDOW, machine.now, BOUNDS);
     assert_eq!(machine.state.limit, BOUNDS.0.div_ceil(LESS));
 }
 

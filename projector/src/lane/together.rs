@@ -39,7 +39,7 @@ pub(crate) async fn take_together(
     events: &[RecordedEvent],
 ) -> Vec<Taken> {
     let beginnings = join_all(lanes.iter().map(|lane| lane.begin(after, through, events))).await;
-    let outcomes = commit_together(store, beginnings).await;
+    let outcomes = commit_together(store, beginnings, None).await;
     // What is in already is passed over.
     by_themselves(lanes, outcomes, |lane| {
         lane.take(after, through, events, Pace::Now)
@@ -50,7 +50,8 @@ pub(crate) async fn take_together(
 /// Commits what waits in lanes of one partition; see [`Lane::flush`]. The answers are in the order of the lanes.
 pub(crate) async fn flush_together(store: &dyn ProjectionStore, lanes: &[Arc<Lane>]) -> Vec<Taken> {
     let beginnings = join_all(lanes.iter().map(|lane| lane.begin_to_flush())).await;
-    let outcomes = commit_together(store, beginnings).await;
+    // What could not be committed is forgotten: it must be read again.
+    let outcomes = commit_together(store, beginnings, Some(Taken::Behind)).await;
     by_themselves(lanes, outcomes, Lane::flush).await
 }
 
@@ -73,10 +74,12 @@ async fn by_themselves<'l, F: Future<Output = Taken>>(
     join_all(settled).await
 }
 
-/// Commits what lanes have begun; nothing for those that met trouble.
+/// Commits what lanes have begun: what became of each, nothing for those that met trouble before, and `failed` for those
+/// whose commit failed.
 async fn commit_together(
     store: &dyn ProjectionStore,
     beginnings: Vec<Beginning<'_>>,
+    failed: Option<Taken>,
 ) -> Vec<Option<Taken>> {
     let mut outcomes = Vec::with_capacity(beginnings.len());
     let mut begun = Vec::with_capacity(beginnings.len());
@@ -93,7 +96,11 @@ async fn commit_together(
         store.commit_together(&commits).await
     };
     for ((index, begun), answer) in begun.into_iter().zip(answers) {
-        outcomes[index] = begun.end(answer).then_some(Taken::Done);
+        outcomes[index] = if begun.end(answer) {
+            Some(Taken::Done)
+        } else {
+            failed.clone()
+        };
     }
     outcomes
 }
@@ -190,8 +197,17 @@ impl Begun<'_> {
                 true
             }
             Err(error) => {
-                if let CommitError::Refused(_) = error {
-                    self.held.careful = self.ahead.reached.position;
+                let (model, partition) = (&self.lane.model.name, self.lane.partition);
+                match error {
+                    CommitError::Fenced => {
+                        tracing::debug!(model, %partition, "fenced: loading anew");
+                    }
+                    error => {
+                        tracing::warn!(model, %partition, %error, "a commit failed; what it held is tried again");
+                        if let CommitError::Refused(_) = error {
+                            self.held.careful = self.ahead.reached.position;
+                        }
+                    }
                 }
                 false
             }

@@ -125,7 +125,7 @@ async fn pages_read_ranges_of_the_indexes_there_are() {
         let statement = sql::page(Dialect::Postgres, &model, (&table, sql::Seen::Live), query);
         let explain = sqlx::query(built(format!("EXPLAIN {}", statement.sql)));
         let bound = statement.values.iter().fold(explain, codec::bind);
-        let rows = bound.fetch_all(&store.pool).await.unwrap();
+        let rows = bound.fetch_all(&store.queries).await.unwrap();
         let lines = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, 0));
         lines.collect::<Vec<_>>().join("\n")
     };
