@@ -49,6 +49,7 @@ pub enum Output {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Settings, for every verb")]
 pub(super) struct Flags {
     /// The event store: sqlite:PATH, postgres://… or esdb://… [default: sqlite:data/events.db]
     #[arg(
