@@ -60,10 +60,7 @@ impl Consumer {
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
-                _ = silence.tick() => {
-                    let _live = self.context.yielding.live();
-                    heal(&self.context, &self.lanes(), Position::ZERO).await;
-                }
+                _ = silence.tick() => drop(heal(&self.context, &self.lanes(), Position::ZERO).await),
             }
         }
     }
@@ -121,10 +118,11 @@ impl Consumer {
                     Brought::OldNews => LOOK_PAUSE,
                     Brought::Nothing => SILENCE,
                 };
-                if looked.elapsed() >= pause {
+                let due = looked.elapsed() >= pause;
+                if due {
                     self.look(&mut seen_head, false).await;
                 }
-                if brought == Brought::News || looked.elapsed() >= pause {
+                if due || brought == Brought::News {
                     looked = Instant::now();
                 }
             } else if Instant::now() >= look {
@@ -144,11 +142,12 @@ impl Consumer {
 
     /// Reads the log if it has gone on since the last look, or in any case.
     async fn look(&self, seen_head: &mut Position, in_any_case: bool) {
-        let _live = self.context.yielding.live();
         let now = self.context.log.head().await.unwrap_or(*seen_head);
-        if now == *seen_head && !in_any_case {
+        let moved = now != *seen_head;
+        if !moved && !in_any_case {
             return;
         }
+        let _live = moved.then(|| self.context.yielding.live());
         heal(&self.context, &self.lanes(), Position::ZERO).await;
         // What went wrong is tried again with the next look.
         let lanes = following(&self.lanes());
@@ -182,7 +181,8 @@ impl Consumer {
     async fn take(&self, deliveries: &[Delivery], complaints: &mut Complaints) -> Option<Brought> {
         let batch = Batch::read(deliveries, self.context.log.identity(), self.partition);
         let brought = self.judge(&batch);
-        let _live = self.context.yielding.live();
+        // A heartbeat alone is nothing that builds make way for.
+        let _live = (brought == Brought::News).then(|| self.context.yielding.live());
         for lane in self.lanes() {
             lane.board.hear(batch.target());
         }
@@ -226,8 +226,7 @@ impl Consumer {
             Some(reached) if !batch.stretches.is_empty() && batch.target() < reached => {
                 Brought::OldNews
             }
-            Some(_) => Brought::Nothing,
-            None => Brought::News,
+            _ => Brought::Nothing,
         }
     }
 
@@ -243,10 +242,11 @@ impl Consumer {
 /// What a batch was.
 #[derive(PartialEq, Eq)]
 enum Brought {
+    /// Events that lanes follow the queue for.
     News,
     /// All of its events are in, and more.
     OldNews,
-    /// It says where the relay is, and no more than is known.
+    /// No more than is known, or nobody follows the queue.
     Nothing,
 }
 
