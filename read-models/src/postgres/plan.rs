@@ -46,22 +46,25 @@ pub(crate) const DIRECTIONS: [(Direction, Nulls); 4] = [
     (Direction::Descending, Nulls::Last),
 ];
 
-#[tokio::test]
-async fn a_look_at_the_journal_reads_what_is_new() {
+/// A table of them, with so many partitions.
+async fn prepared(partitions: u16) -> (Postgres, String) {
     let url = test_support::Postgres::shared()
         .await
         .fresh_database()
         .await;
     let store = Postgres::open(&url, Options::default()).await.unwrap();
-    let model = entries();
     let log = events::LogIdentity {
         log: uuid::Uuid::from_u128(1),
         epoch: uuid::Uuid::from_u128(2),
-        partitions: 2,
+        partitions,
     };
-    let generation = crate::ProjectionStore::prepare(&store, &model, log)
-        .await
-        .unwrap();
+    let generation = crate::ProjectionStore::prepare(&store, &entries(), log).await;
+    (store, generation.unwrap().table)
+}
+
+#[tokio::test]
+async fn a_look_at_the_journal_reads_what_is_new() {
+    let (store, table) = prepared(2).await;
     // As it is between two counts of what the table holds.
     let journal = "INSERT INTO changes (generation, partition, position, since, keys) \
         SELECT $1, i % 2, i, i - 2, '' FROM generate_series(1, $2) i";
@@ -70,14 +73,14 @@ async fn a_look_at_the_journal_reads_what_is_new() {
         journal,
     ] {
         sqlx::query(statement)
-            .bind(&generation.table)
+            .bind(&table)
             .bind(ROWS)
             .execute(&store.pool)
             .await
             .unwrap();
     }
     let sql = crate::journal::since(Dialect::Postgres, 2);
-    let mut explain = sqlx::query(built(format!("EXPLAIN {sql}"))).bind(&generation.table);
+    let mut explain = sqlx::query(built(format!("EXPLAIN {sql}"))).bind(&table);
     for position in [ROWS - 5, ROWS - 5, 100_000] {
         explain = explain.bind(position);
     }
@@ -94,21 +97,8 @@ async fn a_look_at_the_journal_reads_what_is_new() {
 
 #[tokio::test]
 async fn pages_read_ranges_of_the_indexes_there_are() {
-    let url = test_support::Postgres::shared()
-        .await
-        .fresh_database()
-        .await;
-    let store = Postgres::open(&url, Options::default()).await.unwrap();
+    let (store, table) = prepared(1).await;
     let model = entries();
-    let log = events::LogIdentity {
-        log: uuid::Uuid::from_u128(1),
-        epoch: uuid::Uuid::from_u128(2),
-        partitions: 1,
-    };
-    let table = crate::ProjectionStore::prepare(&store, &model, log)
-        .await
-        .unwrap()
-        .table;
     for statement in [
         format!(
             "INSERT INTO \"{table}\" SELECT i, '00000000-0000-0000-0000-000000000001', 'name ' || i, \
