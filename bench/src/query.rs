@@ -103,6 +103,8 @@ impl Rows {
         let mut found = None;
         for model in models.drain(..) {
             let generation = store.prepare(&model, log).await?;
+            // Readers see only what is built.
+            store.swap(&generation).await?;
             if model.name == MODEL {
                 found = Some((model, generation));
             }
