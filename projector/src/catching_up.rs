@@ -20,7 +20,6 @@ use crate::healing::heal;
 use crate::lane::{Lane, Pace, Taken};
 use crate::options::{PRUNE_PAUSE, Pauses, SWAP_PAUSE, WAITING_SLICES};
 use crate::pace::Meter;
-use crate::yielding::Yielding;
 
 pub(crate) struct CatchingUp {
     context: Arc<Context>,
@@ -156,8 +155,7 @@ impl CatchingUp {
         for lane in lanes {
             let (sender, receiver) = mpsc::channel(WAITING_SLICES);
             queues[usize::from(lane.partition.0)] = Some(sender);
-            let (yielding, serves) = (Arc::clone(&self.context.yielding), self.serves);
-            workers.spawn(work(Arc::clone(lane), receiver, yielding, serves));
+            workers.spawn(work(Arc::clone(lane), receiver, self.serves));
         }
         let read = self.read(start, &queues).await;
         drop(queues);
@@ -174,12 +172,11 @@ impl CatchingUp {
     /// Reads pages and gives each partition its slice, until the log's head is near. False when that could not be done.
     async fn read(&mut self, start: Position, queues: &[Option<mpsc::Sender<Slice>>]) -> bool {
         let limit = self.context.options.rebuilding_page;
-        let (yielding, serves) = (Arc::clone(&self.context.yielding), self.serves);
         self.meter.start(start);
         let (everything, mut after, mut head) = (Filter::default(), start, None);
         loop {
             let read = async {
-                let _turn = yielding.turn(serves).await;
+                let _turn = self.context.yielding.turn(self.serves).await;
                 if head.is_none() {
                     head = Some(self.context.log.head().await?);
                 }
@@ -329,12 +326,8 @@ impl CatchingUp {
 }
 
 /// Brings one lane its slices, then commits the rest.
-async fn work(
-    lane: Arc<Lane>,
-    mut slices: mpsc::Receiver<Slice>,
-    yielding: Arc<Yielding>,
-    serves: bool,
-) -> Taken {
+async fn work(lane: Arc<Lane>, mut slices: mpsc::Receiver<Slice>, serves: bool) -> Taken {
+    let yielding = &lane.context.yielding;
     while let Some(Slice {
         after,
         through,

@@ -118,11 +118,11 @@ impl Consumer {
                     Brought::OldNews => LOOK_PAUSE,
                     Brought::Nothing => SILENCE,
                 };
-                let due = looked.elapsed() >= pause;
-                if due {
+                let looks = looked.elapsed() >= pause;
+                if looks {
                     self.look(&mut seen_head, false).await;
                 }
-                if due || brought == Brought::News {
+                if looks || brought == Brought::News {
                     looked = Instant::now();
                 }
             } else if Instant::now() >= look {
@@ -220,7 +220,7 @@ impl Consumer {
 
     fn judge(&self, batch: &Batch) -> Brought {
         let lanes = following(&self.lanes());
-        let reached = lanes.iter().map(|lane| lane.board.latest().position);
+        let reached = lanes.iter().map(|lane| lane.board.position());
         match reached.min() {
             Some(reached) if batch.target() > reached => Brought::News,
             Some(reached) if !batch.stretches.is_empty() && batch.target() < reached => {
@@ -242,7 +242,7 @@ impl Consumer {
 /// What a batch was.
 #[derive(PartialEq, Eq)]
 enum Brought {
-    /// Events that lanes follow the queue for.
+    /// It tells of more than is in.
     News,
     /// All of its events are in, and more.
     OldNews,

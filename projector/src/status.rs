@@ -119,6 +119,12 @@ impl Board {
         latest.clone()
     }
 
+    /// The last event that was committed.
+    pub(crate) fn position(&self) -> Position {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.position
+    }
+
     /// There is an event at this position.
     pub(crate) fn hear(&self, position: Position) {
         let heads = self.look(|heads| heads.hear(position, Instant::now()));

@@ -17,7 +17,7 @@ use std::time::Duration;
 use instruments::metrics::Gauge;
 use tokio::time::Instant;
 
-use crate::queueing::Queueing;
+use crate::queueing::{Queueing, cores};
 
 /// The least number of requests that may be under way, for each core: with fewer, a process that waits for others would
 /// refuse what it has the time for.
@@ -123,11 +123,10 @@ impl Drop for Aside {
 impl Admission {
     pub(crate) fn new(most: usize, queueing: Arc<Queueing>, shown: &'static Gauge) -> Arc<Self> {
         let limit = FIRST.min(most);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let least = (LEAST_A_CORE * cores).min(FIRST);
+        let least = (LEAST_A_CORE * cores()).min(FIRST).min(most);
         shown.set(limit as i64);
         Arc::new(Self {
-            bounds: (least.min(most), most),
+            bounds: (least, most),
             queueing,
             shown,
             state: Mutex::new(State::new(limit, Instant::now())),

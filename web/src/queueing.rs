@@ -62,6 +62,11 @@ impl Drop for Queueing {
     }
 }
 
+/// How many there are for this process.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Lets everything pass that is ready. The runtime's own way to yield is not taken: woken by it, a task may go first.
 async fn stand_in_line() {
     let mut stood = false;
@@ -77,14 +82,14 @@ async fn stand_in_line() {
 
 /// Stands in line now and then, for ever.
 async fn probe(line: Arc<Line>) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let crowd = CROWD_A_CORE * cores() as u64;
     let mut smooth = 0.0;
     loop {
         sleep(PAUSE).await;
         let (began, came) = (Instant::now(), line.came.load(Ordering::Relaxed));
         stand_in_line().await;
         let ahead = line.came.load(Ordering::Relaxed) - came;
-        let waited = if ahead >= CROWD_A_CORE * cores {
+        let waited = if ahead >= crowd {
             began.elapsed().as_secs_f64()
         } else {
             0.0
@@ -110,7 +115,10 @@ mod tests {
                 if requests {
                     queueing.note();
                 }
-                std::thread::sleep(WORK);
+                let began = Instant::now();
+                while began.elapsed() < WORK {
+                    std::hint::spin_loop();
+                }
             });
         }
         sleep(PAUSE / 2).await;
@@ -118,8 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_of_requests_is_waited_for() {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let crowd = 10 * CROWD_A_CORE as usize * cores;
+        let crowd = 10 * CROWD_A_CORE as usize * cores();
         let queueing = Arc::new(Queueing::new());
         queueing.note();
         let began = Instant::now();

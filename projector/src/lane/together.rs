@@ -198,16 +198,13 @@ impl Begun<'_> {
             }
             Err(error) => {
                 let (model, partition) = (&self.lane.model.name, self.lane.partition);
-                match error {
-                    CommitError::Fenced => {
-                        tracing::debug!(model, %partition, "fenced: loading anew");
-                    }
-                    error => {
-                        tracing::warn!(model, %partition, %error, "a commit failed; what it held is tried again");
-                        if let CommitError::Refused(_) = error {
-                            self.held.careful = self.ahead.reached.position;
-                        }
-                    }
+                if let CommitError::Fenced = error {
+                    tracing::debug!(model, %partition, "fenced: loading anew");
+                } else {
+                    tracing::warn!(model, %partition, %error, "a commit failed; what it held is tried again");
+                }
+                if let CommitError::Refused(_) = error {
+                    self.held.careful = self.ahead.reached.position;
                 }
                 false
             }
